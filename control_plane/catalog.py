@@ -1,0 +1,177 @@
+"""The models an operator configured: ``diogenes:models`` of the Pulumi stack, and what the UI changed since. Pure."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+DEFAULT_IDLE_TIMEOUT_S = 300
+MAX_IDLE_TIMEOUT_S = 24 * 3600
+MAX_INSTANCES = 8
+MAX_VLLM_ARGS_CHARS = 4096
+
+OVERRIDABLE = frozenset({"idleTimeout", "vllmArgs", "maxInstances"})
+"""What the UI may change while deployed; everything about hardware is Pulumi's."""
+
+CONFIG_KEYS = OVERRIDABLE | {"name", "repository", "revision", "instanceTypes", "market"}
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,127}")
+_INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
+
+# Flags that Diogenes itself sets; a second one would take the engine off its address or its name.
+_RESERVED_FLAGS = frozenset({"--host", "--port", "--served-model-name", "--api-key", "--uds", "--root-path"})
+
+
+class Market(StrEnum):
+    """How instances are bought, in the order in which they are tried."""
+
+    ON_DEMAND = "on-demand"
+    SPOT = "spot"
+    SPOT_THEN_ON_DEMAND = "spot-then-on-demand"
+
+    @property
+    def ladder(self) -> Sequence[str]:
+        """The single markets, first choice first."""
+        return ("spot", "on-demand") if self is Market.SPOT_THEN_ON_DEMAND else (str(self),)
+
+
+class InvalidModel(ValueError):
+    """A model's configuration cannot be used; ``problems`` lists everything that is wrong with it."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = list(problems)
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model as it shall run now: Pulumi's configuration with the UI's overrides on top."""
+
+    name: str
+    repository: str
+    instance_types: Sequence[str]
+    revision: str | None = None
+    vllm_args: Sequence[str] = ()
+    idle_timeout_s: float = DEFAULT_IDLE_TIMEOUT_S
+    market: Market = Market.ON_DEMAND
+    max_instances: int = 1
+    config: Mapping[str, Any] = field(default_factory=dict)
+    override: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, config: Mapping[str, Any], override: Mapping[str, Any] | None = None) -> Model:
+        """A model from its configuration. Raises InvalidModel with every problem found."""
+        merged = {**config, **(override or {})}
+        problems = list(_problems(merged))
+        if problems:
+            name = merged.get("name")
+            raise InvalidModel([f"{name}: {problem}" if name else problem for problem in problems])
+        return cls(
+            name=merged["name"],
+            repository=merged.get("repository", merged["name"]),
+            revision=merged.get("revision"),
+            instance_types=tuple(merged["instanceTypes"]),
+            vllm_args=tuple(shlex.split(merged.get("vllmArgs", ""))),
+            idle_timeout_s=merged.get("idleTimeout", DEFAULT_IDLE_TIMEOUT_S),
+            market=Market(merged.get("market", Market.ON_DEMAND)),
+            max_instances=merged.get("maxInstances", 1),
+            config=dict(config),
+            override=dict(override or {}),
+        )
+
+
+def parse_catalog(configs: Sequence[Mapping[str, Any]]) -> list[Model]:
+    """All models of a stack. Raises InvalidModel with the problems of all of them at once."""
+    models: list[Model] = []
+    problems: list[str] = []
+    for config in configs:
+        try:
+            models.append(Model.parse(config))
+        except InvalidModel as error:
+            problems.extend(error.problems)
+    names = [model.name for model in models]
+    problems.extend(f"{name}: configured twice" for name in sorted({n for n in names if names.count(n) > 1}))
+    if problems:
+        raise InvalidModel(problems)
+    return models
+
+
+def check_override(model: Model, override: Mapping[str, Any]) -> Model:
+    """The model with this override instead of the one it has. Raises InvalidModel."""
+    foreign = sorted(set(override) - OVERRIDABLE)
+    if foreign:
+        raise InvalidModel(
+            [f"{key} cannot be changed here, only with `pulumi config set --path`" for key in foreign]
+        )
+    return Model.parse(model.config, override)
+
+
+def slug(name: str) -> str:
+    """A model's name as part of an AWS resource's name."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def _problems(config: Mapping[str, Any]) -> Sequence[str]:
+    checks = (
+        _check_keys,
+        _check_name,
+        _check_texts,
+        _check_instance_types,
+        _check_market,
+        _check_numbers,
+        _check_vllm_args,
+    )
+    return [problem for check in checks for problem in check(config)]
+
+
+def _check_keys(config: Mapping[str, Any]) -> Sequence[str]:
+    return [f"unknown setting {key!r}" for key in sorted(set(config) - CONFIG_KEYS)]
+
+
+def _check_name(config: Mapping[str, Any]) -> Sequence[str]:
+    name = config.get("name")
+    return [] if isinstance(name, str) and _NAME.fullmatch(name) else [f"name {name!r} is not a model name"]
+
+
+def _check_texts(config: Mapping[str, Any]) -> Sequence[str]:
+    wrong = (key for key in ("repository", "revision") if not isinstance(config.get(key, ""), str))
+    return [f"{key} must be text" for key in wrong]
+
+
+def _check_instance_types(config: Mapping[str, Any]) -> Sequence[str]:
+    types = config.get("instanceTypes")
+    if not isinstance(types, list | tuple) or not types:
+        return ["instanceTypes must list at least one EC2 instance type, best first"]
+    wrong = (kind for kind in types if not isinstance(kind, str) or not _INSTANCE_TYPE.fullmatch(kind))
+    return [f"{kind!r} is not an EC2 instance type" for kind in wrong]
+
+
+def _check_market(config: Mapping[str, Any]) -> Sequence[str]:
+    market = config.get("market", "on-demand")
+    words = [str(member) for member in Market]
+    return [] if market in words else [f"market {market!r} must be one of {', '.join(words)}"]
+
+
+def _check_numbers(config: Mapping[str, Any]) -> Sequence[str]:
+    problems = []
+    for key, low, high in (("idleTimeout", 1, MAX_IDLE_TIMEOUT_S), ("maxInstances", 1, MAX_INSTANCES)):
+        value = config.get(key, low)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            problems.append(f"{key} must be a whole number from {low} to {high}")
+    return problems
+
+
+def _check_vllm_args(config: Mapping[str, Any]) -> Sequence[str]:
+    text = config.get("vllmArgs", "")
+    if not isinstance(text, str) or len(text) > MAX_VLLM_ARGS_CHARS:
+        return [f"vllmArgs must be text of at most {MAX_VLLM_ARGS_CHARS} characters"]
+    try:
+        args = shlex.split(text)
+    except ValueError as error:
+        return [f"vllmArgs cannot be split into words: {error}"]
+    reserved = sorted({arg.split("=")[0] for arg in args} & _RESERVED_FLAGS)
+    return [f"vllmArgs must not set {flag}: Diogenes sets it" for flag in reserved]

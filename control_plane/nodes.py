@@ -1,0 +1,69 @@
+"""A GPU node as the control plane knows it: its row, its states, the moves between them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NewType
+
+from gpu_node.protocol import ENGINE_PORT, Failure, NodeState, Phase, PhaseRecord
+
+NodeId = NewType("NodeId", str)
+"""The EC2 instance id."""
+
+MOVES: dict[NodeState, frozenset[NodeState]] = {
+    NodeState.PENDING: frozenset({NodeState.BOOTING, NodeState.DRAINING, NodeState.FAILED}),
+    NodeState.BOOTING: frozenset({NodeState.READY, NodeState.DRAINING, NodeState.FAILED}),
+    NodeState.READY: frozenset({NodeState.DRAINING, NodeState.FAILED}),
+    NodeState.DRAINING: frozenset({NodeState.TERMINATED, NodeState.FAILED}),
+    NodeState.FAILED: frozenset({NodeState.TERMINATED}),
+    NodeState.TERMINATED: frozenset(),
+}
+"""Every legal move. PENDING and BOOTING go to DRAINING when a start is cancelled."""
+
+STARTING = frozenset({NodeState.PENDING, NodeState.BOOTING})
+LEAVING = frozenset({NodeState.DRAINING, NodeState.FAILED})
+
+_PUBLIC_WORDS = {NodeState.PENDING: "starting", NodeState.BOOTING: "starting"}
+
+
+def public_word(state: NodeState) -> str:
+    """The state in the words of the API: starting, ready, draining, failed, terminated."""
+    return _PUBLIC_WORDS.get(state, str(state))
+
+
+@dataclass(frozen=True)
+class Node:
+    """One row of the ``instances`` table. Times are Unix seconds; 0 means not yet."""
+
+    id: NodeId
+    model: str
+    state: NodeState
+    group: str
+    zone: str
+    instance_type: str
+    market: str
+    launched_at: float
+    lease_until: float
+    ready_at: float = 0.0
+    draining_since: float = 0.0
+    last_request_at: float = 0.0
+    heartbeat_at: float = 0.0
+    terminated_at: float = 0.0
+    ip: str = ""
+    phases: Sequence[PhaseRecord] = ()
+    running: int = 0
+    waiting: int = 0
+    log_tail: Sequence[str] = ()
+    error: Failure | None = None
+    reason: str = ""  # why it drains, or was taken down
+
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """Host and port of the engine."""
+        return self.ip, ENGINE_PORT
+
+    @property
+    def phase(self) -> PhaseRecord:
+        """The phase it is in, or was in last."""
+        return self.phases[-1] if self.phases else PhaseRecord(Phase.INSTANCE, self.launched_at)

@@ -1,0 +1,225 @@
+"""The outside world on one screen: what the control plane needs of DynamoDB, of AWS and of an engine.
+
+Every adapter answers in these terms and translates its own errors: a lost conditional write raises
+``errors.Stale``; an AWS that does not answer, or throttles, raises ``errors.Unavailable``. All times are Unix seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from control_plane.nodes import Node, NodeId
+from gpu_node.protocol import Failure, NodeState
+
+Clock = Callable[[], float]
+"""Now, in Unix seconds."""
+
+
+# -- what is stored ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Somebody wants nodes of a model. Written before anything is spent on it; one item a model."""
+
+    model: str
+    desired: int  # nodes; 0 = put to sleep by hand
+    hold_until: float  # keep starting until then, even with nobody waiting
+    by: str  # who asked last: an email address
+    asked_at: float
+    keep_awake_until: float = 0.0
+    version: int = 0  # counts writes; a delete names the version it read
+
+
+@dataclass(frozen=True)
+class Launch:
+    """The intent to launch one instance; stands before the call, so that a crash leaves a row, never an unknown GPU."""
+
+    token: str  # the client token of the call: the same token is the same instance
+    model: str
+    group: str
+    zone: str
+    market: str
+    at: float
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One row of the ``models`` table, as stored: what Pulumi seeded, what the UI changed, how starts went."""
+
+    name: str
+    config: Mapping[str, Any]
+    override: Mapping[str, Any] = field(default_factory=dict)
+    boot_seconds: Sequence[float] = ()  # how long the last starts took, oldest first
+    failures: int = 0  # starts that failed in a row
+    failure: Failure | None = None  # the last of them
+    failed_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class KeyRow:
+    """One row of the ``api_keys`` table. The key itself is never stored."""
+
+    key_hash: str  # SHA-256 of the key, hex
+    email: str
+    name: str
+    created_at: float
+    prefix: str  # the key's first characters, for display
+    last_used_at: float = 0.0
+
+    @property
+    def id(self) -> str:
+        """What the API calls the key: a prefix of its hash."""
+        return self.key_hash[:16]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What one owner's requests to one model used on one day (UTC); sums to be added to the ledger."""
+
+    owner: str
+    day: str  # YYYY-MM-DD
+    model: str
+    requests: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class NodeStore(Protocol):
+    async def list(self) -> Sequence[Node]:
+        """Every node that is not TERMINATED."""
+
+    async def add(self, node: Node) -> None:
+        """A new row. Raises Stale when the instance has one already (its agent was faster)."""
+
+    async def claim(self, node: Node) -> None:
+        """Fill in what only the launch knows (group, lease) on a row that the agent wrote first. Raises Stale."""
+
+    async def move(
+        self, node_id: NodeId, source: NodeState, target: NodeState, *, at: float, reason: str, error: Failure | None = None
+    ) -> None:
+        """One move of the table of moves. Raises Stale when the row is not in ``source`` (any more)."""
+
+    async def renew(self, node_id: NodeId, *, lease_until: float, last_request_at: float) -> None:
+        """A longer lease. Raises Stale when the row is gone or the node is terminated."""
+
+
+class WishStore(Protocol):
+    async def list(self) -> Sequence[Wish]: ...
+
+    async def ask(self, wish: Wish) -> None:
+        """Record the wish. An older ``hold_until`` never shortens a newer one; keep-awake is left alone."""
+
+    async def keep_awake(self, model: str, until: float, *, by: str, at: float) -> None:
+        """Keep the model's nodes until then; 0 takes it back."""
+
+    async def sleep(self, model: str, *, by: str, at: float) -> None:
+        """Desired 0, no hold, no keep-awake."""
+
+    async def drop(self, wish: Wish) -> None:
+        """Remove it. Raises Stale when somebody asked again since it was read."""
+
+
+class LaunchStore(Protocol):
+    async def list(self) -> Sequence[Launch]: ...
+
+    async def intend(self, launch: Launch) -> None:
+        """Raises Stale when the token is known."""
+
+    async def settle(self, token: str) -> None:
+        """The outcome is known and stands elsewhere. Doing it twice is doing it once."""
+
+
+class ModelStore(Protocol):
+    async def list(self) -> Sequence[ModelRow]: ...
+
+    async def seed(self, name: str, config: Mapping[str, Any]) -> None:
+        """Write ``config``; override and history are left alone. Clears failures when the configuration changed."""
+
+    async def set_override(self, name: str, override: Mapping[str, Any], *, expected: Mapping[str, Any]) -> None:
+        """Replace the override. Raises Stale when it is not ``expected`` any more. Clears failures."""
+
+    async def started(self, name: str, seconds: float) -> None:
+        """One start that succeeded: adds to the history, clears failures."""
+
+    async def failed(self, name: str, failure: Failure, *, at: float, count: int) -> None:
+        """The ``count``-th failed start in a row. Raises Stale when another writer counted meanwhile."""
+
+    async def forgive(self, name: str) -> None:
+        """Forget failures: a person asks again."""
+
+
+class KeyStore(Protocol):
+    async def get(self, key_hash: str) -> KeyRow | None: ...
+
+    async def list(self, email: str) -> Sequence[KeyRow]: ...
+
+    async def add(self, row: KeyRow) -> None:
+        """Raises Stale when the hash exists."""
+
+    async def revoke(self, key_hash: str, email: str) -> None:
+        """Raises Stale when there is no such key of that owner."""
+
+    async def used(self, key_hash: str, at: float) -> None:
+        """Remember the last use. Raises Stale when the key is gone."""
+
+
+class UsageStore(Protocol):
+    async def add(self, tallies: Sequence[Tally], *, writer: str, number: int) -> None:
+        """Add the sums. The same ``number`` of the same ``writer`` counts once, however often it is sent."""
+
+    async def list(self, owner: str, month: str) -> Sequence[Tally]:
+        """The owner's days of a month (YYYY-MM)."""
+
+
+class Fence(Protocol):
+    async def take(self, holder: str) -> int:
+        """Become the one reconciler: a new epoch, higher than every one before."""
+
+    async def hold(self, epoch: int) -> None:
+        """Raises Stale when somebody took a newer epoch."""
+
+
+# -- what acts -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One instance of an Auto Scaling group, as the cloud tells it."""
+
+    id: NodeId
+    zone: str
+    instance_type: str
+    alive: bool  # False once it is being terminated, or stopped by itself
+
+
+@dataclass(frozen=True)
+class Group:
+    """One Auto Scaling group of ours: one model on one market."""
+
+    name: str
+    model: str
+    market: str  # "on-demand" or "spot"
+    zones: Sequence[str]
+    max_size: int
+    desired: int
+    instances: Sequence[Instance] = ()
+
+
+class Cloud(Protocol):
+    async def groups(self) -> Sequence[Group]:
+        """Every Auto Scaling group that carries our tags, whether or not its model is still configured."""
+
+    async def launch(self, launch: Launch) -> Instance:
+        """One instance now, or LaunchRefused. The same token never launches twice."""
+
+    async def terminate(self, node_id: NodeId) -> None:
+        """Take it out of its group and lower the group's desired capacity. An instance already gone is no error."""
+
+
+class Probe(Protocol):
+    async def __call__(self, node: Node) -> bool:
+        """Does the engine answer its health check within a short time?"""

@@ -1,0 +1,90 @@
+"""All settings of the control plane; the only reader of the environment.
+
+``Settings.from_env`` refuses to start on odd values and lists all of them. ``infra.py`` writes the environment from
+``Settings.to_env``, so a name is spelled once. Credentials, region and endpoint are the AWS SDK's own variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+PREFIX = "DIOGENES_"
+
+TABLES = ("instances", "models", "api-keys", "usage", "control")
+
+
+class InvalidSettings(ValueError):
+    """The environment cannot be used; the message lists every problem."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Seconds unless the name says otherwise. Each is read from ``DIOGENES_<NAME>``."""
+
+    namespace: str = "diogenes-prod"  # prefix of every table and the value of the `diogenes` tag
+    host: str = "0.0.0.0"  # noqa: S104 - a container's only interface; the security group decides who reaches it
+    port: int = 8080
+    max_body_bytes: int = 32 * 1024 * 1024
+
+    # What a client sees while a model starts (see routes/inference.py)
+    edge_read_timeout_s: float = 60.0  # the longest silence the edge allows; ours stay 5 s under it
+    silent_hold_s: float = 25.0  # before the 200, so that early refusals keep their status
+    keepalive_s: float = 10.0  # between comments, or newlines
+    chunk_keepalive_s: float = 40.0  # between empty chunks
+    max_wait_s: float = 600.0
+    max_waiters: int = 64  # a model
+    failure_memory_s: float = 90.0  # a failed start is answered from memory this long
+
+    # When nodes come and go (see plan.py)
+    cancel_grace_s: float = 120.0  # a start goes on this long after its last waiter left
+    lease_s: float = 300.0  # what a node lives on without the control plane
+    drain_timeout_s: float = 300.0
+    boot_limit_s: float = 1200.0
+    silent_node_s: float = 90.0  # no heartbeat for this long: the agent is lost
+    claim_limit_s: float = 300.0  # no first word from a launched instance for this long: it never comes
+
+    tick_s: float = 5.0  # between reconciler ticks when nothing happens
+    watch_s: float = 0.25  # between looks at the tables while somebody waits
+    cloud_watch_s: float = 15.0  # between looks at the cloud when nothing happens
+    usage_flush_s: float = 5.0
+    key_cache_s: float = 10.0  # a revoked key dies within this
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Raises InvalidSettings, with every problem in one message."""
+        values: dict[str, object] = {}
+        problems = []
+        known = {PREFIX + setting.name.upper(): setting for setting in fields(cls)}
+        for name in sorted(environ):
+            if name.startswith(PREFIX) and name not in known:
+                problems.append(f"{name} is not a setting")
+        for name, setting in known.items():
+            if name not in environ:
+                continue
+            convert = type(setting.default)
+            try:
+                values[setting.name] = convert(environ[name])
+            except ValueError:
+                problems.append(f"{name}={environ[name]!r} is not a number")
+        problems += _odd(values)
+        if problems:
+            raise InvalidSettings("; ".join(problems))
+        return cls(**values)  # type: ignore[arg-type]  # each value has its default's type
+
+    def to_env(self) -> dict[str, str]:
+        """The environment that gives these settings."""
+        return {PREFIX + setting.name.upper(): str(getattr(self, setting.name)) for setting in fields(self)}
+
+    def table(self, name: str) -> str:
+        """The full name of one of TABLES."""
+        assert name in TABLES, name
+        return f"{self.namespace}-{name}"
+
+
+def _odd(values: Mapping[str, object]) -> list[str]:
+    return [
+        f"{PREFIX}{name.upper()} must be above zero"
+        for name, value in values.items()
+        if isinstance(value, int | float) and value <= 0
+    ]

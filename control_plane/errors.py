@@ -1,30 +1,31 @@
 """Every error that a caller or another part may see.
 
-    DiogenesError
-    ├── RequestError                 the client can read it; has an HTTP status and a stable code
-    │   ├── InvalidRequest      400  malformed JSON, wrong type, missing field
-    │   ├── InvalidApiKey       401  no key, malformed, unknown, revoked or expired
-    │   ├── Forbidden           403  known, but not allowed
-    │   ├── NotFound            404  no such path or object
-    │   ├── ModelNotFound       404  not in the catalogue
-    │   ├── MethodNotAllowed    405
-    │   ├── Conflict            409  somebody else changed it first
-    │   ├── BodyTooLarge        413
-    │   ├── QueueFull           429  too many requests wait for this model already
-    │   ├── ModelStarting       503  not ready yet, come back
-    │   ├── StartTimeout        503  waited as long as allowed; says how far the start has come
-    │   ├── StartFailed   403 | 503  cannot start; carries the Failure that says why
-    │   └── EngineLost          502  the node went away under a request, more than once or mid-answer
-    ├── Stale                        a conditional write lost its race; read again
-    ├── Unavailable                  AWS did not answer, or throttled us; try again later
-    └── LaunchRefused                the cloud said no to one launch
-        ├── NoCapacity               none of that type in that zone now
-        ├── QuotaExceeded            the account's vCPU quota is too small
-        └── LaunchMisconfigured      group, template or permission is wrong: trying again cannot help
+DiogenesError
+├── RequestError                 the client can read it; has an HTTP status and a stable code
+│   ├── InvalidRequest      400  malformed JSON, wrong type, missing field
+│   ├── InvalidApiKey       401  no key, malformed, unknown, revoked or expired
+│   ├── Forbidden           403  known, but not allowed
+│   ├── NotFound            404  no such path or object
+│   ├── ModelNotFound       404  not in the catalogue
+│   ├── MethodNotAllowed    405
+│   ├── Conflict            409  somebody else changed it first
+│   ├── BodyTooLarge        413
+│   ├── QueueFull           429  too many requests wait for this model already
+│   ├── ModelStarting       503  not ready yet, come back
+│   ├── StartTimeout        503  waited as long as allowed; says how far the start has come
+│   ├── StartFailed   403 | 503  cannot start; carries the Failure that says why
+│   └── EngineLost          502  the node went away under a request, more than once or mid-answer
+├── Stale                        a conditional write lost its race; read again
+├── Unavailable                  AWS did not answer, or throttled us; try again later
+└── LaunchRefused                the cloud said no to one launch
+    ├── NoCapacity               none of that type in that zone now
+    ├── QuotaExceeded            the account's vCPU quota is too small
+    └── LaunchMisconfigured      group, template or permission is wrong: trying again cannot help
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from gpu_node.protocol import Failure
@@ -49,6 +50,7 @@ class RequestError(DiogenesError):
         param: str | None = None,
         retry_after_s: int | None = None,
         should_retry: bool | None = None,
+        details: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -56,6 +58,7 @@ class RequestError(DiogenesError):
         self.param = param
         self.retry_after_s = retry_after_s
         self.should_retry = should_retry
+        self.details = details or {}  # further members of the error object
 
     @property
     def http_status(self) -> int:

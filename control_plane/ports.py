@@ -53,7 +53,7 @@ class ModelRow:
     config: Mapping[str, Any]
     override: Mapping[str, Any] = field(default_factory=dict)
     boot_seconds: Sequence[float] = ()  # how long the last starts took, oldest first
-    failures: int = 0  # starts that failed in a row
+    failures: int = 0  # starts that failed in a row; 0 beside a failure = the launch itself was refused
     failure: Failure | None = None  # the last of them
     failed_at: float = 0.0
 
@@ -99,7 +99,14 @@ class NodeStore(Protocol):
         """Fill in what only the launch knows (group, lease) on a row that the agent wrote first. Raises Stale."""
 
     async def move(
-        self, node_id: NodeId, source: NodeState, target: NodeState, *, at: float, reason: str, error: Failure | None = None
+        self,
+        node_id: NodeId,
+        source: NodeState,
+        target: NodeState,
+        *,
+        at: float,
+        reason: str,
+        error: Failure | None = None,
     ) -> None:
         """One move of the table of moves. Raises Stale when the row is not in ``source`` (any more)."""
 
@@ -146,7 +153,7 @@ class ModelStore(Protocol):
         """One start that succeeded: adds to the history, clears failures."""
 
     async def failed(self, name: str, failure: Failure, *, at: float, count: int) -> None:
-        """The ``count``-th failed start in a row. Raises Stale when another writer counted meanwhile."""
+        """The ``count``-th failed start in a row; 0 = the launch itself was refused. Twice is counted once."""
 
     async def forgive(self, name: str) -> None:
         """Forget failures: a person asks again."""
@@ -193,7 +200,8 @@ class Instance:
     id: NodeId
     zone: str
     instance_type: str
-    alive: bool  # False once it is being terminated, or stopped by itself
+    alive: bool  # in service or on its way there, and healthy
+    leaving: bool = False  # the group is terminating it already
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ from dataclasses import dataclass, fields
 
 PREFIX = "DIOGENES_"
 
-TABLES = ("instances", "models", "api-keys", "usage", "control")
-
 
 class InvalidSettings(ValueError):
     """The environment cannot be used; the message lists every problem."""
@@ -49,6 +47,7 @@ class Settings:
     cloud_watch_s: float = 15.0  # between looks at the cloud when nothing happens
     usage_flush_s: float = 5.0
     key_cache_s: float = 10.0  # a revoked key dies within this
+    stop_timeout_s: float = 110.0  # what streams may still take after SIGTERM; ECS kills 10 s later
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
@@ -62,7 +61,7 @@ class Settings:
         for name, setting in known.items():
             if name not in environ:
                 continue
-            convert = type(setting.default)
+            convert = type(getattr(cls, setting.name))
             try:
                 values[setting.name] = convert(environ[name])
             except ValueError:
@@ -75,11 +74,6 @@ class Settings:
     def to_env(self) -> dict[str, str]:
         """The environment that gives these settings."""
         return {PREFIX + setting.name.upper(): str(getattr(self, setting.name)) for setting in fields(self)}
-
-    def table(self, name: str) -> str:
-        """The full name of one of TABLES."""
-        assert name in TABLES, name
-        return f"{self.namespace}-{name}"
 
 
 def _odd(values: Mapping[str, object]) -> list[str]:

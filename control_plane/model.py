@@ -104,9 +104,7 @@ def check_override(model: Model, override: Mapping[str, Any]) -> Model:
     """The model with this override instead of the one it has. Raises InvalidModel."""
     foreign = sorted(set(override) - OVERRIDABLE)
     if foreign:
-        raise InvalidModel(
-            [f"{key} cannot be changed here, only with `pulumi config set --path`" for key in foreign]
-        )
+        raise InvalidModel([f"{key} cannot be changed here, only with `pulumi config set --path`" for key in foreign])
     return Model.parse(model.config, override)
 
 

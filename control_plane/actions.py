@@ -1,0 +1,118 @@
+"""What a tick may do. Values only: ``plan`` decides on them, ``reconciler`` carries them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from control_plane.nodes import Node
+from control_plane.ports import Group, Instance, Launch, Wish
+from gpu_node.protocol import Failure
+
+
+@dataclass(frozen=True)
+class Start:
+    """Launch one more node of the model: on the first group and zone that has one."""
+
+    model: str
+
+
+@dataclass(frozen=True)
+class Hold:
+    """People still wait: keep the wish alive."""
+
+    wish: Wish
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Nobody knows how this launch ended: call again with the same token."""
+
+    launch: Launch
+
+
+@dataclass(frozen=True)
+class Abandon:
+    launch: Launch
+
+
+@dataclass(frozen=True)
+class Adopt:
+    group: Group
+    instance: Instance
+
+
+@dataclass(frozen=True)
+class Evict:
+    """An instance that died stays in its group's count until it is taken out."""
+
+    instance: Instance
+
+
+@dataclass(frozen=True)
+class Drain:
+    node: Node
+    reason: str
+
+
+@dataclass(frozen=True)
+class Fail:
+    node: Node
+    failure: Failure
+
+
+@dataclass(frozen=True)
+class Terminate:
+    node: Node
+
+
+@dataclass(frozen=True)
+class Bury:
+    """The cloud agrees that it is gone."""
+
+    node: Node
+
+
+@dataclass(frozen=True)
+class Renew:
+    node: Node
+    lease_until: float
+    last_request_at: float
+
+
+@dataclass(frozen=True)
+class CountFailure:
+    model: str
+    failure: Failure
+    count: int
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """Tell everyone who waits why, and take the wish back."""
+
+    model: str
+    failure: Failure
+    wish: Wish | None
+
+
+@dataclass(frozen=True)
+class Fulfil:
+    wish: Wish
+
+
+Action = (
+    Start
+    | Hold
+    | Repeat
+    | Abandon
+    | Adopt
+    | Evict
+    | Drain
+    | Fail
+    | Terminate
+    | Bury
+    | Renew
+    | CountFailure
+    | Refuse
+    | Fulfil
+)

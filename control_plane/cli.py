@@ -1,0 +1,136 @@
+"""The commands of the image: ``serve`` (the control plane) and ``key create`` (the first key, by AWS credentials)."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import aiohttp
+import uvicorn
+import uvloop
+
+from control_plane import logs
+from control_plane.api_keys import ApiKeys
+from control_plane.app import Adapters, ControlPlane
+from control_plane.aws import AwsCloud, HttpProbe, open_autoscaling
+from control_plane.dynamo import (
+    DynamoFence,
+    DynamoKeys,
+    DynamoLaunches,
+    DynamoModels,
+    DynamoNodes,
+    DynamoUsage,
+    DynamoWishes,
+    open_dynamo,
+)
+from control_plane.effects import Stores
+from control_plane.errors import DiogenesError
+from control_plane.settings import InvalidSettings, Settings
+
+GC_THRESHOLD = 50_000  # young objects between collections: a pause of the collector is a pause of every stream
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit status: 0, 1 when AWS did not let us, 2 for odd arguments or settings."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = Settings.from_env(os.environ)
+    except InvalidSettings as error:
+        print(f"diogenes: {error}", file=sys.stderr)
+        return 2
+    try:
+        if options.command == "serve":
+            uvloop.run(serve(settings))
+        else:
+            print(asyncio.run(create_key(settings, email=options.email, name=options.name)))
+    except DiogenesError as error:
+        print(f"diogenes: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def create_key(settings: Settings, *, email: str, name: str) -> str:
+    """A new key for somebody, in clear. Raises Unavailable."""
+    async with open_dynamo() as client:
+        keys = ApiKeys(DynamoKeys(client, settings.namespace), clock=time.time, entropy=secrets.token_bytes)
+        key, _ = await keys.create(email=email, name=name)
+        return key
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT: then nobody may wait here, streams go on for ``stop_timeout_s``, and it ends."""
+    logs.configure()
+    async with adapters(settings) as outside:
+        control_plane = ControlPlane(settings, outside, clock=time.time)
+        server = Server(control_plane, settings)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD, 20, 20)
+        await server.serve()
+
+
+@asynccontextmanager
+async def adapters(settings: Settings) -> AsyncIterator[Adapters]:
+    """AWS, as the SDK's own variables point to it."""
+    namespace = settings.namespace
+    async with open_dynamo() as dynamo, open_autoscaling() as autoscaling, aiohttp.ClientSession() as http:
+        stores = Stores(
+            nodes=DynamoNodes(dynamo, namespace),
+            wishes=DynamoWishes(dynamo, namespace),
+            launches=DynamoLaunches(dynamo, namespace),
+            models=DynamoModels(dynamo, namespace),
+            fence=DynamoFence(dynamo, namespace, clock=time.time),
+        )
+        yield Adapters(
+            stores=stores,
+            keys=DynamoKeys(dynamo, namespace),
+            usage=DynamoUsage(dynamo, namespace),
+            cloud=AwsCloud(autoscaling, namespace),
+            probe=HttpProbe(http),
+        )
+
+
+class Server(uvicorn.Server):
+    """uvicorn, telling the control plane when it begins to stop."""
+
+    def __init__(self, control_plane: ControlPlane, settings: Settings) -> None:
+        super().__init__(
+            uvicorn.Config(
+                control_plane.app,
+                host=settings.host,
+                port=settings.port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                http="httptools",
+                ws="none",
+                backlog=4096,
+                timeout_keep_alive=75,  # longer than the load balancer's own, which must be the one to close
+                timeout_graceful_shutdown=int(settings.stop_timeout_s),
+            )
+        )
+        self._control_plane = control_plane
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._control_plane.send_away()
+        await super().shutdown(sockets)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="diogenes", description="A personal LLM backend that scales to zero.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("serve", help="run the control plane; settings are DIOGENES_* variables")
+    key = commands.add_parser("key", help="API keys").add_subparsers(dest="action", required=True)
+    create = key.add_parser("create", help="make a key and print it, for the only time")
+    create.add_argument("--email", required=True, help="whose key it is")
+    create.add_argument("--name", required=True, help="what it is for")
+    return parser

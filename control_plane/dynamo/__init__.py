@@ -1,0 +1,23 @@
+"""The stores of ``ports`` over DynamoDB.
+
+Every condition lives in the write that it guards, so two control planes, the janitor and the nodes' agents may
+write at once. A lost race raises ``errors.Stale``; a DynamoDB that does not answer raises ``errors.Unavailable``.
+"""
+
+from control_plane.dynamo.control import DynamoFence, DynamoLaunches, DynamoWishes
+from control_plane.dynamo.keys import DynamoKeys
+from control_plane.dynamo.models import DynamoModels
+from control_plane.dynamo.nodes import DynamoNodes
+from control_plane.dynamo.table import open_dynamo
+from control_plane.dynamo.usage import DynamoUsage
+
+__all__ = [
+    "DynamoFence",
+    "DynamoKeys",
+    "DynamoLaunches",
+    "DynamoModels",
+    "DynamoNodes",
+    "DynamoUsage",
+    "DynamoWishes",
+    "open_dynamo",
+]

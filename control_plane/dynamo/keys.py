@@ -1,0 +1,51 @@
+"""The ``api-keys`` table: hashes of keys, and whose they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING
+
+from control_plane import schema
+from control_plane.dynamo.table import DynamoTable, Refused, Row
+from control_plane.ports import KeyRow
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb import DynamoDBClient
+
+
+class DynamoKeys:
+    """KeyStore over DynamoDB."""
+
+    def __init__(self, client: DynamoDBClient, namespace: str) -> None:
+        self._rows = DynamoTable(client, namespace, schema.API_KEYS)
+
+    async def get(self, key_hash: str) -> KeyRow | None:
+        row = await self._rows.get(key_hash=key_hash)
+        return _key(row) if row else None
+
+    async def list(self, email: str) -> Sequence[KeyRow]:
+        rows = await self._rows.scan("#email = :email", {"email": email})
+        return sorted(map(_key, rows), key=lambda row: (row.created_at, row.key_hash))
+
+    async def add(self, row: KeyRow) -> None:
+        await self._rows.insert(asdict(row))
+
+    async def revoke(self, key_hash: str, email: str) -> None:
+        await self._rows.delete({"key_hash": key_hash}, when="#email = :email", values={"email": email})
+
+    async def used(self, key_hash: str, at: float) -> None:
+        try:
+            await self._rows.update(
+                {"key_hash": key_hash},
+                "SET #last_used_at = :at",
+                {"at": at},
+                when="attribute_exists(#key_hash) AND #last_used_at < :at",
+            )
+        except Refused as refused:
+            if not refused.row:
+                raise  # revoked; anything else is a later use, already written
+
+
+def _key(row: Row) -> KeyRow:
+    return KeyRow(**{field.name: row[field.name] for field in fields(KeyRow)})

@@ -1,0 +1,155 @@
+"""Carries out what ``plan`` decided: each action is one or two calls, and doing it twice is doing it once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from control_plane.actions import (
+    Abandon,
+    Action,
+    Adopt,
+    Bury,
+    CountFailure,
+    Drain,
+    Evict,
+    Fail,
+    Fulfil,
+    Hold,
+    Refuse,
+    Renew,
+    Repeat,
+    Start,
+    Terminate,
+)
+from control_plane.catalogue import Catalogue
+from control_plane.errors import LaunchRefused
+from control_plane.fleet import Fleet
+from control_plane.launcher import CannotLaunch, Launcher
+from control_plane.ports import Clock, Cloud, Fence, Group, Launch, LaunchStore, ModelStore, NodeStore, WishStore
+from gpu_node.protocol import Failure, NodeState
+
+log = logging.getLogger(__name__)
+
+NodeAction = Drain | Fail | Terminate | Bury | Renew
+ModelAction = Start | Hold | CountFailure | Refuse | Fulfil
+CloudAction = Repeat | Abandon | Adopt | Evict
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The tables that a tick reads and writes."""
+
+    nodes: NodeStore
+    wishes: WishStore
+    launches: LaunchStore
+    models: ModelStore
+    fence: Fence
+
+
+class Effects:
+    """The one window outward for decisions. Raises Stale and Unavailable: the next tick decides anew."""
+
+    def __init__(
+        self, stores: Stores, cloud: Cloud, fleet: Fleet, launcher: Launcher, catalogue: Catalogue, *, clock: Clock
+    ) -> None:
+        self._stores = stores
+        self._cloud = cloud
+        self._fleet = fleet
+        self._launcher = launcher
+        self._catalogue = catalogue
+        self._clock = clock
+
+    async def apply(self, action: Action, groups: Sequence[Group]) -> None:
+        match action:
+            case Drain() | Fail() | Terminate() | Bury() | Renew():
+                await self._to_node(action)
+            case Start() | Hold() | CountFailure() | Refuse() | Fulfil():
+                await self._to_model(action, groups)
+            case Repeat() | Abandon() | Adopt() | Evict():
+                await self._to_cloud(action)
+            case _:
+                assert_never(action)
+
+    async def _to_node(self, action: NodeAction) -> None:
+        node = action.node
+        match action:
+            case Drain(reason=reason):
+                # Out of rotation first: what is leased between the two writes only makes the drain longer.
+                self._fleet.withdraw(node.id)
+                await self._stores.nodes.move(node.id, node.state, NodeState.DRAINING, at=self._clock(), reason=reason)
+                self._log(action, reason=reason)
+            case Fail(failure=failure):
+                self._fleet.withdraw(node.id)
+                await self._stores.nodes.move(
+                    node.id, node.state, NodeState.FAILED, at=self._clock(), reason=failure.message, error=failure
+                )
+                self._log(action, code=failure.code)
+            case Terminate():
+                await self._cloud.terminate(node.id)
+                self._log(action)
+                return  # it takes the cloud its time to be gone
+            case Bury():
+                await self._stores.nodes.move(
+                    node.id, node.state, NodeState.TERMINATED, at=self._clock(), reason=node.reason
+                )
+                self._log(action)
+                return
+            case Renew(lease_until=until, last_request_at=last):
+                await self._stores.nodes.renew(node.id, lease_until=until, last_request_at=last)
+                return
+        self._fleet.disturbed.set()
+
+    async def _to_model(self, action: ModelAction, groups: Sequence[Group]) -> None:
+        match action:
+            case Start(model):
+                await self._start(model, groups)
+            case Hold(wish):
+                await self._stores.wishes.ask(wish)
+            case CountFailure(model, failure, count):
+                await self._stores.models.failed(model, failure, at=self._clock(), count=count)
+                log.warning("start failed", extra={"model": model, "code": failure.code, "in_a_row": count})
+                self._fleet.disturbed.set()
+            case Refuse(model, failure, wish):
+                self._fleet.refuse(model, failure)
+                if wish:
+                    await self._stores.wishes.drop(wish)
+            case Fulfil(wish):
+                await self._stores.wishes.drop(wish)
+
+    async def _to_cloud(self, action: CloudAction) -> None:
+        match action:
+            case Repeat(launch):
+                await self._repeat(launch)
+            case Abandon(launch):
+                await self._stores.launches.settle(launch.token)
+            case Adopt(group, instance):
+                await self._launcher.adopt(instance, model=group.model, group=group.name, market=group.market)
+                log.warning("instance without a row adopted", extra={"node": instance.id, "model": group.model})
+            case Evict(instance):
+                await self._cloud.terminate(instance.id)
+        self._fleet.disturbed.set()
+
+    async def _start(self, name: str, groups: Sequence[Group]) -> None:
+        try:
+            await self._launcher.start(self._catalogue.models[name], groups)
+        except CannotLaunch as error:
+            await self._remember(name, error.failure)
+        self._fleet.disturbed.set()
+
+    async def _remember(self, name: str, failure: Failure) -> None:
+        """A refused launch counts as no failed start, but is answered from memory for a while."""
+        log.warning("launch refused", extra={"model": name, "code": failure.code, "why": failure.message})
+        await self._stores.models.failed(name, failure, at=self._clock(), count=0)
+
+    async def _repeat(self, launch: Launch) -> None:
+        try:
+            await self._launcher.settle(launch)
+        except LaunchRefused as error:
+            log.info("repeated launch was refused", extra={"model": launch.model, "code": error.code})
+
+    def _log(self, action: NodeAction, **fields: str) -> None:
+        verb = {Drain: "draining", Fail: "failed", Terminate: "terminating", Bury: "gone"}[type(action)]
+        log.info(f"node {verb}", extra={"node": action.node.id, "model": action.node.model, **fields})

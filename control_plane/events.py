@@ -1,0 +1,151 @@
+"""What the relay must know of an engine's event stream, without taking it apart.
+
+Bytes pass through as they came. An event is looked at only when a cheap search says that it may hold the usage, or an
+error: the usage event is kept (and taken out again when the client had not asked for it), and an error that a stock
+client would overlook is rewritten into one that it raises.
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from control_plane.dialect import Dialect, tokens_of
+from control_plane.errors import EngineLost, RequestError
+from control_plane.usage import Tokens
+
+MAX_CARRY_BYTES = 4 * 1024 * 1024  # a single event longer than this passes unseen
+MAX_KEPT_BYTES = 1024 * 1024
+_END = b"\n\n"
+
+
+class WholeAnswer:
+    """An answer that is not streamed: passes through; kept, up to a bound, for its usage."""
+
+    complete = True  # its end is the body's end
+
+    def __init__(self) -> None:
+        self._kept = b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        if len(self._kept) < MAX_KEPT_BYTES:
+            self._kept += chunk
+        return chunk
+
+    def rest(self) -> bytes:
+        return b""
+
+    @property
+    def tokens(self) -> Tokens | None:
+        try:
+            answer = orjson.loads(self._kept)
+        except orjson.JSONDecodeError:
+            return None
+        return tokens_of(answer.get("usage")) if isinstance(answer, dict) else None
+
+
+class EventStream:
+    """Whole events in, whole events out: nothing of ours may land inside one of the engine's."""
+
+    def __init__(self, dialect: Dialect, *, strip_usage: bool) -> None:
+        self._dialect = dialect
+        self._strip_usage = strip_usage
+        self._carry = b""
+        self.tokens: Tokens | None = None
+        self.complete = False  # the end mark went by
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What of it to hand on."""
+        if not self._carry and chunk.endswith(_END) and b'"usage"' not in chunk and b'"error"' not in chunk:
+            self.complete = self.complete or any(mark in chunk for mark in self._dialect.end_marks)
+            return chunk
+        data = self._carry + chunk
+        cut = data.rfind(_END) + len(_END)
+        if cut < len(_END):
+            cut = len(data) if len(data) > MAX_CARRY_BYTES else 0
+        self._carry = data[cut:]
+        return b"".join(self._event(event + _END) for event in data[:cut].split(_END) if event)
+
+    def rest(self) -> bytes:
+        """What was held back, at the end of the stream."""
+        rest, self._carry = self._carry, b""
+        return self._event(rest) if rest else b""
+
+    def _event(self, event: bytes) -> bytes:
+        if any(mark in event for mark in self._dialect.end_marks):
+            self.complete = True
+        payload = _payload(event)
+        if payload is None:
+            return event
+        self._note_usage(payload)
+        error = upstream_error(payload, status=500)
+        if error and not self._dialect.anthropic:
+            return b"data: " + self._dialect.error_body(error) + _END
+        if self._strip_usage and payload.get("choices") == [] and payload.get("usage"):
+            return b""
+        return event
+
+    def _note_usage(self, payload: dict[str, object]) -> None:
+        inner = payload.get("response") or payload.get("message")  # /v1/responses, /v1/messages
+        usage = payload.get("usage") or (inner.get("usage") if isinstance(inner, dict) else None)
+        found = tokens_of(usage)
+        if found and self.tokens:  # /v1/messages tells the prompt at the start, the completion at the end
+            found = Tokens(
+                prompt=max(found.prompt, self.tokens.prompt),
+                cached=max(found.cached, self.tokens.cached),
+                completion=max(found.completion, self.tokens.completion),
+            )
+        self.tokens = found or self.tokens
+
+
+def upstream_error(payload: object, *, status: int) -> RequestError | None:
+    """The engine's error, whatever its shape: nested, flat, FastAPI's, or a bare string. None where it is no error."""
+    if not isinstance(payload, dict):
+        return None
+    nested = payload.get("error")
+    if payload.get("object") == "error" or payload.get("type") == "error":
+        nested = nested or payload
+    if nested is None and "detail" in payload:
+        nested = {"message": payload["detail"]}
+    if not nested:
+        return None
+    detail = nested if isinstance(nested, dict) else {"message": nested}
+    error = EngineError(str(detail.get("message") or "The engine failed."), param=_text(detail.get("param")))
+    error.answered = status
+    error.code = _text(detail.get("code")) if isinstance(detail.get("code"), str) else error.default_code
+    return error
+
+
+class EngineError(RequestError):
+    """An error that the engine itself answered; keeps the engine's status."""
+
+    default_code = "engine_error"
+    answered: int = 500
+
+    @property
+    def http_status(self) -> int:
+        return self.answered
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]  # per answer here, per class elsewhere
+        return "server_error" if self.answered >= 500 else "invalid_request_error"
+
+
+def cut_short() -> EngineLost:
+    """The stream ended without its end mark."""
+    return EngineLost("The engine stopped in the middle of this answer. Ask again: a new one is started if need be.")
+
+
+def _payload(event: bytes) -> dict[str, object] | None:
+    start = event.find(b"data: {")
+    if start < 0 or not (b'"usage"' in event or b'"error"' in event):
+        return None
+    line = event[start + len(b"data: ") :].split(b"\n", 1)[0]
+    try:
+        payload = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return payload if isinstance(payload, dict) else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

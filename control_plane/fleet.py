@@ -1,0 +1,249 @@
+"""The engines that can answer now, who uses them, and who waits for one.
+
+The hot path's one owner: everything here is synchronous, so on one event loop it is atomic. The reconciler tells it
+what runs (``update``, ``refuse``); requests lease an engine or wait for one, first come, first served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+from control_plane.errors import QueueFull, RequestError, StartFailed
+from control_plane.nodes import STARTING, Node, NodeId
+from control_plane.ports import Clock
+from gpu_node.protocol import Failure, NodeState, PhaseRecord
+
+QUEUE_FULL_RETRY_S = 10
+
+
+class Lease:
+    """One request's use of one engine. The node is not taken down before it is released."""
+
+    __slots__ = ("_engine", "_fleet", "node")
+
+    def __init__(self, fleet: Fleet, engine: _Engine) -> None:
+        self._fleet = fleet
+        self._engine: _Engine | None = engine
+        self.node = engine.node
+
+    def release(self) -> None:
+        """Doing it twice is doing it once."""
+        if self._engine is not None:
+            self._fleet._released(self._engine)
+            self._engine = None
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.release()
+
+
+class Waiter:
+    """One request's place in the queue of a model. Leaving it returns a lease that was granted meanwhile."""
+
+    def __init__(self, fleet: Fleet, model: str) -> None:
+        self._fleet = fleet
+        self._model = model
+        self.granted: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
+        self._taken = False
+
+    def take(self) -> Lease:
+        """The lease, once ``granted`` is done; raises what the wait ended with."""
+        lease = self.granted.result()
+        self._taken = True
+        return lease
+
+    def __enter__(self) -> Waiter:
+        self._fleet._queue(self._model).append(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        queue = self._fleet._queue(self._model)
+        if self in queue:
+            queue.remove(self)
+        if not self.granted.done():
+            self.granted.cancel()
+        elif not self._taken and not self.granted.cancelled() and self.granted.exception() is None:
+            self.granted.result().release()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the start of a model is, for those who wait."""
+
+    launched: bool  # the cloud granted an instance
+    phase: PhaseRecord | None = None
+    started_at: float = 0.0
+    usual_s: float | None = None  # how long its last starts took, median
+
+
+@dataclass(eq=False)
+class _Engine:
+    node: Node
+    in_flight: int = 0
+    routable: bool = True
+
+
+class Fleet:
+    """Leases, waiters and what the reconciler must know of both."""
+
+    def __init__(self, *, clock: Clock, max_waiters: int) -> None:
+        self._clock = clock
+        self._max_waiters = max_waiters
+        self._engines: dict[NodeId, _Engine] = {}
+        self._routes: dict[str, list[_Engine]] = {}
+        self._queues: dict[str, deque[Waiter]] = {}
+        self._last_request: dict[str, float] = {}
+        self._failures: dict[str, Failure] = {}
+        self._progress: dict[str, Progress] = {}
+        self._usual: dict[str, float] = {}
+        self._suspects: set[NodeId] = set()
+        self._closed: RequestError | None = None
+        self.disturbed = asyncio.Event()  # something happened that the reconciler should look at now
+
+    # -- requests
+
+    def acquire(self, model: str) -> Lease | None:
+        """The engine of this model with the least to do, or None when none is ready."""
+        engines = self._routes.get(model)
+        if not engines:
+            return None
+        engine = engines[0] if len(engines) == 1 else min(engines, key=lambda e: e.in_flight)
+        engine.in_flight += 1
+        return Lease(self, engine)
+
+    def wait(self, model: str) -> Waiter:
+        """A place in the queue. Raises StartFailed on a failure that still stands, QueueFull when it is full."""
+        if self._closed:
+            raise self._closed
+        failure = self._failures.get(model)
+        if failure:
+            raise StartFailed(failure)
+        if len(self._queue(model)) >= self._max_waiters:
+            raise QueueFull(
+                f"{self._max_waiters} requests already wait for {model} to start.", retry_after_s=QUEUE_FULL_RETRY_S
+            )
+        return Waiter(self, model)
+
+    def suspect(self, node_id: NodeId) -> None:
+        """This engine broke a connection: nothing more goes there until the reconciler has probed it."""
+        engine = self._engines.get(node_id)
+        if engine and engine.routable:
+            self._suspects.add(node_id)
+            self._unroute(engine)
+            self.disturbed.set()
+
+    def progress(self, model: str) -> Progress:
+        return self._progress.get(model, Progress(launched=False))
+
+    # -- the reconciler
+
+    def update(self, nodes: Sequence[Node]) -> None:
+        """What runs, and how far what starts has come. Grants leases to those who wait for what became ready."""
+        ready = {node.id: node for node in nodes if node.state is NodeState.READY and node.id not in self._suspects}
+        for engine in list(self._engines.values()):
+            if engine.node.id not in ready:
+                self._unroute(engine)
+        for node in ready.values():
+            self._route(node)
+        self._progress = {node.model: self._progress_of(node) for node in nodes if node.state in STARTING}
+        for model in list(self._queues):
+            self._grant(model)
+
+    def learn(self, *, failures: Mapping[str, Failure], usual_s: Mapping[str, float]) -> None:
+        """Failures that still stand, and how long starts usually take."""
+        self._failures = dict(failures)
+        self._usual = dict(usual_s)
+
+    def refuse(self, model: str, failure: Failure) -> None:
+        """Everyone who waits for this model gets to know why it does not start."""
+        for waiter in self._leave_queue(model):
+            waiter.granted.set_exception(StartFailed(failure))
+
+    def close(self, error: RequestError) -> None:
+        """From now on nobody may wait, and who waits is sent away with this error; leases go on."""
+        self._closed = error
+        for model in list(self._queues):
+            for waiter in self._leave_queue(model):
+                waiter.granted.set_exception(error)
+
+    def withdraw(self, node_id: NodeId) -> None:
+        """Nothing new goes to this node: it is about to drain."""
+        engine = self._engines.get(node_id)
+        if engine:
+            self._unroute(engine)
+
+    def cleared(self, node_id: NodeId) -> None:
+        """The probe found the suspect well; the next update routes to it again."""
+        self._suspects.discard(node_id)
+
+    def forget(self, present: Iterable[NodeId]) -> None:
+        """Drop suspicions about nodes that are gone."""
+        self._suspects &= set(present)
+
+    @property
+    def suspects(self) -> frozenset[NodeId]:
+        return frozenset(self._suspects)
+
+    @property
+    def waiters(self) -> dict[str, int]:
+        return {model: len(queue) for model, queue in self._queues.items() if queue}
+
+    @property
+    def in_flight(self) -> dict[NodeId, int]:
+        return {node_id: engine.in_flight for node_id, engine in self._engines.items() if engine.in_flight}
+
+    @property
+    def last_request(self) -> dict[str, float]:
+        """When each model's last request ended."""
+        return dict(self._last_request)
+
+    # -- inside
+
+    def _queue(self, model: str) -> deque[Waiter]:
+        return self._queues.setdefault(model, deque())
+
+    def _leave_queue(self, model: str) -> list[Waiter]:
+        left = [waiter for waiter in self._queues.pop(model, ()) if not waiter.granted.done()]
+        return left
+
+    def _route(self, node: Node) -> None:
+        engine = self._engines.setdefault(node.id, _Engine(node))
+        engine.node = node
+        engine.routable = True
+        engines = self._routes.setdefault(node.model, [])
+        if engine not in engines:
+            engines.append(engine)
+
+    def _unroute(self, engine: _Engine) -> None:
+        engine.routable = False
+        engines = self._routes.get(engine.node.model, [])
+        if engine in engines:
+            engines.remove(engine)
+        if not engine.in_flight:
+            self._engines.pop(engine.node.id, None)
+
+    def _released(self, engine: _Engine) -> None:
+        engine.in_flight -= 1
+        self._last_request[engine.node.model] = self._clock()
+        if not engine.in_flight and not engine.routable:
+            self._engines.pop(engine.node.id, None)
+            self.disturbed.set()  # the last request of a draining node ended: it can go
+
+    def _grant(self, model: str) -> None:
+        queue = self._queue(model)
+        while queue and (queue[0].granted.done() or self._routes.get(model)):
+            waiter = queue.popleft()
+            lease = None if waiter.granted.done() else self.acquire(model)
+            if lease:
+                waiter.granted.set_result(lease)
+
+    def _progress_of(self, node: Node) -> Progress:
+        return Progress(
+            launched=True, phase=node.phase, started_at=node.launched_at, usual_s=self._usual.get(node.model)
+        )

@@ -1,0 +1,326 @@
+"""What to do next, decided from one look at the world. Pure: no I/O, no clock, no log.
+
+``plan`` answers the actions of one tick. Every rule carries its number in the code:
+
+ Nodes, each by itself
+  1. The cloud no longer has it (looked, and not just launched): bury it if it was leaving, else it is lost.
+  2. FAILED: take its instance down; count the failure once if it never became ready.
+  3. DRAINING: take it down when its last request ended, or at the drain deadline.
+  4. Starting (PENDING, BOOTING): cancel it when nobody wants the model any more; fail it when the instance never
+     spoke, fell silent, or is slower than the boot limit.
+  5. READY: fail it when its engine does not answer; drain it when its agent fell silent, when the model idled for its
+     idle timeout, when it was put to sleep by hand, or when there are more than wanted (the youngest goes first).
+  6. Whatever stays gets its lease renewed; nothing else keeps a node alive.
+
+ Models, each by itself
+  7. A failure that still stands refuses everyone who waits, and takes the wish back.
+  8. Put to sleep by hand: who still waits is told so.
+  9. A wish that has its nodes is fulfilled; idle time is counted from here on.
+ 10. Wanted, and fewer nodes (counting those on their way) than wanted: launch one. Waiters keep their wish alive.
+
+ The cloud
+ 11. An unsettled launch is repeated with its own token while it is wanted, else abandoned: rule 12 finds its instance.
+ 12. A living instance of ours without a row is adopted; one that died in its group is taken out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from control_plane.actions import (
+    Abandon,
+    Action,
+    Adopt,
+    Bury,
+    CountFailure,
+    Drain,
+    Evict,
+    Fail,
+    Fulfil,
+    Hold,
+    Refuse,
+    Renew,
+    Repeat,
+    Start,
+    Terminate,
+)
+from control_plane.model import Model
+from control_plane.nodes import LEAVING, STARTING, Node, NodeId
+from control_plane.ports import Group, Instance, Launch, ModelRow, Wish
+from gpu_node.protocol import Failure, NodeState
+
+LAUNCH_VISIBLE_S = 60.0  # a new instance may be missing from the cloud's answer this long
+TOKEN_LIFE_S = 600.0  # an unsettled launch older than this is not repeated
+FAILURES_IN_A_ROW = 2  # so many failed starts stop further tries until somebody asks again
+FAILURE_STREAK_S = 3600.0  # failures further apart than this are not in a row
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How patient to be; seconds."""
+
+    lease_s: float = 300.0
+    drain_timeout_s: float = 300.0
+    boot_limit_s: float = 1200.0
+    claim_limit_s: float = 300.0
+    silent_node_s: float = 90.0
+    cancel_grace_s: float = 120.0
+    failure_memory_s: float = 90.0
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything one tick knows."""
+
+    models: Mapping[str, Model]
+    history: Mapping[str, ModelRow] = field(default_factory=dict)
+    wishes: Mapping[str, Wish] = field(default_factory=dict)
+    nodes: Sequence[Node] = ()
+    launches: Sequence[Launch] = ()
+    groups: Sequence[Group] | None = None  # None: the cloud was not looked at this time
+    waiters: Mapping[str, int] = field(default_factory=dict)
+    in_flight: Mapping[NodeId, int] = field(default_factory=dict)
+    last_request: Mapping[str, float] = field(default_factory=dict)  # end of each model's last one
+    lost: frozenset[NodeId] = frozenset()  # engines that refused a request and then a probe
+    since: float = 0.0  # when this reconciler took over: older streams may be another's
+
+
+def plan(world: World, now: float, policy: Policy) -> list[Action]:
+    """The actions of this tick, in an order in which they may be taken at the same time."""
+    return list(_Planner(world, now, policy).actions())
+
+
+def standing_failure(history: ModelRow | None, now: float, policy: Policy) -> Failure | None:
+    """The failure that still keeps this model from being started, if one does.
+
+    A refused launch (it counts no failed start) and a permanent failure stand for the failure memory; a first start
+    that failed for a passing reason does not stand, it is tried again at once; so many in a row stand until somebody
+    asks again by hand.
+    """
+    if history is None or history.failure is None:
+        return None
+    if history.failures >= FAILURES_IN_A_ROW:
+        return history.failure
+    if history.failures and not history.failure.permanent:
+        return None
+    return history.failure if now < history.failed_at + policy.failure_memory_s else None
+
+
+def asleep_failure(model: str) -> Failure:
+    return Failure("start_cancelled", f"The start of {model} was cancelled by hand.", "Ask again to start it.")
+
+
+class _Planner:
+    """One tick's decision; holds what the rules share."""
+
+    def __init__(self, world: World, now: float, policy: Policy) -> None:
+        self._world = world
+        self._now = now
+        self._policy = policy
+        self._in_cloud = _by_id(world.groups)
+
+    def actions(self) -> Iterator[Action]:
+        surplus = self._surplus()
+        for node in self._world.nodes:
+            yield from self._node(node, surplus=node.id in surplus)
+        for name in self._names():
+            yield from self._model(name)
+        for launch in self._world.launches:
+            yield self._unsettled(launch)
+        for group in self._world.groups or ():
+            yield from self._strangers(group)
+
+    # -- nodes
+
+    def _node(self, node: Node, *, surplus: bool) -> Iterator[Action]:
+        if self._gone(node):  # 1
+            yield Bury(node) if node.state in LEAVING else Fail(node, _LOST)
+        elif node.state is NodeState.FAILED:  # 2
+            yield from self._failed(node)
+        elif node.state is NodeState.DRAINING:  # 3
+            yield from self._draining(node)
+        else:
+            verdict = self._starting(node) if node.state in STARTING else self._ready(node, surplus=surplus)  # 4, 5
+            yield from [verdict] if verdict else self._renewal(node)  # 6
+
+    def _gone(self, node: Node) -> bool:
+        if self._world.groups is None:
+            return False
+        instance = self._in_cloud.get(node.id)
+        if instance is None:
+            return node.state in LEAVING or self._now > node.launched_at + LAUNCH_VISIBLE_S
+        return not instance.alive and node.state not in LEAVING
+
+    def _failed(self, node: Node) -> Iterator[Action]:
+        history = self._world.history.get(node.model)
+        counted = history is not None and history.failed_at > node.launched_at
+        if node.error and not node.ready_at and history and not counted:
+            in_a_row = self._now < history.failed_at + FAILURE_STREAK_S
+            yield CountFailure(node.model, node.error, history.failures + 1 if in_a_row else 1)
+        yield from self._taking_down(node)
+
+    def _draining(self, node: Node) -> Iterator[Action]:
+        deadline = node.draining_since + self._policy.drain_timeout_s
+        if self._busy(node) and self._now < deadline:
+            yield from self._renewal(node)
+        else:
+            yield from self._taking_down(node)
+
+    def _taking_down(self, node: Node) -> Iterator[Action]:
+        instance = self._in_cloud.get(node.id)
+        if instance is None or not instance.leaving:
+            yield Terminate(node)
+
+    def _busy(self, node: Node) -> bool:
+        if self._world.in_flight.get(node.id, 0):
+            return True
+        # Another task's streams, from before we took over, show only in what the engine says of itself.
+        foreign = self._now < self._world.since + self._policy.drain_timeout_s
+        return foreign and node.running + node.waiting > 0 and not self._silent(node)
+
+    def _silent(self, node: Node) -> bool:
+        return self._now > max(node.heartbeat_at, node.launched_at) + self._policy.silent_node_s
+
+    def _starting(self, node: Node) -> Action | None:
+        age = self._now - node.launched_at
+        if not self._wanted(node.model) and not self._kept_awake(node.model):
+            return Drain(node, "start cancelled: nobody waits for it any more")
+        if node.state is NodeState.PENDING and age > self._policy.claim_limit_s:
+            return Fail(node, _never_spoke(age))
+        if age > self._policy.boot_limit_s:
+            return Fail(node, _too_slow(node, age))
+        if node.state is NodeState.BOOTING and self._silent(node):
+            return Fail(node, _SILENT)
+        return None
+
+    def _ready(self, node: Node, *, surplus: bool) -> Action | None:
+        if node.id in self._world.lost:
+            return Fail(node, _ENGINE_LOST)
+        if self._silent(node):
+            return Drain(node, "its agent fell silent")
+        if surplus:
+            return Drain(node, "more nodes than wanted")
+        if self._busy(node) and not self._asleep(node.model) and node.model in self._world.models:
+            return None
+        if not self._awake(node):
+            return Drain(node, "put to sleep by hand" if self._asleep(node.model) else "idle")
+        return None
+
+    def _awake(self, node: Node) -> bool:
+        """Is a ready node still to be kept?"""
+        model = self._world.models.get(node.model)
+        if model is None or self._asleep(node.model):
+            return False
+        if self._world.waiters.get(node.model) or self._kept_awake(node.model):
+            return True
+        return self._now < self._last_use(node) + model.idle_timeout_s
+
+    def _last_use(self, node: Node) -> float:
+        return max(node.ready_at, node.last_request_at, self._world.last_request.get(node.model, 0.0))
+
+    def _renewal(self, node: Node) -> Iterator[Action]:
+        last_request_at = max(node.last_request_at, self._world.last_request.get(node.model, 0.0))
+        if node.lease_until < self._now + self._policy.lease_s / 2:
+            yield Renew(node, self._now + self._policy.lease_s, last_request_at)
+
+    def _surplus(self) -> frozenset[NodeId]:
+        surplus: list[NodeId] = []
+        for name, model in self._world.models.items():
+            ready = sorted(self._nodes(name, {NodeState.READY}), key=lambda node: node.ready_at)
+            wish = self._world.wishes.get(name)
+            wanted = min(model.max_instances, wish.desired or model.max_instances) if wish else model.max_instances
+            surplus += [node.id for node in ready[wanted:]]
+        return frozenset(surplus)
+
+    # -- models
+
+    def _names(self) -> Iterable[str]:
+        return sorted({*self._world.models, *self._world.wishes})
+
+    def _model(self, name: str) -> Iterator[Action]:
+        wish = self._world.wishes.get(name)
+        waiters = self._world.waiters.get(name, 0)
+        failure = standing_failure(self._world.history.get(name), self._now, self._policy)
+        serving = len(self._nodes(name, {NodeState.READY}))
+        if failure and not serving:  # 7
+            if waiters or self._wanted(name):
+                yield Refuse(name, failure, wish)
+        elif self._asleep(name):  # 8
+            if waiters:
+                yield Refuse(name, asleep_failure(name), None)
+        elif wish and serving >= wish.desired and not self._kept_awake(name):  # 9
+            yield Fulfil(wish)
+        elif self._wanted(name):  # 10
+            yield from self._growth(name, wish, waiters)
+
+    def _growth(self, name: str, wish: Wish | None, waiters: int) -> Iterator[Action]:
+        model = self._world.models.get(name)
+        if model is None:
+            return
+        if waiters and (wish is None or wish.hold_until < self._now + self._policy.cancel_grace_s / 2):
+            held = wish or Wish(name, desired=1, hold_until=0.0, by="", asked_at=self._now)
+            yield Hold(replace(held, hold_until=self._now + self._policy.cancel_grace_s))
+        coming = len(self._nodes(name, STARTING | {NodeState.READY}))
+        coming += sum(launch.model == name for launch in self._world.launches)
+        if coming < min(max(1, wish.desired if wish else 1), model.max_instances):
+            yield Start(name)
+
+    def _wanted(self, name: str) -> bool:
+        """Shall a start of this model begin, or go on?"""
+        if name not in self._world.models or self._asleep(name):
+            return False
+        if self._world.waiters.get(name):
+            return True
+        wish = self._world.wishes.get(name)
+        return wish is not None and wish.hold_until > self._now
+
+    def _kept_awake(self, name: str) -> bool:
+        """Keep-awake keeps what runs; it starts nothing."""
+        wish = self._world.wishes.get(name)
+        return wish is not None and wish.desired > 0 and wish.keep_awake_until > self._now
+
+    def _asleep(self, name: str) -> bool:
+        wish = self._world.wishes.get(name)
+        return wish is not None and wish.desired == 0
+
+    def _nodes(self, name: str, states: Iterable[NodeState]) -> list[Node]:
+        return [node for node in self._world.nodes if node.model == name and node.state in states]
+
+    # -- the cloud
+
+    def _unsettled(self, launch: Launch) -> Action:  # 11
+        fresh = self._now < launch.at + TOKEN_LIFE_S
+        return Repeat(launch) if fresh and self._wanted(launch.model) else Abandon(launch)
+
+    def _strangers(self, group: Group) -> Iterator[Action]:  # 12
+        known = {node.id for node in self._world.nodes}
+        for instance in group.instances:
+            if instance.id in known or instance.leaving:
+                continue
+            yield Adopt(group, instance) if instance.alive else Evict(instance)
+
+
+def _by_id(groups: Sequence[Group] | None) -> dict[NodeId, Instance]:
+    return {instance.id: instance for group in groups or () for instance in group.instances}
+
+
+_LOST = Failure("node_lost", "The GPU instance went away.", "Ask again: a new one is started.")
+_SILENT = Failure("node_silent", "The GPU node stopped reporting while it started.", "Ask again: a new one is started.")
+_ENGINE_LOST = Failure("engine_lost", "The engine stopped answering.", "Ask again: a new node is started.")
+
+
+def _never_spoke(age: float) -> Failure:
+    return Failure(
+        "node_never_spoke",
+        f"The GPU instance was launched {age:.0f} s ago and its agent never reported.",
+        "Look at its system log in the EC2 console; check that it can reach DynamoDB and its boot script.",
+    )
+
+
+def _too_slow(node: Node, age: float) -> Failure:
+    return Failure(
+        "boot_too_slow",
+        f"The start was given up after {age:.0f} s, in phase {node.phase.phase}.",
+        "Choose an instance type with a faster network, or a smaller model.",
+    )

@@ -1,0 +1,237 @@
+"""From a request to the last byte of its answer: lease an engine, or wake one and wait; then pass bytes on.
+
+Owns the lease and the upstream connection until the last byte or the hang-up, whichever comes first: a client that
+hangs up closes the upstream at once, so the engine stops generating. Back-pressure is the sockets' own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import orjson
+
+from control_plane.dialect import Dialect
+from control_plane.errors import EngineLost, ModelStarting, RequestError, StartTimeout
+from control_plane.events import EngineError, EventStream, WholeAnswer, cut_short, upstream_error
+from control_plane.exchange import Exchange, Manner, Patience
+from control_plane.fleet import Fleet, Lease, Progress, Waiter
+from control_plane.ports import Clock
+from control_plane.upstream import Upstream, UpstreamLost, Upstreams
+from control_plane.usage import Ledger
+
+ATTEMPTS = 3  # engines tried for one request, as long as no byte of an answer went out
+COME_BACK_S = 59  # the longest Retry-After that every client honours
+MAX_ERROR_BYTES = 64 * 1024
+
+_PASSED_HEADERS = frozenset({b"content-type", b"content-length"})
+
+log = logging.getLogger(__name__)
+
+Asker = Callable[[str, str], Awaitable[None]]
+"""Record the wish of somebody (email) for a model, durably, before anything is spent on it."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """An inference request that was let in."""
+
+    dialect: Dialect
+    model: str
+    owner: str
+    body: bytes
+    stream: bool
+    strip_usage: bool
+    max_wait_s: float
+    only_peek: bool = False  # the client chose its own short wait: tell it to come back, not that it failed
+
+
+class Relay:
+    """Serves calls; ``beat`` keeps the clients of all open ones alive."""
+
+    def __init__(
+        self, fleet: Fleet, upstreams: Upstreams, ledger: Ledger, *, ask: Asker, clock: Clock, patience: Patience
+    ) -> None:
+        self._fleet = fleet
+        self._upstreams = upstreams
+        self._ledger = ledger
+        self._ask = ask
+        self._clock = clock
+        self._patience = patience
+        self._open: set[Exchange] = set()
+
+    async def serve(self, call: Call, exchange: Exchange) -> None:
+        """Answer the call. Raises RequestError when it cannot be answered, with the exchange in whatever state."""
+        self._open.add(exchange)
+        try:
+            await self._attempt(call, exchange)
+        finally:
+            self._open.discard(exchange)
+
+    async def beat(self) -> None:
+        """One round of signs of life."""
+        now = self._clock()
+        for exchange in list(self._open):
+            progress = self._fleet.progress(exchange.model)
+            working = exchange.working
+            await exchange.beat(
+                now,
+                lambda: _note(exchange.model, progress, now, working=working),  # noqa: B023 - called before the next
+                launched=progress.launched or working,
+            )
+
+    async def _attempt(self, call: Call, exchange: Exchange) -> None:
+        last_error: RequestError = EngineLost("")
+        for attempt in range(ATTEMPTS):
+            lease = self._fleet.acquire(call.model) or await self._wake(call, exchange)
+            with lease:
+                try:
+                    await self._ask_engine(call, exchange, lease)
+                except UpstreamLost as error:
+                    self._fleet.suspect(lease.node.id)
+                    last_error = _gone(lease, error)
+                except EngineLost:  # in mid-answer
+                    self._fleet.suspect(lease.node.id)
+                    raise
+                except EngineError as error:
+                    # An engine that is dying answers 500 before it stops answering: let it be probed, and try again.
+                    if error.http_status != 500 or attempt:
+                        raise
+                    self._fleet.suspect(lease.node.id)
+                    last_error = error
+                else:
+                    return
+        raise last_error
+
+    # -- waking
+
+    async def _wake(self, call: Call, exchange: Exchange) -> Lease:
+        exchange.working = False
+        with self._fleet.wait(call.model) as waiter:
+            await self._ask(call.model, call.owner)
+            self._fleet.disturbed.set()
+            lease = await self._wait(call, exchange, waiter)
+        waited_ms = round((self._clock() - exchange.opened_at) * 1000)
+        exchange.add_header(b"x-diogenes-cold-start-ms", str(waited_ms).encode())
+        return lease
+
+    async def _wait(self, call: Call, exchange: Exchange, waiter: Waiter) -> Lease:
+        limit = call.max_wait_s
+        if exchange.manner is Manner.HOLD:
+            limit = min(limit, self._patience.longest_silence_s)
+        limit -= self._clock() - exchange.opened_at
+        try:
+            async with asyncio.timeout(max(limit, 0)):
+                await waiter.granted
+        except TimeoutError:
+            raise self._not_yet(call, exchange) from None
+        return waiter.take()
+
+    def _not_yet(self, call: Call, exchange: Exchange) -> RequestError:
+        progress = self._fleet.progress(call.model)
+        note = _note(call.model, progress, self._clock(), working=False)
+        if call.only_peek or exchange.manner is Manner.HOLD:
+            eta_s = _eta_s(progress, self._clock())
+            return ModelStarting(
+                f"The model is starting ({note}). Try again in a minute.",
+                retry_after_s=COME_BACK_S if eta_s is None else min(max(round(eta_s), 1), COME_BACK_S),
+                should_retry=True,
+                details={"eta_s": eta_s},
+            )
+        return StartTimeout(
+            f"The model was not ready within {call.max_wait_s:.0f} s ({note}). Its start goes on: ask again.",
+            should_retry=False,
+        )
+
+    # -- passing on
+
+    async def _ask_engine(self, call: Call, exchange: Exchange, lease: Lease) -> None:
+        """Raises UpstreamLost while another engine may still be tried."""
+        exchange.working = True
+        upstream = await self._upstreams.post(lease.node.endpoint, _head(call, lease), call.body)
+        try:
+            if upstream.status != 200:
+                raise await _refusal(call, upstream)
+            first = await upstream.read()  # an engine that dies before its first byte is not the client's loss
+            exchange.add_header(b"x-diogenes-node", lease.node.id.encode())
+            await exchange.head(200, _passed(upstream, stream=call.stream))
+            await self._pass(call, exchange, upstream, first)
+        finally:
+            upstream.close()
+
+    async def _pass(self, call: Call, exchange: Exchange, upstream: Upstream, chunk: bytes) -> None:
+        answer = EventStream(call.dialect, strip_usage=call.strip_usage) if call.stream else WholeAnswer()
+        try:
+            while chunk:
+                await exchange.pass_on(answer.feed(chunk), self._clock())
+                chunk = await upstream.read()
+            await exchange.pass_on(answer.rest(), self._clock())
+            if not answer.complete:
+                raise cut_short()
+            await exchange.end()
+        except UpstreamLost as error:
+            log.warning("engine cut an answer", extra={"model": call.model, "error": str(error)})
+            raise cut_short() from error
+        finally:
+            self._ledger.count(call.owner, call.model, answer.tokens)
+
+
+async def _refusal(call: Call, upstream: Upstream) -> RequestError:
+    """The engine's refusal in OpenAI's shape, with its status."""
+    body = await upstream.read_all(MAX_ERROR_BYTES)
+    try:
+        error = upstream_error(orjson.loads(body), status=upstream.status)
+    except orjson.JSONDecodeError:
+        error = None
+    if upstream.status == 404 and b'"detail"' in body:
+        error = EngineError(f"{call.model} does not offer {call.dialect.path}.", code="unsupported_route")
+    if error is None:
+        error = EngineError(f"The engine answered {upstream.status} without saying why.")
+    if isinstance(error, EngineError):
+        error.answered = upstream.status
+    if upstream.status == 503:
+        error.retry_after_s = 2  # its queue is full
+    return error
+
+
+def _gone(lease: Lease, error: UpstreamLost) -> EngineLost:
+    log.warning("engine lost under a request", extra={"node": lease.node.id, "error": str(error)})
+    return EngineLost(f"The engines of {lease.node.model} went away {ATTEMPTS} times under this request. Ask again.")
+
+
+def _head(call: Call, lease: Lease) -> bytes:
+    host, port = lease.node.endpoint
+    return (
+        f"POST {call.dialect.path} HTTP/1.1\r\nhost: {host}:{port}\r\ncontent-type: application/json\r\n"
+        f"accept: */*\r\ncontent-length: {len(call.body)}\r\n\r\n"
+    ).encode()
+
+
+def _passed(upstream: Upstream, *, stream: bool) -> list[tuple[bytes, bytes]]:
+    return [
+        (name, value)
+        for name, value in upstream.headers
+        if name in _PASSED_HEADERS and not (stream and name == b"content-length")
+    ]
+
+
+def _note(model: str, progress: Progress, now: float, *, working: bool) -> str:
+    """One line on how far things are, for an SSE comment or an error message."""
+    if working:
+        return f"model={model} phase=generating"
+    if progress.phase is None:
+        return f"model={model} phase=launch"
+    note = f"model={model} phase={progress.phase.phase}"
+    if progress.phase.total_bytes:
+        note += f" {100 * (progress.phase.done_bytes or 0) // progress.phase.total_bytes}%"
+    note += f" elapsed={now - progress.started_at:.0f}s"
+    eta_s = _eta_s(progress, now)
+    return note if eta_s is None else f"{note} eta={eta_s:.0f}s"
+
+
+def _eta_s(progress: Progress, now: float) -> float | None:
+    if progress.usual_s is None:
+        return None
+    return max(0.0, round(progress.usual_s - (now - progress.started_at if progress.launched else 0.0), 1))

@@ -1,0 +1,133 @@
+"""What is checked before anything is spent: key, form, model. Bad input never wakes a GPU."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from control_plane.dialect import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, Dialect
+from control_plane.errors import BodyTooLarge, InvalidRequest
+from control_plane.exchange import Receive
+from control_plane.ports import Clock
+
+MAX_ATTEMPTS_KEPT = 4096
+ATTEMPT_MEMORY_S = 300.0
+
+_REQUIRED = {
+    CHAT.path: ("messages", list),
+    COMPLETIONS.path: ("prompt", str | list),
+    EMBEDDINGS.path: ("input", str | list),
+    RESPONSES.path: ("input", str | list),
+    MESSAGES.path: ("messages", list),
+}
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """The little of a body that Diogenes reads; the bytes go to the engine as they are, or nearly."""
+
+    model: str
+    stream: bool
+    body: bytes
+    strip_usage: bool  # the engine was asked for usage on our account
+
+
+async def read_body(receive: Receive, headers: Mapping[bytes, bytes], *, limit: int) -> bytes:
+    """The whole body. Raises BodyTooLarge as soon as that is known, InvalidRequest when the client left."""
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length) > limit:
+        raise _too_large(limit)
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise InvalidRequest("The client left before its request was complete.")
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def parse(dialect: Dialect, body: bytes) -> Parsed:
+    """Raises InvalidRequest with the parameter that is wrong. What only the engine can judge is left to it."""
+    try:
+        request = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}", code="invalid_json") from None
+    if not isinstance(request, dict):
+        raise InvalidRequest("The body must be a JSON object.", code="invalid_json")
+    model = _typed(request, "model", str)
+    name, kind = _REQUIRED[dialect.path]
+    _typed(request, name, kind)
+    stream = request.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise InvalidRequest("`stream` must be true or false.", param="stream", code="invalid_type")
+    strip = bool(stream) and dialect.usage_on_request and not _asks_for_usage(request)
+    return Parsed(model, bool(stream), _with_usage(request, body) if strip else body, strip)
+
+
+def _typed(request: Mapping[str, Any], name: str, kind: Any) -> Any:
+    value = request.get(name)
+    if value is None or value == "" or value == []:
+        raise InvalidRequest(f"`{name}` is missing.", param=name, code="missing_required_parameter")
+    if not isinstance(value, kind):
+        raise InvalidRequest(f"`{name}` has the wrong type.", param=name, code="invalid_type")
+    return value
+
+
+def _asks_for_usage(request: Mapping[str, Any]) -> bool:
+    options = request.get("stream_options")
+    if options is not None and not isinstance(options, dict):
+        raise InvalidRequest("`stream_options` must be an object.", param="stream_options", code="invalid_type")
+    return bool(options and options.get("include_usage"))
+
+
+def _with_usage(request: dict[str, Any], body: bytes) -> bytes:
+    """The body, asking the engine for its token counts. Spliced where that is safe: decoding again costs a millisecond
+    a megabyte."""
+    if "stream_options" not in request:
+        return body.replace(b"{", b'{"stream_options":{"include_usage":true},', 1)
+    options = {**(request["stream_options"] or {}), "include_usage": True}
+    return orjson.dumps({**request, "stream_options": options})
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The request is larger than {limit} bytes.")
+
+
+def max_wait_s(headers: Mapping[bytes, bytes]) -> float | None:
+    """``X-Diogenes-Wait``, seconds. Raises InvalidRequest unless it is 0 to 600."""
+    value = headers.get(b"x-diogenes-wait")
+    if value is None:
+        return None
+    if not value.isdigit() or int(value) > 600:
+        raise InvalidRequest("X-Diogenes-Wait must be a whole number of seconds from 0 to 600.", code="invalid_header")
+    return float(value)
+
+
+class Attempts:
+    """How often a client has come back with the same request: by its own header, else by what it sent."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._seen: dict[bytes, tuple[int, float]] = {}
+
+    def count(self, headers: Mapping[bytes, bytes], *, owner: str, body: bytes) -> int:
+        """From 0."""
+        told = headers.get(b"x-stainless-retry-count", b"0")
+        key = hashlib.sha256(owner.encode() + b"\0" + body).digest()
+        now = self._clock()
+        seen, until = self._seen.get(key, (0, 0.0))
+        seen = seen if now < until else 0
+        if len(self._seen) >= MAX_ATTEMPTS_KEPT:
+            self._seen.clear()
+        self._seen[key] = (seen + 1, now + ATTEMPT_MEMORY_S)
+        return max(seen, int(told) if told.isdigit() else 0)

@@ -1,0 +1,51 @@
+"""What runs, and the hand on the switch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from control_plane.errors import InvalidRequest
+from control_plane.routes.caller import Caller
+from control_plane.services import Services
+
+router = APIRouter()
+
+
+class Scale(BaseModel, extra="forbid"):
+    """How many nodes of a model shall run; 0 puts it to sleep once its requests have ended."""
+
+    model: str
+    desired: Annotated[int, Field(ge=0, strict=True)]
+
+
+@router.get("/healthz")
+async def health() -> dict[str, str]:
+    """This process answers; says nothing about GPUs."""
+    return {"status": "ok"}
+
+
+@router.get("/")
+async def index() -> dict[str, str]:
+    """What answers here, for somebody who opened the base URL in a browser."""
+    return {"service": "diogenes", "api": "/v1", "management": "/api/cluster", "openapi": "/api/openapi.json"}
+
+
+@router.get("/api/cluster")
+async def cluster(request: Request, _caller: Caller) -> dict[str, Any]:
+    """Every model's state. Starts nothing, and touches no idle clock."""
+    services: Services = request.app.state.services
+    return {"now": services.clock(), "models": [status.to_dict() for status in await services.statuses()]}
+
+
+@router.post("/api/cluster/scale", status_code=202)
+async def scale(wish: Scale, request: Request, caller: Caller) -> dict[str, Any]:
+    """Wake a model, or put it to sleep. Returns at once."""
+    services: Services = request.app.state.services
+    model = await services.catalogue.get(wish.model)
+    if wish.desired > model.max_instances:
+        raise InvalidRequest(f"{model.name} may have {model.max_instances} nodes (maxInstances).", param="desired")
+    await services.scale(model, wish.desired, by=caller.email)
+    return (await services.status(model.name)).to_dict()

@@ -1,0 +1,140 @@
+"""The inference routes: admit, relay, and see to it that the client gets an answer or an error, whatever happens.
+
+A plain ASGI callable in front of FastAPI's routing: the framework's machinery costs more than the relay itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from control_plane.api_keys import ApiKeys
+from control_plane.catalogue import Catalogue
+from control_plane.dialect import DIALECTS, Dialect
+from control_plane.errors import MethodNotAllowed, RequestError
+from control_plane.exchange import Aborted, Exchange, Manner, Patience, Receive, Scope, Send, refuse
+from control_plane.ports import Clock
+from control_plane.relay import Call, Relay
+from control_plane.routes.admission import Attempts, max_wait_s, parse, read_body
+from control_plane.routes.caller import authenticate
+from control_plane.routes.render import as_request_error
+from control_plane.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Inference:
+    """ASGI application of the paths in DIALECTS."""
+
+    def __init__(
+        self,
+        keys: ApiKeys,
+        catalogue: Catalogue,
+        relay: Relay,
+        *,
+        clock: Clock,
+        settings: Settings,
+        request_id: Callable[[], str],
+    ) -> None:
+        self._keys = keys
+        self._catalogue = catalogue
+        self._relay = relay
+        self._clock = clock
+        self._settings = settings
+        self._request_id = request_id
+        self._attempts = Attempts(clock)
+        self._patience = patience(settings)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        dialect = DIALECTS[scope["path"]]
+        headers = dict(scope["headers"])
+        request_id = self._request_id()
+        try:
+            if scope["method"] != "POST":
+                raise MethodNotAllowed(f"Only POST is allowed at {dialect.path}.")
+            call, manner = await self._admit(dialect, headers, receive)
+        except Exception as error:  # noqa: BLE001 - rendered: a client never sees a bare 500
+            extra = [(b"x-request-id", request_id.encode()), (b"connection", b"close")]
+            await refuse(send, as_request_error(error), dialect=dialect, extra=extra)
+            return
+        exchange = Exchange(
+            send,
+            dialect=dialect,
+            model=call.model,
+            manner=manner,
+            patience=self._patience,
+            now=self._clock(),
+            request_id=request_id,
+        )
+        await self._serve(call, exchange, receive)
+
+    async def _admit(self, dialect: Dialect, headers: dict[bytes, bytes], receive: Receive) -> tuple[Call, Manner]:
+        authorization = headers.get(b"authorization", b"").decode("latin-1")
+        caller = await authenticate(authorization, headers.get(b"x-api-key", b"").decode("latin-1"), self._keys)
+        body = await read_body(receive, headers, limit=self._settings.max_body_bytes)
+        parsed = parse(dialect, body)
+        model = await self._catalogue.get(parsed.model)
+        asked_wait_s = max_wait_s(headers)
+        attempt = 0
+        if headers.get(b"x-stainless-lang") == b"js" and not parsed.stream:
+            attempt = self._attempts.count(headers, owner=caller.email, body=body)
+        call = Call(
+            dialect=dialect,
+            model=model.name,
+            owner=caller.email,
+            body=parsed.body,
+            stream=parsed.stream,
+            strip_usage=parsed.strip_usage,
+            max_wait_s=self._settings.max_wait_s if asked_wait_s is None else asked_wait_s,
+            only_peek=asked_wait_s is not None,
+        )
+        return call, Manner.of(headers, stream=parsed.stream, attempt=attempt)
+
+    async def _serve(self, call: Call, exchange: Exchange, receive: Receive) -> None:
+        task = asyncio.current_task()
+        assert task
+        hangup = asyncio.ensure_future(_hung_up(receive))
+        hangup.add_done_callback(lambda done: None if done.cancelled() or exchange.ended else task.cancel())
+        try:
+            await self._relay.serve(call, exchange)
+        except asyncio.CancelledError:
+            if hangup.done():
+                task.uncancel()
+                return
+            await exchange.fail(_restarting())
+            raise
+        except Exception as error:  # noqa: BLE001 - rendered: a client never hangs on a fault of ours
+            await self._fail(exchange, error)
+        finally:
+            hangup.cancel()
+
+    async def _fail(self, exchange: Exchange, error: Exception) -> None:
+        if isinstance(error, Aborted):
+            raise error
+        await exchange.fail(as_request_error(error))
+
+
+def patience(settings: Settings) -> Patience:
+    return Patience(
+        silent_hold_s=settings.silent_hold_s,
+        keepalive_s=settings.keepalive_s,
+        chunk_keepalive_s=settings.chunk_keepalive_s,
+        edge_read_timeout_s=settings.edge_read_timeout_s,
+    )
+
+
+class Restarting(RequestError):
+    """This task is on its way out; the next one answers."""
+
+    status = 503
+    default_code = "restarting"
+
+
+def _restarting() -> Restarting:
+    return Restarting("The control plane restarts. Ask again.", retry_after_s=5, should_retry=True)
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

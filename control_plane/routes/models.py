@@ -1,0 +1,110 @@
+"""The models: OpenAI's list, and Diogenes' own view with configuration, start and log."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Request
+from pydantic import BaseModel, Field
+
+from control_plane.errors import Conflict, InvalidRequest, Stale
+from control_plane.model import OVERRIDABLE, InvalidModel, Model, check_override
+from control_plane.routes.caller import Caller
+from control_plane.services import Services
+from control_plane.status import Status, configuration, node_dict
+
+MAX_KEEP_AWAKE_S = 24 * 3600
+
+router = APIRouter()
+
+
+class KeepAwake(BaseModel, extra="forbid"):
+    """Until when (Unix seconds) the model's nodes stay though nobody asks; null takes it back."""
+
+    until: Annotated[float, Field(gt=0)] | None
+
+
+@router.get("/v1/models")
+async def list_models(request: Request, _caller: Caller) -> dict[str, Any]:
+    """Every configured model, whether or not it runs. Starts nothing."""
+    services: Services = request.app.state.services
+    services.catalogue.refresh(await services.stores.models.list())
+    return {"object": "list", "data": [_openai_model(model) for model in services.catalogue.models.values()]}
+
+
+@router.get("/v1/models/{name:path}")
+async def get_model(name: str, request: Request, _caller: Caller) -> dict[str, Any]:
+    services: Services = request.app.state.services
+    return _openai_model(await services.catalogue.get(name))
+
+
+@router.get("/api/models")
+async def list_statuses(request: Request, _caller: Caller) -> dict[str, Any]:
+    services: Services = request.app.state.services
+    return {"models": [{**status.to_dict(), **configuration(status.model)} for status in await services.statuses()]}
+
+
+@router.post("/api/models/{name:path}/cancel", status_code=202)
+async def cancel_start(name: str, request: Request, caller: Caller) -> dict[str, Any]:
+    """Stop a start that is going on; who waits for it is told so."""
+    services: Services = request.app.state.services
+    status = await services.status(name)
+    if status.word != "starting":
+        raise Conflict(f"{name} is {status.word}, not starting. Scale it to 0 to put it to sleep.", code="not_starting")
+    await services.scale(status.model, 0, by=caller.email)
+    return await _details(services, name)
+
+
+@router.put("/api/models/{name:path}/keep-awake")
+async def keep_awake(name: str, wish: KeepAwake, request: Request, caller: Caller) -> dict[str, Any]:
+    """Keep what runs; this starts nothing."""
+    services: Services = request.app.state.services
+    status = await services.status(name)
+    until, now = wish.until or 0.0, services.clock()
+    if until and not now < until <= now + MAX_KEEP_AWAKE_S:
+        raise InvalidRequest("until must lie ahead, by at most 24 hours", param="until")
+    await services.stores.wishes.keep_awake(status.model.name, until, by=caller.email, at=now)
+    services.fleet.disturbed.set()
+    return await _details(services, name)
+
+
+@router.get("/api/models/{name:path}")
+async def get_status(name: str, request: Request, _caller: Caller) -> dict[str, Any]:
+    """One model with its nodes' phases and, while they start or when they failed, their last log lines."""
+    return await _details(request.app.state.services, name)
+
+
+@router.patch("/api/models/{name:path}")
+async def edit_model(
+    name: str, override: Annotated[dict[str, Any], Body()], request: Request, _caller: Caller
+) -> dict[str, Any]:
+    """Change what may be changed without Pulumi; null takes a change back. Holds from the next start on."""
+    services: Services = request.app.state.services
+    status = await services.status(name)
+    merged = {**status.model.override, **override}
+    wanted = {key: value for key, value in merged.items() if value is not None}
+    _check(status.model, override, wanted)
+    try:
+        await services.stores.models.set_override(name, wanted, expected=status.model.override)
+    except Stale as error:
+        raise Conflict(f"{name} was changed by somebody else just now. Look again.") from error
+    services.fleet.disturbed.set()
+    return await _details(services, name)
+
+
+def _check(model: Model, override: dict[str, Any], wanted: dict[str, Any]) -> None:
+    foreign = sorted(set(override) - OVERRIDABLE)
+    try:
+        check_override(model, {**wanted, **{key: override[key] for key in foreign}})
+    except InvalidModel as error:
+        raise InvalidRequest(str(error), code="invalid_model", param=foreign[0] if foreign else None) from error
+
+
+async def _details(services: Services, name: str) -> dict[str, Any]:
+    status: Status = await services.status(name)
+    nodes = [node_dict(node, status.now, log_tail=True) for node in status.nodes]
+    return {**status.to_dict(), **configuration(status.model), "instances": nodes}
+
+
+def _openai_model(model: Model) -> dict[str, Any]:
+    return {"id": model.name, "object": "model", "created": 0, "owned_by": "diogenes"}

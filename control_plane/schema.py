@@ -1,0 +1,41 @@
+"""The DynamoDB tables: keys and expiry. One description for the adapter, the Pulumi program and the rehearsal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table, on demand. Keys are strings; ``ttl`` names the attribute of Unix seconds after which a row goes."""
+
+    name: str  # without the namespace
+    hash_key: str
+    range_key: str | None = None
+    ttl: str | None = None
+
+    def full_name(self, namespace: str) -> str:
+        return f"{namespace}-{self.name}"
+
+
+INSTANCES = Table("instances", "instance_id", ttl="expires_at")
+MODELS = Table("models", "name")
+API_KEYS = Table("api-keys", "key_hash", ttl="expires_at")
+USAGE = Table("usage", "owner_month", "day_model")
+CONTROL = Table("control", "item", ttl="expires_at")
+
+TABLES = (INSTANCES, MODELS, API_KEYS, USAGE, CONTROL)
+
+TAG = "diogenes"
+"""Every resource carries this tag with the namespace as value; permissions and the janitor go by it."""
+
+MODEL_TAG = "diogenes:model"
+"""On an Auto Scaling group: the name of its model."""
+
+MARKET_TAG = "diogenes:market"
+"""On an Auto Scaling group: ``on-demand`` or ``spot``."""
+
+
+def group_name(namespace: str, model_slug: str, market: str) -> str:
+    """The Auto Scaling group of one model on one market."""
+    return f"{namespace}-{model_slug}-{market}"

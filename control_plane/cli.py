@@ -111,6 +111,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 date_header=False,
+                proxy_headers=False,
                 http="httptools",
                 ws="none",
                 backlog=4096,

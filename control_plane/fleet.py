@@ -139,7 +139,7 @@ class Fleet:
             self.disturbed.set()
 
     def progress(self, model: str) -> Progress:
-        return self._progress.get(model, Progress(launched=False))
+        return self._progress.get(model) or Progress(launched=False, usual_s=self._usual.get(model))
 
     # -- the reconciler
 

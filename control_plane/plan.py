@@ -154,11 +154,16 @@ class _Planner:
 
     def _failed(self, node: Node) -> Iterator[Action]:
         history = self._world.history.get(node.model)
-        counted = history is not None and history.failed_at > node.launched_at
-        if node.error and not node.ready_at and history and not counted:
+        if history and node.error and self._uncounted(node):
             in_a_row = self._now < history.failed_at + FAILURE_STREAK_S
             yield CountFailure(node.model, node.error, history.failures + 1 if in_a_row else 1)
         yield from self._taking_down(node)
+
+    def _uncounted(self, node: Node) -> bool:
+        """Its start failed, and the history does not say so yet."""
+        history = self._world.history.get(node.model)
+        failed_start = node.state is NodeState.FAILED and node.error is not None and not node.ready_at
+        return failed_start and history is not None and history.failed_at <= node.launched_at
 
     def _draining(self, node: Node) -> Iterator[Action]:
         deadline = node.draining_since + self._policy.drain_timeout_s
@@ -263,6 +268,8 @@ class _Planner:
             yield Hold(replace(held, hold_until=self._now + self._policy.cancel_grace_s))
         coming = len(self._nodes(name, STARTING | {NodeState.READY}))
         coming += sum(launch.model == name for launch in self._world.launches)
+        if any(self._uncounted(node) for node in self._nodes(name, {NodeState.FAILED})):
+            return  # whether to try again depends on what is being counted in this very tick
         if coming < min(max(1, wish.desired if wish else 1), model.max_instances):
             yield Start(name)
 

@@ -86,9 +86,10 @@ class Reconciler:
             await self._pause(self._cadence.tick_s)
 
     async def watch(self) -> None:
-        """Tell the fleet what runs, often while somebody waits; until cancelled."""
+        """Tell the fleet what runs, often while somebody waits or something starts; until cancelled."""
         while True:
-            await asyncio.sleep(self._cadence.watch_s if self._fleet.waiters else self._cadence.tick_s / 2)
+            busy = self._fleet.waiters or self._starting
+            await asyncio.sleep(self._cadence.watch_s if busy else self._cadence.tick_s)
             try:
                 await self.look()
             except Unavailable as error:

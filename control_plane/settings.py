@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -78,7 +79,7 @@ class Settings:
 
 def _odd(values: Mapping[str, object]) -> list[str]:
     return [
-        f"{PREFIX}{name.upper()} must be above zero"
+        f"{PREFIX}{name.upper()} must be a number above zero"
         for name, value in values.items()
-        if isinstance(value, int | float) and value <= 0
+        if isinstance(value, int | float) and not 0 < value < math.inf
     ]

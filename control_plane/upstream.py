@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import httptools
 
@@ -113,8 +114,7 @@ class Upstream(asyncio.Protocol):
     # -- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one, though not by inheritance
 
     def data_received(self, data: bytes) -> None:
         if self._parser is None or self._done:  # nobody asked anything: not a server to trust further

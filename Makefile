@@ -1,0 +1,62 @@
+# `make help` lists what there is. Linux, Python 3.11 or newer; everything else goes into .venv.
+
+PORT ?= 8080
+BOOT_SECONDS ?= 5
+LOAD_SECONDS ?= 5
+IDLE_SECONDS ?= 60
+ENGINE ?= builtin
+FAULTS ?=
+REHEARSAL_VLLM_VENV ?= $(CURDIR)/.cache/vllm-venv
+
+export PORT BOOT_SECONDS LOAD_SECONDS IDLE_SECONDS ENGINE FAULTS REHEARSAL_VLLM_VENV
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PIP := $(PYTHON) -m pip --disable-pip-version-check --quiet
+COMPILE := uv pip compile pyproject.toml --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --quiet
+
+.PHONY: help run test check bench lock
+.DEFAULT_GOAL := help
+
+help: ## what there is
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+run: $(VENV)/.rehearsal $(if $(filter vllm,$(ENGINE)),$(REHEARSAL_VLLM_VENV)/.installed) ## everything on this machine, without AWS; see rehearsal/README.md
+	@exec $(PYTHON) -m rehearsal
+
+test: check ## check, then all tests
+	$(PYTHON) -m pytest
+
+check: $(VENV)/.tests ## format, lint, types, import contracts
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+bench: $(VENV)/.tests ## the relay's speed
+	$(PYTHON) -m tests.bench
+
+lock: ## compile all requirements again (needs uv)
+	$(COMPILE) --all-extras -o tests/requirements.txt
+	$(COMPILE) -c tests/requirements.txt -o control_plane/requirements.txt
+	$(COMPILE) --extra node --extra rehearsal -c tests/requirements.txt -o rehearsal/requirements.txt
+
+# The stamps: installed again only when the list changed. The tests' list holds all that the rehearsal's does.
+$(VENV)/.rehearsal: rehearsal/requirements.txt | $(PYTHON)
+	$(PIP) install --require-hashes -r $<
+	@touch $@
+
+$(VENV)/.tests: tests/requirements.txt | $(PYTHON)
+	$(PIP) install --require-hashes -r $<
+	@touch $@ $(VENV)/.rehearsal
+
+$(PYTHON):
+	@for python in python3.11 python3 python; do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    exec $$python -m venv $(VENV); \
+	  fi; \
+	done; echo "Python 3.11 or newer is needed" >&2; exit 1
+
+$(REHEARSAL_VLLM_VENV)/.installed: rehearsal/install_vllm.sh
+	rehearsal/install_vllm.sh $(REHEARSAL_VLLM_VENV)
+	@touch $@

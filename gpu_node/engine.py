@@ -1,0 +1,276 @@
+"""The engine on this node: its command line and environment (pure), its process, its answers.
+
+The engine is vLLM, or any program that takes vLLM's command line and speaks its HTTP.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, Any, NamedTuple
+
+from gpu_node.protocol import ENGINE_PORT, LOG_LINE_CHARS, LOG_TAIL_LINES
+
+_PROBE_TIMEOUT_S = 2.0
+_LAST_WORDS_S = 2.0  # how long the output of a dead engine is waited for
+_MAX_BODY_BYTES = 4 * 1024 * 1024  # vLLM's metrics are some 100 KB
+
+# -- what is started -----------------------------------------------------------------------------------------------
+
+
+class InvalidSpec(ValueError):
+    """The model's configuration cannot be made into a command line."""
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """What the engine shall serve."""
+
+    name: str  # as clients call the model
+    repository: str
+    revision: str | None = None
+    args: Sequence[str] = ()
+
+    @classmethod
+    def from_row(cls, config: Mapping[str, Any], override: Mapping[str, Any]) -> EngineSpec:
+        """From a row of the ``models`` table; the override wins. Raises InvalidSpec."""
+        merged = {**config, **override}
+        name, revision = merged.get("name"), merged.get("revision") or None
+        repository, text = merged.get("repository") or name, merged.get("vllmArgs") or ""
+        if not isinstance(name, str) or not isinstance(repository, str) or not isinstance(text, str):
+            raise InvalidSpec("name, repository and vllmArgs must be text")
+        if revision is not None and not isinstance(revision, str):
+            raise InvalidSpec("revision must be text")
+        try:
+            return cls(name=name, repository=repository, revision=revision, args=tuple(shlex.split(text)))
+        except ValueError as error:
+            raise InvalidSpec(f"vllmArgs cannot be split into words: {error}") from error
+
+
+def command(spec: EngineSpec, program: str, host: str, *, port: int = ENGINE_PORT) -> list[str]:
+    """The engine's command line. The model's own arguments come last, so that they win where vLLM lets the last win."""
+    revision = ["--revision", spec.revision] if spec.revision else []
+    return [
+        *shlex.split(program),
+        "serve",
+        spec.repository,
+        "--served-model-name",
+        spec.name,
+        "--host",
+        host,
+        "--port",
+        str(port),
+        "--enable-prompt-tokens-details",  # else usage does not tell cached tokens
+        *revision,
+        *spec.args,
+    ]
+
+
+_FOREIGN = re.compile(r"^(AWS|DIOGENES)_|(_TOKEN|_SECRET|_PASSWORD|_KEY|_CREDENTIALS)$")
+
+
+def environment(inherited: Mapping[str, str], *, ready_timeout_s: float) -> dict[str, str]:
+    """The engine's environment: without credentials, except the Hugging Face token, which only the engine needs.
+
+    A model's own code runs in the engine; what it cannot see, it cannot send anywhere.
+    """
+    kept = {name: value for name, value in inherited.items() if name == "HF_TOKEN" or not _FOREIGN.search(name)}
+    return kept | {
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "VLLM_ENGINE_READY_TIMEOUT_S": str(int(ready_timeout_s)),
+        "PYTHONUNBUFFERED": "1",  # its lines are our only view of its progress
+    }
+
+
+# -- what it prints ------------------------------------------------------------------------------------------------
+
+_READ_BYTES = 65536
+_LINE_END = re.compile(rb"\r?\n|\r(?=[^\n])")
+
+_SECRETS = re.compile(r"\b(hf_|dio-|sk-)[A-Za-z0-9_-]{6,}|\b(AKIA|ASIA)[A-Z0-9]{12,}|(?i:\bbearer )\S+")
+_REQUEST = re.compile(r"(?i)prompt(_token_ids|_embeds)?['\"]?\s*[:=]|['\"]messages['\"]\s*:|received request")
+
+
+def scrub(line: str) -> str:
+    """A log line as it may be shown and stored: no secret, nothing of a request, not too long."""
+    if _REQUEST.search(line):
+        return "(a line about a request, left out)"
+    return _SECRETS.sub("[secret]", line)[:LOG_LINE_CHARS]
+
+
+class Line(NamedTuple):
+    """One line of output, or one state of a progress bar, which rewrites its line by carriage returns."""
+
+    at: float
+    text: str
+    lasting: bool  # False for a state of a bar that was written over
+
+
+class Output:
+    """Takes the engine's output on a thread of its own, so that its pipe is never full."""
+
+    def __init__(self, stream: IO[bytes], *, clock: Callable[[], float]) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._fresh: deque[Line] = deque(maxlen=10 * LOG_TAIL_LINES)
+        self._tail: deque[str] = deque(maxlen=LOG_TAIL_LINES)
+        self._thread = threading.Thread(target=self._read, name="engine-output", daemon=True)
+        self._thread.start()
+
+    @property
+    def tail(self) -> Sequence[str]:
+        """The last lines taken."""
+        return tuple(self._tail)
+
+    def take(self) -> Sequence[Line]:
+        """What came since the last call."""
+        taken = []
+        while self._fresh:
+            taken.append(self._fresh.popleft())
+        self._tail.extend(line.text for line in taken if line.lasting)
+        return taken
+
+    def finish(self, timeout_s: float) -> None:
+        """Wait for the end of the output: the lines that explain a death come last."""
+        self._thread.join(timeout_s)
+
+    def _read(self) -> None:
+        rest = b""
+        with self._stream as stream:
+            while chunk := os.read(stream.fileno(), _READ_BYTES):
+                rest = self._split(rest + chunk)
+        self._keep(rest, lasting=True)
+
+    def _split(self, data: bytes) -> bytes:
+        start = 0
+        for end in _LINE_END.finditer(data):
+            self._keep(data[start : end.start()], lasting=b"\n" in end[0])
+            start = end.end()
+        return data[start:][-_READ_BYTES:]
+
+    def _keep(self, data: bytes, *, lasting: bool) -> None:
+        text = data.decode(errors="replace").strip("\r\n")
+        if text.strip():
+            self._fresh.append(Line(self._clock(), scrub(text), lasting))
+
+
+# -- the process ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Load:
+    """The engine's requests, by its own metrics."""
+
+    running: int
+    waiting: int
+
+
+class Engine:
+    """One engine process and all that it starts, in a process group of its own."""
+
+    def __init__(
+        self, argv: Sequence[str], environ: Mapping[str, str], *, clock: Callable[[], float], host: str
+    ) -> None:
+        """Starts it. Raises FileNotFoundError where there is no such program."""
+        if shutil.which(argv[0], path=environ.get("PATH")) is None:
+            raise FileNotFoundError(argv[0])
+        self._host = host
+        self._process = subprocess.Popen(  # noqa: S603 - an operator's command, never through a shell
+            [*_tied_to_parent(), *argv],
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        self.output = Output(self._process.stdout, clock=clock)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def exit_code(self) -> int | None:
+        """None while it runs; negative for a signal. Once it is known, the output is complete."""
+        code = self._process.poll()
+        if code is not None:
+            self.output.finish(_LAST_WORDS_S)
+        return code
+
+    def stop(self, grace_s: float) -> None:
+        """Ask it to end, and make it end after ``grace_s``; nothing of it is left when this returns."""
+        self._signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(grace_s)
+        # Also after a clean end: a worker that outlives its parent would keep the GPU's memory.
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+        self.output.finish(_LAST_WORDS_S)
+
+    def healthy(self) -> bool:
+        """Is it ready for requests? Its port is closed until then."""
+        return self._get("/health") is not None
+
+    def load(self) -> Load | None:
+        """None when it does not answer."""
+        metrics = self._get("/metrics")
+        return None if metrics is None else parse_load(metrics)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):  # all gone already
+            os.killpg(self._process.pid, number)
+
+    def _get(self, path: str) -> str | None:
+        connection = http.client.HTTPConnection(self._host, ENGINE_PORT, timeout=_PROBE_TIMEOUT_S)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            body = response.read(_MAX_BODY_BYTES).decode(errors="replace")
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+        return body if response.status == http.client.OK else None
+
+
+_GAUGE = re.compile(r"^vllm:num_requests_(?P<what>running|waiting)(\{[^}]*\})? (?P<value>\S+)", re.MULTILINE)
+
+
+def parse_load(metrics: str) -> Load | None:
+    """Running and waiting requests in the text of ``/metrics``, all engines together; None where they are missing."""
+    sums: dict[str, int] = {}
+    for gauge in _GAUGE.finditer(metrics):
+        sums[gauge["what"]] = sums.get(gauge["what"], 0) + int(float(gauge["value"]))
+    return Load(**sums) if sums.keys() == {"running", "waiting"} else None
+
+
+def _tied_to_parent() -> Sequence[str]:
+    """A prefix by which the kernel ends the engine when the agent dies without stopping it.
+
+    Without util-linux's setpriv the node's service manager must do that: it ends all processes of a unit together.
+    """
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
+
+
+def gpu_answers() -> bool:
+    """Does the NVIDIA driver see a GPU?"""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return False
+    try:
+        listing = subprocess.run([program, "-L"], capture_output=True, timeout=60, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        return False
+    return listing.returncode == 0 and b"GPU " in listing.stdout

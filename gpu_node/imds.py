@@ -1,0 +1,66 @@
+"""Who am I: the instance metadata service, version 2 (a token first, then the questions)."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+DEFAULT_ENDPOINT = "http://169.254.169.254"
+_TIMEOUT_S = 2.0
+_TOKEN_LIFE_S = 300
+
+
+class MetadataUnavailable(Exception):
+    """The metadata service did not answer, or not with what was asked."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """This machine, as the cloud knows it."""
+
+    instance_id: str
+    ip: str  # private address; the engine listens there
+    zone: str
+    instance_type: str
+    market: str  # "on-demand" or "spot"
+
+
+def endpoint(environ: Mapping[str, str]) -> str:
+    """Where the service is; the SDK's own variable moves it."""
+    return environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or DEFAULT_ENDPOINT
+
+
+def identify(base: str) -> Identity:
+    """Ask the service at ``base``. Raises MetadataUnavailable."""
+    token = _ask(base, "PUT", "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_LIFE_S)})
+    headers = {"X-aws-ec2-metadata-token": token}
+
+    def get(path: str) -> str:
+        return _ask(base, "GET", f"/latest/meta-data/{path}", headers)
+
+    return Identity(
+        instance_id=get("instance-id"),
+        ip=get("local-ipv4"),
+        zone=get("placement/availability-zone"),
+        instance_type=get("instance-type"),
+        market="spot" if get("instance-life-cycle") == "spot" else "on-demand",
+    )
+
+
+def _ask(base: str, method: str, path: str, headers: Mapping[str, str]) -> str:
+    address = urlsplit(base)
+    # Not urllib's opener: a proxy set for the machine must not be asked about the machine.
+    connection = http.client.HTTPConnection(address.hostname or "", address.port or 80, timeout=_TIMEOUT_S)
+    try:
+        connection.request(method, address.path.rstrip("/") + path, headers=dict(headers))
+        response = connection.getresponse()
+        body = response.read().decode()
+    except (OSError, http.client.HTTPException) as error:
+        raise MetadataUnavailable(f"{method} {path}: {error}") from error
+    finally:
+        connection.close()
+    if response.status != http.client.OK:
+        raise MetadataUnavailable(f"{method} {path}: status {response.status}")
+    return body.strip()

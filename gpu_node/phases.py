@@ -1,0 +1,232 @@
+"""How far the engine has come, and why it died, read from its own log lines. Pure.
+
+vLLM writes no progress anywhere else: its port is closed until it is ready. The texts are those of vLLM 0.32 and of
+the libraries under it; a text that changes costs a phase on the progress bar or the name of a failure, never a start.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from gpu_node.protocol import Failure, Phase, PhaseRecord
+
+_ORDER = list(Phase)
+
+# The first line with one of these texts begins the phase.
+_BEGINNINGS: Sequence[tuple[Phase, Sequence[str]]] = (
+    # The files are fetched inside the loading of the model, without a line of their own while it lasts.
+    (Phase.WEIGHTS, ("Starting to load model",)),
+    (Phase.LOAD, ("Time spent downloading weights", "checkpoint shards", "Loading weights took", "Checkpoint size:")),
+    (
+        Phase.COMPILE,
+        ("vLLM's torch.compile", "Dynamo bytecode transform", "torch.compile took", "Capturing CUDA graph"),
+    ),
+    # Not "Available KV cache memory" or "KV cache size": CUDA graphs are captured after them.
+    (Phase.WARMUP, ("Graph capturing finished", "init engine (", "Starting vLLM server on")),
+)
+
+_CHECKPOINT_SIZE = re.compile(r"Checkpoint size: (?P<gib>[\d.]+) GiB")
+_SHARDS = re.compile(r"checkpoint shards.*?(?P<percent>\d+)% Completed")
+_DOWNLOAD = re.compile(
+    r"(?P<what>[^|]*?):\s*\d+%\|[^|]*\|\s*"
+    r"(?P<done>[\d.]+)(?P<done_unit>[kMGT]?)B?/(?P<total>[\d.]+)(?P<total_unit>[kMGT])B?\s*\["
+)
+_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_GIB = 1024**3
+
+
+class PhaseTracker:
+    """The phases of one start, each with when it began and, where the log tells, its bytes. Never goes backwards."""
+
+    def __init__(self, started_at: float) -> None:
+        self._records = [PhaseRecord(Phase.INSTANCE, started_at)]
+        self._checkpoint_bytes: int | None = None
+        self._downloads: dict[str, tuple[int, int]] = {}
+
+    @property
+    def records(self) -> Sequence[PhaseRecord]:
+        """The phases entered so far, oldest first."""
+        return tuple(self._records)
+
+    @property
+    def current(self) -> Phase:
+        return self._records[-1].phase
+
+    def enter(self, phase: Phase, now: float) -> bool:
+        """Begin ``phase``; says whether that is news. A phase that was passed already is not entered again."""
+        if _ORDER.index(phase) <= _ORDER.index(self.current):
+            return False
+        self._records.append(PhaseRecord(phase, now))
+        return True
+
+    def read(self, line: str, now: float) -> bool:
+        """Take in one log line; says whether a new phase began with it."""
+        entered = False
+        for phase, texts in _BEGINNINGS:
+            if any(text in line for text in texts):
+                entered = self.enter(phase, now)
+        self._read_download(line)
+        self._read_shards(line)
+        return entered
+
+    def _read_download(self, line: str) -> None:
+        bar = _DOWNLOAD.search(line)
+        if bar is None or self.current is not Phase.WEIGHTS:
+            return
+        done, total = _bytes(bar["done"], bar["done_unit"]), _bytes(bar["total"], bar["total_unit"])
+        self._downloads[bar["what"].strip()] = (done, total)  # one bar a file
+        sums = [sum(column) for column in zip(*self._downloads.values(), strict=True)]
+        self._progress(done=sums[0], total=sums[1])
+
+    def _read_shards(self, line: str) -> None:
+        if size := _CHECKPOINT_SIZE.search(line):
+            self._checkpoint_bytes = int(float(size["gib"]) * _GIB)
+        shards = _SHARDS.search(line)
+        if shards and self._checkpoint_bytes and self.current is Phase.LOAD:
+            self._progress(done=self._checkpoint_bytes * int(shards["percent"]) // 100, total=self._checkpoint_bytes)
+
+    def _progress(self, *, done: int, total: int) -> None:
+        self._records[-1] = replace(self._records[-1], done_bytes=done, total_bytes=total)
+
+
+def _bytes(number: str, unit: str) -> int:
+    return int(float(number) * _UNITS[unit])
+
+
+# -- why it died ---------------------------------------------------------------------------------------------------
+
+DRIVER_MISSING = Failure(
+    "driver_missing",
+    "The machine has no working NVIDIA driver.",
+    "Use a GPU instance type, and a machine image with the NVIDIA driver.",
+    permanent=True,
+)
+
+BOOT_TIMEOUT = Failure(
+    "boot_timeout",
+    "The engine was not ready within the time that a start may take.",
+    "See the engine's last lines; a large model may need a higher limit.",
+)
+
+UNRESPONSIVE = Failure(
+    "engine_crashed",
+    "The engine runs but answers nothing any more.",
+    "It is started again; see its last lines if that does not help.",
+)
+
+NOT_CONFIGURED = Failure(
+    "model_not_configured",
+    "The model is not in the table of models (any more).",
+    "Add it to `diogenes:models` and run `pulumi up`.",
+    permanent=True,
+)
+
+ENGINE_MISSING = Failure(
+    "engine_missing",
+    "The engine's program is not on the machine.",
+    "Use a machine image that holds it, or correct the engine's command.",
+    permanent=True,
+)
+
+_EXPLANATIONS: Sequence[tuple[Failure, re.Pattern[str]]] = (
+    (
+        Failure(
+            "gated_model",
+            "The model is gated, and Hugging Face did not accept the token.",
+            "Accept the model's terms on its page, and set a Hugging Face token that may read it.",
+            permanent=True,
+        ),
+        re.compile(r"GatedRepoError|[Cc]annot access gated repo|access a gated repo|401 Client Error|403 Client Error"),
+    ),
+    (
+        Failure(
+            "model_not_found",
+            "There is no such model repository or revision.",
+            "Correct the model's repository or revision.",
+            permanent=True,
+        ),
+        re.compile(
+            r"is not a valid model identifier|is not a valid git identifier"
+            r"|RepositoryNotFoundError|RevisionNotFoundError|EntryNotFoundError"
+        ),
+    ),
+    (
+        Failure(
+            "disk_full",
+            "The machine's disk is too small for the model.",
+            "Give the nodes a larger volume.",
+            permanent=True,
+        ),
+        re.compile(r"No space left on device|Disk quota exceeded"),
+    ),
+    (
+        DRIVER_MISSING,
+        re.compile(
+            r"Found no NVIDIA driver|NVIDIA driver on your system is too old|Failed to infer device type"
+            r"|CUDA driver initialization failed|couldn't communicate with the NVIDIA driver"
+        ),
+    ),
+    (
+        Failure(
+            "unsupported_quantization",
+            "The model and the configured quantization do not go together on this GPU.",
+            "Leave --quantization out for a model that is not quantized that way, or use another repository.",
+            permanent=True,
+        ),
+        re.compile(
+            r"Cannot find the config file for|Unknown quantization method|method specified in the model config"
+            r"|not supported for the current GPU|is not supported for quantization"
+            r"|quantization is currently not supported"
+        ),
+    ),
+    (
+        Failure(
+            "out_of_gpu_memory",
+            "The model does not fit into the memory of the GPUs.",
+            "Use a larger instance type, a quantized repository, or a smaller --max-model-len.",
+            permanent=True,
+        ),
+        re.compile(
+            r"CUDA out of memory|OutOfMemoryError|No available memory for the cache blocks"
+            r"|larger than the available KV cache|less than desired GPU memory utilization|CUDA error: out of memory"
+        ),
+    ),
+    (
+        Failure(
+            "bad_engine_argument",
+            "The engine does not accept its arguments.",
+            "Correct the model's vllmArgs.",
+            permanent=True,
+        ),
+        re.compile(
+            r"error: unrecognized arguments|error: argument |error: ambiguous option|validation errors? for \w+"
+            r"|is larger than the maximum number of tokens|must be divisible by tensor parallel size"
+            r"|greater than the derived max_model_len"
+        ),
+    ),
+)
+
+
+def explain(exit_code: int, lines: Sequence[str]) -> Failure:
+    """Why an engine that exited did so. The first cause in the table that a line names: later lines repeat it in
+    more general words. ``engine_crashed`` where none is named; trying that again may help."""
+    for failure, pattern in _EXPLANATIONS:
+        if any(pattern.search(line) for line in lines):
+            return failure
+    return crashed(exit_code)
+
+
+def crashed(exit_code: int) -> Failure:
+    """The engine went away for a reason that its log does not name."""
+    if exit_code == -9:
+        message = "The engine was killed: most likely the machine ran out of memory."
+    else:
+        message = f"The engine exited with {'signal' if exit_code < 0 else 'code'} {abs(exit_code)}."
+    return Failure("engine_crashed", message, "It is started again; see its last lines if that does not help.")
+
+
+def bad_configuration(reason: str) -> Failure:
+    """The model's own settings cannot be made into a command line."""
+    return Failure("bad_engine_argument", f"The model's settings cannot be used: {reason}.", permanent=True)

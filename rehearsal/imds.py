@@ -1,0 +1,94 @@
+"""The instance metadata service (IMDSv2) of one emulated instance, on the instance's own loopback address."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+
+PORT = 1338
+_TOKEN_PATH = "/latest/api/token"  # noqa: S105 - a path
+_TOKEN = "X-aws-ec2-metadata-token"  # noqa: S105 - a header's name
+_TOKEN_TTL = "X-aws-ec2-metadata-token-ttl-seconds"  # noqa: S105 - a header's name
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What an instance can learn about itself."""
+
+    instance_id: str
+    local_ipv4: str
+    zone: str
+    instance_type: str
+    life_cycle: str  # "on-demand" or "spot"
+
+    def lookup(self, path: str) -> str | None:
+        """The answer for a path below /latest/meta-data/, or None for 404 (such as: no Spot interruption)."""
+        return {
+            "instance-id": self.instance_id,
+            "local-ipv4": self.local_ipv4,
+            "placement/availability-zone": self.zone,
+            "placement/region": self.zone[:-1],
+            "instance-type": self.instance_type,
+            "instance-life-cycle": self.life_cycle,
+        }.get(path)
+
+
+class MetadataService:
+    """Answers until closed. Holding the address is what makes it this instance's own: a second bind raises OSError."""
+
+    def __init__(self, address: str, identity: Identity) -> None:
+        self._server = _Server((address, PORT), _Handler)
+        self._server.identity = identity
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    identity: Identity
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(address, handler)
+        # One token for everybody: nothing here is worth a second one.
+        self.token = secrets.token_urlsafe(24)
+
+    def server_bind(self) -> None:
+        TCPServer.server_bind(self)  # HTTPServer's own would ask a name server who we are
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def do_PUT(self) -> None:
+        if self.path != _TOKEN_PATH:
+            return self._answer(404)
+        if not self.headers.get(_TOKEN_TTL, "").isdigit():
+            return self._answer(400)
+        return self._answer(200, self.server.token)
+
+    def do_GET(self) -> None:
+        if self.headers.get(_TOKEN) != self.server.token:
+            return self._answer(401)
+        found = self.server.identity.lookup(self.path.removeprefix("/latest/meta-data/"))
+        return self._answer(404) if found is None else self._answer(200, found)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nobody reads it, and it would hold tokens."""
+
+    def _answer(self, status: int, text: str = "") -> None:
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)

@@ -1,0 +1,93 @@
+"""What surrounds a node, on loopback: an emulated AWS, and a metadata service as on every EC2 instance."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def _aws_process() -> Iterator[int]:
+    # A process of its own: inside this one, the emulator's state would be shared with every other test that uses it.
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = int(probe.getsockname()[1])
+    line = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 60
+        while _reset(port) != http.client.OK:
+            assert time.monotonic() < end, "the emulated AWS does not start"
+            time.sleep(0.1)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture
+def aws_endpoint(_aws_process: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where an emulated, empty AWS is."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    _reset(_aws_process)
+    return f"http://127.0.0.1:{_aws_process}"
+
+
+def _reset(port: int) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("POST", "/moto-api/reset")
+        return connection.getresponse().status
+    except OSError:
+        return 0
+    finally:
+        connection.close()
+
+
+@pytest.fixture(name="metadata_service")
+def _metadata_service() -> Callable[[dict[str, str]], AbstractContextManager[str]]:
+    """Starts one that knows these answers, and gives its address."""
+    return metadata_service
+
+
+@contextmanager
+def metadata_service(answers: dict[str, str]) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            wanted = self.path == "/latest/api/token" and self.headers["X-aws-ec2-metadata-token-ttl-seconds"]
+            self._answer(200 if wanted else 400, "the-token")
+
+        def do_GET(self) -> None:
+            if self.headers["X-aws-ec2-metadata-token"] != "the-token":
+                self._answer(401, "")
+                return
+            name = self.path.removeprefix("/latest/meta-data/")
+            self._answer(200 if name in answers else 404, answers.get(name, ""))
+
+        def _answer(self, status: int, body: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,98 @@
+"""When a node ends itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpu_node.lease import Halt, LeasePolicy, Situation, Stay, decide
+from gpu_node.protocol import NodeState, Orders
+
+POLICY = LeasePolicy(grace_s=5, busy_limit_s=600, blind_limit_s=600)
+START = 1000.0
+
+
+def situation(
+    *, state: NodeState = NodeState.READY, lease_until: float = 2000.0, read_at: float = START, busy: bool = False
+) -> Situation:
+    return Situation(START, busy, orders=Orders(state, lease_until), read_at=read_at)
+
+
+@pytest.mark.parametrize(
+    ("case", "now", "halts"),
+    [
+        pytest.param(situation(), 1500, False, id="a lease that runs keeps an idle node"),
+        pytest.param(situation(state=NodeState.TERMINATED), 1001, True, id="terminated by orders"),
+        pytest.param(situation(state=NodeState.FAILED, busy=True), 1001, True, id="given up by orders, even busy"),
+        pytest.param(situation(state=NodeState.DRAINING), 1500, False, id="draining alone is no reason"),
+        pytest.param(situation(state=NodeState.DRAINING, read_at=2004), 2005, True, id="draining without a lease"),
+        pytest.param(situation(read_at=2004), 2004.9, False, id="idle within the grace after the lease"),
+        pytest.param(situation(read_at=2004), 2005, True, id="idle past the grace"),
+        pytest.param(situation(read_at=2600, busy=True), 2604.9, False, id="busy past the lease"),
+        pytest.param(situation(read_at=2600, busy=True), 2605, True, id="busy long past the lease"),
+        pytest.param(Situation(START, busy=False), 1599, False, id="never read anything, for a while"),
+        pytest.param(Situation(START, busy=False), 1600, True, id="never read anything, for long"),
+        pytest.param(situation(lease_until=9e9, read_at=1100), 1699, False, id="blind for a while"),
+        pytest.param(situation(lease_until=9e9, read_at=1100), 1700, True, id="blind for long"),
+        pytest.param(situation(lease_until=9e9, read_at=1100, busy=True), 2299, False, id="blind for long, but busy"),
+        pytest.param(situation(lease_until=9e9, read_at=1100, busy=True), 2300, True, id="blind twice as long, busy"),
+    ],
+)
+def test_a_node_ends_itself_exactly_when_a_rule_says_so(case: Situation, now: float, halts: bool) -> None:
+    assert isinstance(decide(case, now, POLICY), Halt if halts else Stay)
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_halt_says_why(busy: bool) -> None:
+    verdicts = [decide(situation(busy=busy), 2000 + 600 + 5, POLICY), decide(Situation(START, busy), 9e9, POLICY)]
+    assert all(isinstance(verdict, Halt) and verdict.reason for verdict in verdicts)
+
+
+times = st.floats(min_value=0, max_value=1e6)
+policies = st.builds(
+    LeasePolicy,
+    grace_s=st.floats(0, 60),
+    busy_limit_s=st.floats(1, 3600),
+    blind_limit_s=st.floats(1, 3600),
+)
+orders = st.none() | st.builds(Orders, state=st.sampled_from(NodeState), lease_until=times)
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> Situation:
+    known = draw(orders)
+    return Situation(draw(times), draw(st.booleans()), orders=known, read_at=None if known is None else draw(times))
+
+
+@given(situations(), policies, times, st.floats(0, 1e6))
+def test_a_halt_never_turns_into_a_stay_as_time_goes_by(
+    case: Situation, policy: LeasePolicy, now: float, later: float
+) -> None:
+    if isinstance(decide(case, now, policy), Halt):
+        assert isinstance(decide(case, now + later, policy), Halt)
+
+
+@given(situations(), policies, times)
+def test_what_ends_a_busy_node_ends_an_idle_one(case: Situation, policy: LeasePolicy, now: float) -> None:
+    if isinstance(decide(replace(case, busy=True), now, policy), Halt):
+        assert isinstance(decide(replace(case, busy=False), now, policy), Halt)
+
+
+@given(situations(), policies, st.floats(0, 1e6))
+def test_no_node_outlives_both_its_lease_and_the_limits(case: Situation, policy: LeasePolicy, extra: float) -> None:
+    lease_end = case.orders.lease_until if case.orders else 0.0
+    last_sight = case.started_at if case.read_at is None else case.read_at
+    end = max(lease_end + policy.grace_s + policy.busy_limit_s, last_sight + 2 * policy.blind_limit_s)
+    assert isinstance(decide(case, end + extra + 1, policy), Halt)
+
+
+@given(situations(), policies, times)
+def test_an_idle_node_never_outlives_its_lease_by_more_than_the_grace(
+    case: Situation, policy: LeasePolicy, extra: float
+) -> None:
+    if case.orders is not None:
+        end = case.orders.lease_until + policy.grace_s
+        assert isinstance(decide(replace(case, busy=False), end + extra + 1, policy), Halt)

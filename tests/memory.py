@@ -1,0 +1,370 @@
+"""The outside world in memory: every port, true to its promises, with failures on demand.
+
+They pass the same contract suite as the real adapters. All methods are synchronous inside, so atomic. Any of them
+fails once with ``broken.fail(...)``: before its effect, or after it (a lost reply).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import wraps
+from inspect import iscoroutinefunction
+from typing import Any, TypeVar
+
+from control_plane.errors import DiogenesError, LaunchMisconfigured, LaunchRefused, Stale, Unavailable
+from control_plane.nodes import MOVES, Node, NodeId
+from control_plane.ports import Group, Instance, KeyRow, Launch, ModelRow, Tally, Wish
+from gpu_node.protocol import Failure, NodeState
+
+T = TypeVar("T")
+
+KEEP_STARTS = 20
+
+
+class FakeClock:
+    """A clock that stands still until it is told; ``sleep`` steps it."""
+
+    def __init__(self, now: float = 1_795_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def step(self, seconds: float) -> None:
+        self.now += seconds
+
+    async def sleep(self, seconds: float) -> None:
+        self.step(seconds)
+
+
+class Faults:
+    """What goes wrong next, by the name of the method."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, list[DiogenesError]] = defaultdict(list)
+        self._after: dict[str, list[DiogenesError]] = defaultdict(list)
+
+    def fail(self, method: str, error: DiogenesError | None = None, *, times: int = 1) -> None:
+        """The next calls fail and do nothing; Unavailable unless told otherwise."""
+        self._before[method] += [error or Unavailable(method)] * times
+
+    def lose_reply(self, method: str, *, times: int = 1) -> None:
+        """The next calls take effect, and answer Unavailable all the same."""
+        self._after[method] += [Unavailable(f"{method}: the reply was lost")] * times
+
+    def check(self, method: str) -> None:
+        if self._before[method]:
+            raise self._before[method].pop(0)
+
+    def result(self, method: str, value: T) -> T:
+        if self._after[method]:
+            raise self._after[method].pop(0)
+        return value
+
+
+@dataclass
+class Fallible:
+    """Every public method of a subclass fails when ``broken`` says so."""
+
+    broken: Faults = field(default_factory=Faults, init=False)
+
+    def __init_subclass__(cls) -> None:
+        for name, method in list(vars(cls).items()):
+            if iscoroutinefunction(method) and not name.startswith("_"):
+                setattr(cls, name, _fallible(method))
+
+
+def _fallible(method: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+    @wraps(method)
+    async def call(self: Fallible, *args: Any, **kwargs: Any) -> T:
+        self.broken.check(method.__name__)
+        return self.broken.result(method.__name__, await method(self, *args, **kwargs))
+
+    return call
+
+
+@dataclass
+class MemoryNodes(Fallible):
+    """``rows`` may be written by a test, in the place of a node's agent."""
+
+    rows: dict[NodeId, Node] = field(default_factory=dict)
+
+    async def list(self) -> Sequence[Node]:
+        return [node for node in self.rows.values() if node.state is not NodeState.TERMINATED]
+
+    async def add(self, node: Node) -> None:
+        if node.id in self.rows:
+            raise Stale(node.id)
+        self.rows[node.id] = node
+
+    async def claim(self, node: Node) -> None:
+        row = self._living(node.id)
+        known = {name: getattr(node, name) for name in ("group", "zone", "market", "launched_at")}
+        self.rows[node.id] = replace(row, **known, lease_until=max(row.lease_until, node.lease_until))
+
+    async def move(
+        self,
+        node_id: NodeId,
+        source: NodeState,
+        target: NodeState,
+        *,
+        at: float,
+        reason: str,
+        error: Failure | None = None,
+    ) -> None:
+        assert target in MOVES[source], f"no move from {source} to {target}"
+        row = self.rows.get(node_id)
+        if row is None or row.state is not source:
+            raise Stale(node_id)
+        self.rows[node_id] = replace(row, state=target, reason=reason, error=error or row.error, **_stamps(target, at))
+
+    async def renew(self, node_id: NodeId, *, lease_until: float, last_request_at: float) -> None:
+        row = self._living(node_id)
+        lease, last = max(row.lease_until, lease_until), max(row.last_request_at, last_request_at)
+        self.rows[node_id] = replace(row, lease_until=lease, last_request_at=last)
+
+    def _living(self, node_id: NodeId) -> Node:
+        row = self.rows.get(node_id)
+        if row is None or row.state is NodeState.TERMINATED:
+            raise Stale(node_id)
+        return row
+
+
+def _stamps(target: NodeState, at: float) -> dict[str, Any]:
+    match target:
+        case NodeState.READY:
+            return {"ready_at": at}
+        case NodeState.DRAINING:
+            return {"draining_since": at}
+        case NodeState.TERMINATED:
+            return {"terminated_at": at, "log_tail": (), "phases": ()}
+        case _:
+            return {}
+
+
+@dataclass
+class MemoryWishes(Fallible):
+    rows: dict[str, Wish] = field(default_factory=dict)
+
+    async def list(self) -> Sequence[Wish]:
+        return list(self.rows.values())
+
+    async def ask(self, wish: Wish) -> None:
+        row = self.rows.get(wish.model, replace(wish, version=0, keep_awake_until=0.0))
+        if wish.hold_until >= row.hold_until:
+            row = replace(wish, keep_awake_until=row.keep_awake_until, version=row.version)
+        elif wish.desired > row.desired:
+            row = replace(row, desired=wish.desired, by=wish.by, asked_at=wish.asked_at)
+        self._write(row)
+
+    async def keep_awake(self, model: str, until: float, *, by: str, at: float) -> None:
+        row = self.rows.get(model, Wish(model, desired=1, hold_until=0.0, by=by, asked_at=at))
+        self._write(replace(row, keep_awake_until=until, by=by, asked_at=at))
+
+    async def sleep(self, model: str, *, by: str, at: float) -> None:
+        version = self.rows[model].version if model in self.rows else 0
+        self._write(Wish(model, desired=0, hold_until=0.0, by=by, asked_at=at, version=version))
+
+    async def drop(self, wish: Wish) -> None:
+        row = self.rows.get(wish.model, wish)
+        if (row.version, row.asked_at) != (wish.version, wish.asked_at):
+            raise Stale(wish.model)
+        self.rows.pop(wish.model, None)
+
+    def _write(self, wish: Wish) -> None:
+        self.rows[wish.model] = replace(wish, version=wish.version + 1)
+
+
+@dataclass
+class MemoryLaunches(Fallible):
+    rows: dict[str, Launch] = field(default_factory=dict)
+
+    async def list(self) -> Sequence[Launch]:
+        return list(self.rows.values())
+
+    async def intend(self, launch: Launch) -> None:
+        if launch.token in self.rows:
+            raise Stale(launch.token)
+        self.rows[launch.token] = launch
+
+    async def settle(self, token: str) -> None:
+        self.rows.pop(token, None)
+
+
+@dataclass
+class MemoryModels(Fallible):
+    rows: dict[str, ModelRow] = field(default_factory=dict)
+
+    async def list(self) -> Sequence[ModelRow]:
+        return sorted(self.rows.values(), key=lambda row: row.name)
+
+    async def seed(self, name: str, config: Mapping[str, Any]) -> None:
+        row = self.rows.get(name, ModelRow(name, config={}))
+        if name not in self.rows or row.config != config:
+            self.rows[name] = _forgiven(row, config=dict(config))
+
+    async def set_override(self, name: str, override: Mapping[str, Any], *, expected: Mapping[str, Any]) -> None:
+        row = self._known(name)
+        if row.override != expected:
+            raise Stale(name)
+        self.rows[name] = _forgiven(row, override=dict(override))
+
+    async def started(self, name: str, seconds: float) -> None:
+        row = self._known(name)
+        self.rows[name] = _forgiven(row, boot_seconds=(*row.boot_seconds, seconds)[-KEEP_STARTS:])
+
+    async def failed(self, name: str, failure: Failure, *, at: float, count: int) -> None:
+        row = self._known(name)
+        if count and row.failures not in (count - 1, count):
+            raise Stale(name)
+        self.rows[name] = replace(row, failures=count, failure=failure, failed_at=at)
+
+    async def forgive(self, name: str) -> None:
+        self.rows[name] = _forgiven(self._known(name))
+
+    def _known(self, name: str) -> ModelRow:
+        if name not in self.rows:
+            raise Stale(name)
+        return self.rows[name]
+
+
+def _forgiven(row: ModelRow, **changes: Any) -> ModelRow:
+    return replace(row, failures=0, failure=None, failed_at=0.0, **changes)
+
+
+@dataclass
+class MemoryKeys(Fallible):
+    rows: dict[str, KeyRow] = field(default_factory=dict)
+
+    async def get(self, key_hash: str) -> KeyRow | None:
+        return self.rows.get(key_hash)
+
+    async def list(self, email: str) -> Sequence[KeyRow]:
+        mine = (row for row in self.rows.values() if row.email == email)
+        return sorted(mine, key=lambda row: (row.created_at, row.key_hash))
+
+    async def add(self, row: KeyRow) -> None:
+        if row.key_hash in self.rows:
+            raise Stale(row.id)
+        self.rows[row.key_hash] = row
+
+    async def revoke(self, key_hash: str, email: str) -> None:
+        if key_hash not in self.rows or self.rows[key_hash].email != email:
+            raise Stale(key_hash[:16])
+        del self.rows[key_hash]
+
+    async def used(self, key_hash: str, at: float) -> None:
+        if key_hash not in self.rows:
+            raise Stale(key_hash[:16])
+        row = self.rows[key_hash]
+        self.rows[key_hash] = replace(row, last_used_at=max(row.last_used_at, at))
+
+
+@dataclass
+class MemoryUsage(Fallible):
+    rows: dict[tuple[str, str, str], Tally] = field(default_factory=dict)
+    _counted: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
+
+    async def add(self, tallies: Sequence[Tally], *, writer: str, number: int) -> None:
+        keys = {(tally.owner, tally.day, tally.model) for tally in tallies}
+        fresh = {key for key in keys if self._counted.get((writer, *key), -1) < number}
+        for tally in tallies:
+            key = (tally.owner, tally.day, tally.model)
+            if key in fresh:
+                self.rows[key] = _sum(self.rows.get(key, Tally(*key)), tally)
+                self._counted[writer, *key] = number
+
+    async def list(self, owner: str, month: str) -> Sequence[Tally]:
+        rows = (row for row in self.rows.values() if row.owner == owner and row.day.startswith(month))
+        return sorted(rows, key=lambda row: (row.day, row.model))
+
+
+def _sum(left: Tally, right: Tally) -> Tally:
+    counters = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens")
+    return replace(left, **{name: getattr(left, name) + getattr(right, name) for name in counters})
+
+
+@dataclass
+class MemoryFence(Fallible):
+    epoch: int = 0
+    holder: str = ""
+
+    async def take(self, holder: str) -> int:
+        self.epoch, self.holder = self.epoch + 1, holder
+        return self.epoch
+
+    async def hold(self, epoch: int) -> None:
+        if epoch != self.epoch:
+            raise Stale("another reconciler took over")
+
+
+@dataclass
+class MemoryCloud(Fallible):
+    """Auto Scaling groups that say no where ``refusals`` says so, for as long as it stands there."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    launch_s: float = 0.0  # what the clock steps while a launch is decided
+    refusals: dict[tuple[str, str], LaunchRefused] = field(default_factory=dict)  # by group and zone
+    launches: list[Launch] = field(default_factory=list)  # every call that was made
+    terminated: list[NodeId] = field(default_factory=list)
+    instance_type: str = "g6.xlarge"
+    _groups: dict[str, Group] = field(default_factory=dict)
+    _by_token: dict[str, Instance] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def add_group(self, group: Group) -> None:
+        self._groups[group.name] = group
+
+    def set_alive(self, node_id: NodeId, alive: bool) -> None:
+        """The instance fails its health check, or stopped by itself."""
+        for name, group in self._groups.items():
+            told = tuple(replace(one, alive=alive) if one.id == node_id else one for one in group.instances)
+            self._groups[name] = replace(group, instances=told)
+
+    def vanish(self, node_id: NodeId) -> None:
+        """The instance is gone, and its place in the group with it."""
+        for name, group in self._groups.items():
+            left = tuple(told for told in group.instances if told.id != node_id)
+            lost = len(group.instances) - len(left)
+            self._groups[name] = replace(group, instances=left, desired=group.desired - lost)
+
+    async def groups(self) -> Sequence[Group]:
+        return list(self._groups.values())
+
+    async def launch(self, launch: Launch) -> Instance:
+        self.launches.append(launch)
+        self.clock.step(self.launch_s)
+        if launch.token not in self._by_token:
+            self._by_token[launch.token] = self._launch(launch)
+        return self._by_token[launch.token]
+
+    async def terminate(self, node_id: NodeId) -> None:
+        if any(told.id == node_id for group in self._groups.values() for told in group.instances):
+            self.vanish(node_id)
+            self.terminated.append(node_id)
+
+    def _launch(self, launch: Launch) -> Instance:
+        group = self._groups.get(launch.group)
+        if group is None or launch.zone not in group.zones:
+            raise LaunchMisconfigured("ValidationError", f"{launch.group} has no zone {launch.zone}")
+        if refusal := self.refusals.get((launch.group, launch.zone)):
+            raise refusal
+        if group.desired >= group.max_size:
+            raise LaunchMisconfigured("ValidationError", f"{launch.group} is at its max size {group.max_size}")
+        number = next(self._numbers)
+        instance = Instance(NodeId(f"i-{number:017x}"), launch.zone, self.instance_type, alive=True)
+        self._groups[group.name] = replace(group, desired=group.desired + 1, instances=(*group.instances, instance))
+        return instance
+
+
+@dataclass
+class MemoryProbe:
+    """Every engine answers, but for those in ``silent``."""
+
+    silent: set[NodeId] = field(default_factory=set)
+
+    async def __call__(self, node: Node) -> bool:
+        return bool(node.ip) and node.id not in self.silent

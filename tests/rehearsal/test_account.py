@@ -1,0 +1,108 @@
+"""The account keeps AWS's promises where moto alone would not, and breaks them when told to."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from botocore.exceptions import ClientError
+
+from control_plane.schema import MODELS
+from tests.rehearsal.conftest import NAMESPACE, SMALL, Cloud
+
+TABLE = MODELS.full_name(NAMESPACE)
+KEY = {"name": {"S": "counter"}}
+
+
+def count_up(cloud: Cloud, number: int) -> None:
+    """One read, then writes that hold only if nobody was faster, until one does."""
+    dynamodb = cloud.client("dynamodb")
+    while True:
+        seen = dynamodb.get_item(TableName=TABLE, Key=KEY).get("Item", {}).get("n", {"N": "0"})["N"]
+        try:
+            dynamodb.update_item(
+                TableName=TABLE,
+                Key=KEY,
+                UpdateExpression="SET n = :next, who = :who",
+                ConditionExpression="attribute_not_exists(n) OR n = :seen",
+                ExpressionAttributeValues={
+                    ":next": {"N": str(int(seen) + 1)},
+                    ":seen": {"N": seen},
+                    ":who": {"N": str(number)},
+                },
+            )
+        except dynamodb.exceptions.ConditionalCheckFailedException:
+            continue
+        return
+
+
+def test_no_concurrent_conditional_increment_is_lost(cloud: Cloud) -> None:
+    cloud.client("dynamodb")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: count_up(cloud, number), range(300)))
+    item = cloud.client("dynamodb").get_item(TableName=TABLE, Key=KEY)["Item"]
+    assert item["n"] == {"N": "300"}
+
+
+def test_the_account_is_seeded_with_tables_groups_and_models(cloud: Cloud) -> None:
+    names = cloud.client("dynamodb").list_tables()["TableNames"]
+    assert sorted(names) == ["desk-api-keys", "desk-control", "desk-instances", "desk-models", "desk-usage"]
+    row = cloud.account.row(TABLE, {"name": {"S": "org/small"}})
+    assert row is not None
+    assert row["config"]["maxInstances"] == 2
+    group = cloud.group()
+    assert (group["MinSize"], group["MaxSize"], group["DesiredCapacity"]) == (0, 2, 0)
+    assert group["AvailabilityZones"] == ["us-east-1a", "us-east-1b"]
+    assert {tag["Key"]: tag["Value"] for tag in group["Tags"]} == {
+        "diogenes": "desk",
+        "diogenes:model": "org/small",
+        "diogenes:market": "on-demand",
+    }
+
+
+def test_every_call_is_counted(cloud: Cloud) -> None:
+    before = cloud.account.calls().get("dynamodb:GetItem", 0)
+    cloud.client("dynamodb").get_item(TableName=TABLE, Key=KEY)
+    assert cloud.account.calls()["dynamodb:GetItem"] == before + 1
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "code"),
+    [("dynamodb", "GetItem", "ThrottlingException"), ("autoscaling", "DescribeAutoScalingGroups", "Throttling")],
+)
+def test_a_throttled_call_is_refused_as_often_as_told(cloud: Cloud, service: str, operation: str, code: str) -> None:
+    def call() -> None:
+        if service == "dynamodb":
+            cloud.client("dynamodb").get_item(TableName=TABLE, Key=KEY)
+        else:
+            cloud.group()
+
+    cloud.add_fault(throttle=f"{service}:{operation}", times=1)
+    with pytest.raises(ClientError) as refusal:
+        call()
+    assert refusal.value.response["Error"]["Code"] == code
+    call()
+
+
+def test_a_failed_call_has_no_effect(cloud: Cloud) -> None:
+    cloud.add_fault(fail="dynamodb:PutItem")
+    with pytest.raises(ClientError) as failure:
+        cloud.client("dynamodb").put_item(TableName=TABLE, Item=KEY)
+    assert failure.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
+    assert "Item" not in cloud.client("dynamodb").get_item(TableName=TABLE, Key=KEY)
+
+
+def test_a_lost_reply_is_an_error_whose_effect_happened(cloud: Cloud) -> None:
+    cloud.add_fault(lose_reply="autoscaling:LaunchInstances")
+    with pytest.raises(ClientError) as failure:
+        cloud.launch()
+    assert failure.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
+    assert len(cloud.group()["Instances"]) == 1
+    again = cloud.launch()
+    assert [member.id for member in cloud.account.members()] == again["Instances"][0]["InstanceIds"]
+
+
+def test_a_group_that_does_not_exist_is_a_validation_error(cloud: Cloud) -> None:
+    with pytest.raises(ClientError, match="not found") as refusal:
+        cloud.client("autoscaling").set_desired_capacity(AutoScalingGroupName=SMALL + "x", DesiredCapacity=1)
+    assert refusal.value.response["Error"]["Code"] == "ValidationError"

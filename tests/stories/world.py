@@ -1,0 +1,227 @@
+"""A whole deployment on one virtual-time loop: the real control plane behind a real server, and a cloud in memory.
+
+Instances boot by themselves, their engines listen on loopback addresses of their own, and clients are the real ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import httpx
+import openai
+import uvicorn
+
+from control_plane.app import Adapters, ControlPlane
+from control_plane.effects import Stores
+from control_plane.nodes import Node, NodeId
+from control_plane.ports import Group, Instance
+from control_plane.settings import Settings
+from gpu_node.protocol import Failure, NodeState, Phase, PhaseRecord
+from tests.memory import (
+    MemoryCloud,
+    MemoryFence,
+    MemoryKeys,
+    MemoryLaunches,
+    MemoryModels,
+    MemoryNodes,
+    MemoryProbe,
+    MemoryUsage,
+    MemoryWishes,
+)
+from tests.stories.engine import Behaviour, Engine
+
+EPOCH = 1_795_000_000.0
+MODEL = "org/model"
+HEARTBEAT_S = 10.0
+_ADDRESSES = itertools.count(1)
+
+
+@dataclass
+class Boot:
+    """How instances come up from now on."""
+
+    machine_s: float = 20.0
+    load_s: float = 40.0
+    failure: Failure | None = None  # instead of becoming ready
+    never: bool = False  # the agent never speaks
+
+
+@dataclass
+class World:
+    """What a story looks at and meddles with."""
+
+    settings: Settings
+    nodes: MemoryNodes = field(default_factory=MemoryNodes)
+    wishes: MemoryWishes = field(default_factory=MemoryWishes)
+    launches: MemoryLaunches = field(default_factory=MemoryLaunches)
+    models: MemoryModels = field(default_factory=MemoryModels)
+    keys: MemoryKeys = field(default_factory=MemoryKeys)
+    usage: MemoryUsage = field(default_factory=MemoryUsage)
+    fence: MemoryFence = field(default_factory=MemoryFence)
+    cloud: MemoryCloud = field(default_factory=MemoryCloud)
+    probe: MemoryProbe = field(default_factory=MemoryProbe)
+    boot: Boot = field(default_factory=Boot)
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    engines: dict[NodeId, Engine] = field(default_factory=dict)
+    api_key: str = ""
+    port: int = 0
+    _machines: dict[NodeId, asyncio.Task[None]] = field(default_factory=dict)
+
+    def clock(self) -> float:
+        return EPOCH + asyncio.get_running_loop().time()
+
+    # -- what a story does
+
+    async def add_model(self, name: str = MODEL, **config: object) -> None:
+        described = {"name": name, "instanceTypes": ["g5.xlarge"], "idleTimeout": 300, **config}
+        await self.models.seed(name, described)
+        group = Group(f"group-{name}", name, "on-demand", ("a", "b"), max_size=4, desired=0)
+        self.cloud.add_group(group)
+
+    def openai(self, **options: object) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=self.api_key, **options)  # type: ignore[arg-type]
+
+    def http(self, **headers: str) -> httpx.AsyncClient:
+        auth = {"authorization": f"Bearer {self.api_key}", **{k.replace("_", "-"): v for k, v in headers.items()}}
+        return httpx.AsyncClient(base_url=self.url, headers=auth, timeout=1000.0)
+
+    def kill_instance(self, node_id: NodeId) -> None:
+        """Power off: engine and agent are gone, the group still lists it."""
+        self._machines.pop(node_id).cancel()
+        self.kill_engine(node_id)
+        self.cloud.set_alive(node_id, False)
+
+    def kill_engine(self, node_id: NodeId) -> None:
+        self.probe.silent.add(node_id)
+        self.engines[node_id].kill()
+
+    # -- what a story looks at
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def living(self) -> Sequence[NodeId]:
+        """Instances that cost money."""
+        return [one.id for group in self.cloud._groups.values() for one in group.instances]
+
+    def node(self, node_id: NodeId) -> Node:
+        return self.nodes.rows[node_id]
+
+    async def until_gone(self, limit_s: float) -> float:
+        """Seconds until no instance is left. Fails after the limit."""
+        start = self.clock()
+        while self.living:
+            assert self.clock() - start < limit_s, f"still there: {[self.nodes.rows.get(one) for one in self.living]}"
+            await asyncio.sleep(0.5)
+        return self.clock() - start
+
+    async def until_ready(self, limit_s: float = 300.0) -> NodeId:
+        start = self.clock()
+        while True:
+            ready = [node.id for node in self.nodes.rows.values() if node.state is NodeState.READY]
+            if ready:
+                return ready[0]
+            assert self.clock() - start < limit_s
+            await asyncio.sleep(0.2)
+
+    # -- the cloud's side
+
+    async def run_machines(self) -> None:
+        """Boots what was launched, switches off what was terminated; until cancelled."""
+        while True:
+            there = {one.id: (one, group) for group in self.cloud._groups.values() for one in group.instances}
+            for node_id in set(self._machines) - set(there):
+                self._machines.pop(node_id).cancel()
+                if node_id in self.engines:
+                    self.engines[node_id].kill()
+            for node_id, (instance, group) in there.items():
+                if node_id not in self._machines and instance.alive:
+                    self._machines[node_id] = asyncio.create_task(self._machine(instance, group))
+            await asyncio.sleep(0.5)
+
+    async def _machine(self, instance: Instance, group: Group) -> None:
+        if self.boot.never:
+            return
+        boot = replace(self.boot)
+        await asyncio.sleep(boot.machine_s)
+        ip = f"127.77.{next(_ADDRESSES) // 250}.{next(_ADDRESSES) % 250 + 1}"
+        self._report(instance, group, state=NodeState.BOOTING, ip=ip, phase=Phase.LOAD)
+        ready_at = self.clock() + boot.load_s
+        while self.clock() < ready_at:
+            await asyncio.sleep(min(HEARTBEAT_S, ready_at - self.clock()))
+            self._report(instance, group)
+        if boot.failure:
+            self._report(instance, group, state=NodeState.FAILED, error=boot.failure)
+            return
+        engine = self.engines[instance.id] = Engine(ip, self.behaviour)
+        await engine.start()
+        self._report(instance, group, state=NodeState.READY, ready_at=self.clock())
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            self._report(instance, group)
+
+    def _report(self, instance: Instance, group: Group, *, phase: Phase | None = None, **changes: object) -> None:
+        """What the agent's conditional write does."""
+        now = self.clock()
+        row = self.nodes.rows.get(instance.id) or Node(
+            instance.id, group.model, NodeState.PENDING, group.name, instance.zone, instance.instance_type, group.market, now, now
+        )
+        if row.state in (NodeState.DRAINING, NodeState.TERMINATED):
+            changes.pop("state", None)
+        if phase:
+            changes["phases"] = (*row.phases, PhaseRecord(phase, now))
+        self.nodes.rows[instance.id] = replace(row, heartbeat_at=now, **changes)  # type: ignore[arg-type]
+
+    # -- the control plane
+
+    def adapters(self) -> Adapters:
+        stores = Stores(self.nodes, self.wishes, self.launches, self.models, self.fence)
+        return Adapters(stores, self.keys, self.usage, self.cloud, self.probe)
+
+    @asynccontextmanager
+    async def control_plane(self) -> AsyncIterator[ControlPlane]:
+        """One control plane, up and answering; stopped hard at the end."""
+        plane = ControlPlane(self.settings, self.adapters(), clock=self.clock)
+        config = uvicorn.Config(
+            plane.app,
+            host="127.0.0.1",
+            port=0,
+            log_config=None,
+            http="httptools",
+            proxy_headers=False,
+            timeout_graceful_shutdown=1,
+        )
+        config.load()
+        server = uvicorn.Server(config)
+        server.lifespan = config.lifespan_class(config)
+        await server.startup()
+        self.port = server.servers[0].sockets[0].getsockname()[1]
+        try:
+            yield plane
+        finally:
+            await server.shutdown()
+
+
+@asynccontextmanager
+async def deployment(settings: Settings | None = None, **model: object) -> AsyncIterator[World]:
+    """A world with one model, one key and a control plane that has ticked once."""
+    world = World(settings or Settings())
+    await world.add_model(**model)
+    machines = asyncio.create_task(world.run_machines())
+    try:
+        async with world.control_plane() as plane:
+            world.api_key, _ = await plane.keys.create(email="ann@example.com", name="story")
+            await asyncio.sleep(1.0)
+            yield world
+    finally:
+        machines.cancel()
+        for task in world._machines.values():
+            task.cancel()
+        for engine in world.engines.values():
+            engine.kill()

@@ -11,7 +11,7 @@ from typing import Any
 
 DEFAULT_IDLE_TIMEOUT_S = 300
 MAX_IDLE_TIMEOUT_S = 24 * 3600
-MAX_INSTANCES = 8
+MAX_INSTANCES = 8  # of one model; below schema.GROUP_MAX_SIZE
 MAX_VLLM_ARGS_CHARS = 4096
 
 OVERRIDABLE = frozenset({"idleTimeout", "vllmArgs", "maxInstances"})

@@ -52,6 +52,7 @@ from gpu_node.protocol import Failure, NodeState
 
 LAUNCH_VISIBLE_S = 60.0  # a new instance may be missing from the cloud's answer this long
 TOKEN_LIFE_S = 600.0  # an unsettled launch older than this is not repeated
+HOLD_EVERY_S = 15.0  # the wish of those who wait is renewed this often, so the grace after them is that much shorter
 FAILURES_IN_A_ROW = 2  # so many failed starts stop further tries until somebody asks again
 FAILURE_STREAK_S = 3600.0  # failures further apart than this are not in a row
 
@@ -134,10 +135,12 @@ class _Planner:
     # -- nodes
 
     def _node(self, node: Node, *, surplus: bool) -> Iterator[Action]:
+        if node.state is NodeState.FAILED:
+            yield from self._count(node)  # 2, also when its agent took the instance down itself
         if self._gone(node):  # 1
             yield Bury(node) if node.state in LEAVING else Fail(node, _LOST)
         elif node.state is NodeState.FAILED:  # 2
-            yield from self._failed(node)
+            yield from self._taking_down(node)
         elif node.state is NodeState.DRAINING:  # 3
             yield from self._draining(node)
         else:
@@ -152,12 +155,11 @@ class _Planner:
             return node.state in LEAVING or self._now > node.launched_at + LAUNCH_VISIBLE_S
         return not instance.alive and node.state not in LEAVING
 
-    def _failed(self, node: Node) -> Iterator[Action]:
+    def _count(self, node: Node) -> Iterator[Action]:
         history = self._world.history.get(node.model)
         if history and node.error and self._uncounted(node):
             in_a_row = self._now < history.failed_at + FAILURE_STREAK_S
             yield CountFailure(node.model, node.error, history.failures + 1 if in_a_row else 1)
-        yield from self._taking_down(node)
 
     def _uncounted(self, node: Node) -> bool:
         """Its start failed, and the history does not say so yet."""
@@ -263,7 +265,7 @@ class _Planner:
         model = self._world.models.get(name)
         if model is None:
             return
-        if waiters and (wish is None or wish.hold_until < self._now + self._policy.cancel_grace_s / 2):
+        if waiters and (wish is None or wish.hold_until < self._now + self._policy.cancel_grace_s - HOLD_EVERY_S):
             held = wish or Wish(name, desired=1, hold_until=0.0, by="", asked_at=self._now)
             yield Hold(replace(held, hold_until=self._now + self._policy.cancel_grace_s))
         coming = len(self._nodes(name, STARTING | {NodeState.READY}))

@@ -35,6 +35,10 @@ MODEL_TAG = "diogenes:model"
 MARKET_TAG = "diogenes:market"
 """On an Auto Scaling group: ``on-demand`` or ``spot``."""
 
+GROUP_MAX_SIZE = 9
+"""MaxSize of every group: room for the most nodes a model may have, and for a replacement while one drains. What is
+really wanted is the reconciler's to say; this bounds what a fault of ours could cost."""
+
 
 def group_name(namespace: str, model_slug: str, market: str) -> str:
     """The Auto Scaling group of one model on one market."""

@@ -11,7 +11,7 @@ import boto3
 import yaml
 
 from control_plane.model import Model, parse_catalog, slug
-from control_plane.schema import MARKET_TAG, MODEL_TAG, MODELS, TABLES, TAG, Table, group_name
+from control_plane.schema import GROUP_MAX_SIZE, MARKET_TAG, MODEL_TAG, MODELS, TABLES, TAG, Table, group_name
 from gpu_node.protocol import to_attributes
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Seed:
         autoscaling.create_auto_scaling_group(
             AutoScalingGroupName=name,
             MinSize=0,
-            MaxSize=model.max_instances,
+            MaxSize=GROUP_MAX_SIZE,
             VPCZoneIdentifier=",".join(subnets),
             MixedInstancesPolicy={
                 "LaunchTemplate": {

@@ -86,10 +86,14 @@ class Engine:
 
     def _whole(self, writer: asyncio.StreamWriter, status: int, body: dict[str, object]) -> None:
         data = json.dumps(body).encode()
-        writer.write(f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n".encode())
+        writer.write(
+            f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n".encode()
+        )
         writer.write(data)
 
-    async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: dict[str, object]) -> None:
+    async def _stream(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: dict[str, object]
+    ) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         await asyncio.sleep(self._behaviour.first_token_s)
         for number, token in enumerate(self._behaviour.tokens):

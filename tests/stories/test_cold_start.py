@@ -7,22 +7,23 @@ import json
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionMessageParam
 
 from gpu_node.protocol import Failure
 from tests.stories.virtual import story
 from tests.stories.world import MODEL, deployment
 
-MESSAGES = [{"role": "user", "content": "hi"}]
+MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hi"}]
 ASK = {"model": MODEL, "messages": MESSAGES}
 
 
 async def answer(client: openai.AsyncOpenAI) -> str:
-    reply = await client.chat.completions.create(model=MODEL, messages=MESSAGES)  # type: ignore[arg-type]
+    reply = await client.chat.completions.create(model=MODEL, messages=MESSAGES)
     return reply.choices[0].message.content or ""
 
 
 async def streamed(client: openai.AsyncOpenAI) -> str:
-    stream = await client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)  # type: ignore[arg-type]
+    stream = await client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
     return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
 
 
@@ -52,7 +53,7 @@ async def test_a_stock_client_gets_its_answer_from_a_cold_model() -> None:
 async def test_a_start_of_nine_minutes_is_bridged_for_stock_clients() -> None:
     async with deployment() as world, world.openai() as client:
         world.boot.load_s = 540
-        assert await asyncio.gather(streamed(client), answer(client)) == ["Hello there!", "Hello there!"]
+        assert set(await asyncio.gather(streamed(client), answer(client))) == {"Hello there!"}
         assert len(world.cloud.launches) == 1
 
 
@@ -195,7 +196,9 @@ async def test_when_the_last_waiter_hangs_up_the_start_is_cancelled_after_a_grac
 @story
 async def test_a_failure_after_the_200_is_raised_by_a_streaming_client_with_its_message() -> None:
     async with deployment() as world, world.openai() as client:
-        world.boot.failure = Failure("out_of_gpu_memory", "The model does not fit.", "Use a larger one.", permanent=True)
+        world.boot.failure = Failure(
+            "out_of_gpu_memory", "The model does not fit.", "Use a larger one.", permanent=True
+        )
         with pytest.raises(openai.APIError, match="does not fit. Use a larger one"):
             await streamed(client)
 

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import httpx
 import openai
@@ -76,7 +77,7 @@ class World:
 
     # -- what a story does
 
-    async def add_model(self, name: str = MODEL, **config: object) -> None:
+    async def add_model(self, name: str = MODEL, **config: Any) -> None:
         described = {"name": name, "instanceTypes": ["g5.xlarge"], "idleTimeout": 300, **config}
         await self.models.seed(name, described)
         group = Group(f"group-{name}", name, "on-demand", ("a", "b"), max_size=4, desired=0)
@@ -158,6 +159,7 @@ class World:
             self._report(instance, group)
         if boot.failure:
             self._report(instance, group, state=NodeState.FAILED, error=boot.failure)
+            self.cloud.vanish(instance.id)  # the agent takes its machine down itself
             return
         engine = self.engines[instance.id] = Engine(ip, self.behaviour)
         await engine.start()
@@ -170,7 +172,15 @@ class World:
         """What the agent's conditional write does."""
         now = self.clock()
         row = self.nodes.rows.get(instance.id) or Node(
-            instance.id, group.model, NodeState.PENDING, group.name, instance.zone, instance.instance_type, group.market, now, now
+            instance.id,
+            group.model,
+            NodeState.PENDING,
+            group.name,
+            instance.zone,
+            instance.instance_type,
+            group.market,
+            now,
+            now,
         )
         if row.state in (NodeState.DRAINING, NodeState.TERMINATED):
             changes.pop("state", None)
@@ -209,7 +219,7 @@ class World:
 
 
 @asynccontextmanager
-async def deployment(settings: Settings | None = None, **model: object) -> AsyncIterator[World]:
+async def deployment(settings: Settings | None = None, **model: Any) -> AsyncIterator[World]:
     """A world with one model, one key and a control plane that has ticked once."""
     world = World(settings or Settings())
     await world.add_model(**model)

@@ -15,17 +15,20 @@ PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --disable-pip-version-check --quiet
 COMPILE := uv pip compile pyproject.toml --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --quiet
 
-.PHONY: help run test check bench lock
+.PHONY: help run test test-vllm check bench lock
 .DEFAULT_GOAL := help
 
 help: ## what there is
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 run: $(VENV)/.rehearsal $(if $(filter vllm,$(ENGINE)),$(REHEARSAL_VLLM_VENV)/.installed) ## everything on this machine, without AWS; see rehearsal/README.md
 	@exec $(PYTHON) -m rehearsal
 
-test: check ## check, then all tests
+test: check .cache/botocore-current/.installed ## check, then all tests
 	$(PYTHON) -m pytest
+
+test-vllm: $(VENV)/.tests $(REHEARSAL_VLLM_VENV)/.installed ## the agent and the whole story with the real vLLM on the CPU
+	$(PYTHON) -m pytest -m vllm
 
 check: $(VENV)/.tests ## format, lint, types, import contracts
 	$(VENV)/bin/ruff format --check
@@ -33,8 +36,8 @@ check: $(VENV)/.tests ## format, lint, types, import contracts
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-bench: $(VENV)/.tests ## the relay's speed
-	$(PYTHON) -m tests.bench
+bench: $(VENV)/.tests ## the relay's speed beside nginx, and the reaction of a cold model; LITELLM=1 adds LiteLLM
+	$(PYTHON) -m tests.bench $(if $(LITELLM),--with-litellm)
 
 lock: ## compile all requirements again (needs uv)
 	$(COMPILE) --all-extras -o tests/requirements.txt
@@ -49,6 +52,11 @@ $(VENV)/.rehearsal: rehearsal/requirements.txt | $(PYTHON)
 $(VENV)/.tests: tests/requirements.txt | $(PYTHON)
 	$(PIP) install --require-hashes -r $<
 	@touch $@ $(VENV)/.rehearsal
+
+# Read by a test, never imported: what the newest botocore says of the one call that ours lacks.
+.cache/botocore-current/.installed: tests/requirements-botocore.txt | $(PYTHON)
+	$(PIP) install --no-deps --require-hashes --upgrade -r $< --target $(@D)
+	@touch $@
 
 $(PYTHON):
 	@for python in python3.11 python3 python; do \

@@ -58,17 +58,13 @@ class ApiKeys:
 
     async def verify(self, key: str) -> KeyRow:
         """Whose key it is. Raises InvalidApiKey; Unavailable when that cannot be known now."""
-        if not _FORM.fullmatch(key) or not _checksum_holds(key):
-            raise InvalidApiKey(
-                f"This is not a Diogenes API key. It starts with {PREFIX}, and a typo shows in its last "
-                f"{_CHECK_CHARS} characters: copy it again, or create a new one."
-            )
         key_hash = hash_key(key)
         found = self._cache.get(key_hash)
-        if found is None or found.until <= self._clock():
-            row = await self._ask(key_hash)
-        else:
+        if found and self._clock() < found.until:
             row = found.row
+        else:
+            _check_form(key)
+            row = await self._ask(key_hash)
         if row is None:
             raise InvalidApiKey(
                 "This API key is not known here. Create a new one, or check which deployment it is for."
@@ -129,8 +125,14 @@ def hash_key(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _checksum_holds(key: str) -> bool:
-    return _checksum(key[len(PREFIX) : -_CHECK_CHARS]) == key[-_CHECK_CHARS:]
+def _check_form(key: str) -> None:
+    """Raises InvalidApiKey for what cannot be a key: nobody needs to be asked about it."""
+    body, check = key[len(PREFIX) : -_CHECK_CHARS], key[-_CHECK_CHARS:]
+    if not _FORM.fullmatch(key) or _checksum(body) != check:
+        raise InvalidApiKey(
+            f"This is not a Diogenes API key. It starts with {PREFIX}, and a typo shows in its last "
+            f"{_CHECK_CHARS} characters: copy it again, or create a new one."
+        )
 
 
 def _checksum(body: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import secrets
 import uuid
@@ -103,10 +104,15 @@ class ControlPlane:
             relay=self.relay,
             policy=policy,
         )
+        numbers = itertools.count(1)
+
+        def request_id() -> str:  # unique without asking the system for randomness on every request
+            return f"req_{holder}{next(numbers):x}"
+
         inference = Inference(
-            self.keys, self.catalogue, self.relay, clock=clock, settings=settings, request_id=lambda: f"req_{token()}"
+            self.keys, self.catalogue, self.relay, clock=clock, settings=settings, request_id=request_id
         )
-        self.app = Gateway(inference, management_app(services), self.running, request_id=lambda: f"req_{token()}")
+        self.app = Gateway(inference, management_app(services), self.running, request_id=request_id)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

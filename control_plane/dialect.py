@@ -14,13 +14,6 @@ import orjson
 from control_plane.errors import RequestError
 from control_plane.usage import Tokens
 
-_COUNTERS = {
-    "prompt_tokens": "prompt",
-    "input_tokens": "prompt",
-    "completion_tokens": "completion",
-    "output_tokens": "completion",
-}
-
 
 @dataclass(frozen=True)
 class Dialect:
@@ -84,14 +77,17 @@ def tokens_of(usage: object) -> Tokens | None:
     """Tokens from a ``usage`` object of any of the routes."""
     if not isinstance(usage, dict):
         return None
-    counts = {"prompt": 0, "completion": 0}
-    for name, counter in _COUNTERS.items():
-        if isinstance(usage.get(name), int):
-            counts[counter] = usage[name]
     details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
     cached = details.get("cached_tokens") if isinstance(details, dict) else 0
-    cached = cached or usage.get("cache_read_input_tokens") or 0
-    return Tokens(prompt=counts["prompt"], completion=counts["completion"], cached=cached)
+    return Tokens(
+        prompt=_count(usage.get("prompt_tokens") or usage.get("input_tokens")),
+        cached=_count(cached or usage.get("cache_read_input_tokens")),
+        completion=_count(usage.get("completion_tokens") or usage.get("output_tokens")),
+    )
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _anthropic_error(error: RequestError) -> dict[str, str | None]:

@@ -56,7 +56,7 @@ class EventStream:
     def feed(self, chunk: bytes) -> bytes:
         """What of it to hand on."""
         if not self._carry and chunk.endswith(_END) and b'"usage"' not in chunk and b'"error"' not in chunk:
-            self.complete = self.complete or any(mark in chunk for mark in self._dialect.end_marks)
+            self._look_for_end(chunk)
             return chunk
         data = self._carry + chunk
         cut = data.rfind(_END) + len(_END)
@@ -71,8 +71,7 @@ class EventStream:
         return self._event(rest) if rest else b""
 
     def _event(self, event: bytes) -> bytes:
-        if any(mark in event for mark in self._dialect.end_marks):
-            self.complete = True
+        self._look_for_end(event)
         payload = _payload(event)
         if payload is None:
             return event
@@ -83,6 +82,17 @@ class EventStream:
         if self._strip_usage and payload.get("choices") == [] and payload.get("usage"):
             return b""
         return event
+
+    def _look_for_end(self, data: bytes) -> None:
+        for mark in self._dialect.end_marks:
+            if mark in data:
+                self.complete = True
+
+    def _ends_in(self, data: bytes) -> bool:
+        """Does an end mark begin a line? Inside JSON it is what the model says: no raw newline comes before it there."""
+        return any(
+            mark in data and (data.startswith(mark) or b"\n" + mark in data) for mark in self._dialect.end_marks
+        )
 
     def _note_usage(self, payload: dict[str, object]) -> None:
         inner = payload.get("response") or payload.get("message")  # /v1/responses, /v1/messages

@@ -194,13 +194,23 @@ class Exchange:
             await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
 
 
-async def refuse(send: Send, error: RequestError, *, dialect: Dialect, extra: Sequence[Header]) -> None:
-    """A whole answer that is an error, with its true status."""
+async def refuse(
+    send: Send,
+    error: RequestError,
+    *,
+    dialect: Dialect,
+    extra: Sequence[Header],
+    before_end: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """A whole answer that is an error, with its true status; ``before_end`` runs when all of it is on its way."""
     body = dialect.error_body(error)
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *extra]
     headers += error_headers(error)
     await send({"type": "http.response.start", "status": error.http_status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    if before_end:
+        await before_end()
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def error_headers(error: RequestError) -> list[Header]:

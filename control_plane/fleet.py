@@ -60,6 +60,7 @@ class Waiter:
 
     def __enter__(self) -> Waiter:
         self._fleet._queue(self._model).append(self)
+        self._fleet.waited_for.set()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -105,6 +106,7 @@ class Fleet:
         self._suspects: set[NodeId] = set()
         self._closed: RequestError | None = None
         self.disturbed = asyncio.Event()  # something happened that the reconciler should look at now
+        self.waited_for = asyncio.Event()  # somebody began to wait: what becomes ready must be seen at once
 
     # -- requests
 

@@ -73,7 +73,6 @@ class Reconciler:
     async def run(self) -> None:
         """Tick until cancelled: at once when something happens, else every ``tick_s``."""
         while True:
-            self._fleet.disturbed.clear()
             try:
                 await self.tick()
             except Stale:
@@ -83,13 +82,15 @@ class Reconciler:
                 log.warning("tick skipped", extra={"error": str(error)})
             except Exception:
                 log.exception("tick failed")
-            await self._pause(self._cadence.tick_s)
+            await _either(self._fleet.disturbed, self._cadence.tick_s)
 
     async def watch(self) -> None:
         """Tell the fleet what runs, often while somebody waits or something starts; until cancelled."""
         while True:
-            busy = self._fleet.waiters or self._starting
-            await asyncio.sleep(self._cadence.watch_s if busy else self._cadence.tick_s)
+            if self._fleet.waiters or self._starting:
+                await asyncio.sleep(self._cadence.watch_s)
+            else:
+                await _either(self._fleet.waited_for, self._cadence.tick_s)
             try:
                 await self.look()
             except Unavailable as error:
@@ -114,11 +115,6 @@ class Reconciler:
         await self._note_starts(world)
         for action in _launches_last(plan(world, self._clock(), self._policy)):
             await self._try(action)
-
-    async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._fleet.disturbed.wait()
 
     # -- observe
 
@@ -199,6 +195,14 @@ class Reconciler:
             self._fleet.disturbed.set()
         except Unavailable as error:
             log.warning("action failed", extra={"action": type(action).__name__, "error": str(error)})
+
+
+async def _either(happened: asyncio.Event, limit_s: float) -> None:
+    """Return when it happens, or after the limit; what happened before the call counts."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            await happened.wait()
+    happened.clear()
 
 
 def _launches_last(actions: Sequence[Action]) -> list[Action]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
-from control_plane.dialect import Dialect
+from control_plane.dialect import DIALECTS, Dialect
 from control_plane.errors import EngineLost, ModelStarting, RequestError, StartTimeout
 from control_plane.events import EngineError, EventStream, WholeAnswer, cut_short, upstream_error
 from control_plane.exchange import Exchange, Manner, Patience
@@ -28,14 +28,18 @@ MAX_ERROR_BYTES = 64 * 1024
 
 _PASSED_HEADERS = frozenset({b"content-type", b"content-length"})
 
+_HEADS = {
+    path: f"POST {path} HTTP/1.1\r\nhost: engine\r\ncontent-type: application/json\r\ncontent-length: ".encode()
+    for path in DIALECTS
+}
+
 log = logging.getLogger(__name__)
 
 Asker = Callable[[str, str], Awaitable[None]]
 """Record the wish of somebody (email) for a model, durably, before anything is spent on it."""
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """An inference request that was let in."""
 
     dialect: Dialect
@@ -83,7 +87,7 @@ class Relay:
             )
 
     async def _attempt(self, call: Call, exchange: Exchange) -> None:
-        last_error: RequestError = EngineLost("")
+        last_error: RequestError | None = None
         for attempt in range(ATTEMPTS):
             lease = self._fleet.acquire(call.model) or await self._wake(call, exchange)
             with lease:
@@ -103,6 +107,7 @@ class Relay:
                     last_error = error
                 else:
                     return
+        assert last_error
         raise last_error
 
     # -- waking
@@ -150,7 +155,7 @@ class Relay:
     async def _ask_engine(self, call: Call, exchange: Exchange, lease: Lease) -> None:
         """Raises UpstreamLost while another engine may still be tried."""
         exchange.working = True
-        upstream = await self._upstreams.post(lease.node.endpoint, _head(call, lease), call.body)
+        upstream = await self._upstreams.post(lease.node.endpoint, _head(call), call.body)
         try:
             if upstream.status != 200:
                 raise await _refusal(call, upstream)
@@ -201,12 +206,8 @@ def _gone(lease: Lease, error: UpstreamLost) -> EngineLost:
     return EngineLost(f"The engines of {lease.node.model} went away {ATTEMPTS} times under this request. Ask again.")
 
 
-def _head(call: Call, lease: Lease) -> bytes:
-    host, port = lease.node.endpoint
-    return (
-        f"POST {call.dialect.path} HTTP/1.1\r\nhost: {host}:{port}\r\ncontent-type: application/json\r\n"
-        f"accept: */*\r\ncontent-length: {len(call.body)}\r\n\r\n"
-    ).encode()
+def _head(call: Call) -> bytes:
+    return b"%b%d\r\n\r\n" % (_HEADS[call.dialect.path], len(call.body))
 
 
 def _passed(upstream: Upstream, *, stream: bool) -> list[tuple[bytes, bytes]]:

@@ -67,8 +67,12 @@ class Upstream(asyncio.Protocol):
         return body
 
     def close(self) -> None:
-        """Done with it: back to the pool when the answer was read to its end, else cut, which stops the engine."""
-        if self._done and self._headed and self._keep_alive and not self._error and self.usable:
+        """Done with it: back to the pool when the answer was read to its end, else cut, which stops the engine.
+
+        Not when reading is paused: what is left of an answer that nobody took would silence the next one.
+        """
+        whole = self._done and self._headed and not self._paused and not self._error
+        if whole and self._keep_alive and self.usable:
             self._give_back(self)
         else:
             self.abort()

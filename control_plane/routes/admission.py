@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, MutableMapping
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -16,6 +17,7 @@ from control_plane.ports import Clock
 
 MAX_ATTEMPTS_KEPT = 4096
 ATTEMPT_MEMORY_S = 300.0
+MAX_DISCARD_S = 10.0
 
 _REQUIRED = {
     CHAT.path: ("messages", list),
@@ -26,14 +28,33 @@ _REQUIRED = {
 }
 
 
-@dataclass(frozen=True)
-class Parsed:
+class Parsed(NamedTuple):
     """The little of a body that Diogenes reads; the bytes go to the engine as they are, or nearly."""
 
     model: str
     stream: bool
     body: bytes
     strip_usage: bool  # the engine was asked for usage on our account
+
+
+class Incoming:
+    """The client's ``receive``, which knows whether more of the body is to come."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._complete = False
+
+    async def __call__(self) -> MutableMapping[str, Any]:
+        message = await self._receive()
+        self._complete = message["type"] == "http.disconnect" or not message.get("more_body", False)
+        return message
+
+    async def discard(self, *, limit: int) -> None:
+        """Take in the rest, up to a bound: closing on a client that still sends makes it lose the answer it got."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(MAX_DISCARD_S):
+                while not self._complete and limit > 0:
+                    limit -= len((await self()).get("body", b""))
 
 
 async def read_body(receive: Receive, headers: Mapping[bytes, bytes], *, limit: int) -> bytes:
@@ -96,7 +117,10 @@ def _with_usage(request: dict[str, Any], body: bytes) -> bytes:
     if "stream_options" not in request:
         return body.replace(b"{", b'{"stream_options":{"include_usage":true},', 1)
     options = {**(request["stream_options"] or {}), "include_usage": True}
-    return orjson.dumps({**request, "stream_options": options})
+    try:
+        return orjson.dumps({**request, "stream_options": options})
+    except orjson.JSONEncodeError as error:  # it reads deeper nesting than it writes
+        raise InvalidRequest(f"The body is nested too deeply: {error}", code="invalid_json") from None
 
 
 def _too_large(limit: int) -> BodyTooLarge:
@@ -108,7 +132,7 @@ def max_wait_s(headers: Mapping[bytes, bytes]) -> float | None:
     value = headers.get(b"x-diogenes-wait")
     if value is None:
         return None
-    if not value.isdigit() or int(value) > 600:
+    if not value.isdigit() or len(value) > 3 or int(value) > 600:  # int() refuses thousands of digits
         raise InvalidRequest("X-Diogenes-Wait must be a whole number of seconds from 0 to 600.", code="invalid_header")
     return float(value)
 
@@ -130,4 +154,4 @@ class Attempts:
         if len(self._seen) >= MAX_ATTEMPTS_KEPT:
             self._seen.clear()
         self._seen[key] = (seen + 1, now + ATTEMPT_MEMORY_S)
-        return max(seen, int(told) if told.isdigit() else 0)
+        return max(seen, int(told) if told.isdigit() and len(told) < 4 else 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 
 from control_plane.errors import InvalidRequest
 from control_plane.routes.caller import Caller
@@ -17,7 +17,7 @@ router = APIRouter()
 class Scale(BaseModel, extra="forbid"):
     """How many nodes of a model shall run; 0 puts it to sleep once its requests have ended."""
 
-    model: str
+    model: Annotated[str, StringConstraints(max_length=256)]  # the constraint also refuses half a surrogate pair
     desired: Annotated[int, Field(ge=0, strict=True)]
 
 

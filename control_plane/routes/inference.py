@@ -16,7 +16,7 @@ from control_plane.errors import MethodNotAllowed, RequestError
 from control_plane.exchange import Aborted, Exchange, Manner, Patience, Receive, Scope, Send, refuse
 from control_plane.ports import Clock
 from control_plane.relay import Call, Relay
-from control_plane.routes.admission import Attempts, max_wait_s, parse, read_body
+from control_plane.routes.admission import Attempts, Incoming, max_wait_s, parse, read_body
 from control_plane.routes.caller import authenticate
 from control_plane.routes.render import as_request_error
 from control_plane.settings import Settings
@@ -50,13 +50,20 @@ class Inference:
         dialect = DIALECTS[scope["path"]]
         headers = dict(scope["headers"])
         request_id = self._request_id()
+        incoming = Incoming(receive)
         try:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(f"Only POST is allowed at {dialect.path}.")
-            call, manner = await self._admit(dialect, headers, receive)
+            call, manner = await self._admit(dialect, headers, incoming)
         except Exception as error:  # noqa: BLE001 - rendered: a client never sees a bare 500
             extra = [(b"x-request-id", request_id.encode()), (b"connection", b"close")]
-            await refuse(send, as_request_error(error), dialect=dialect, extra=extra)
+            await refuse(
+                send,
+                as_request_error(error),
+                dialect=dialect,
+                extra=extra,
+                before_end=lambda: incoming.discard(limit=self._settings.max_body_bytes),
+            )
             return
         exchange = Exchange(
             send,
@@ -94,7 +101,7 @@ class Inference:
     async def _serve(self, call: Call, exchange: Exchange, receive: Receive) -> None:
         task = asyncio.current_task()
         assert task
-        hangup = asyncio.ensure_future(_hung_up(receive))
+        hangup = asyncio.create_task(_hung_up(receive))
         hangup.add_done_callback(lambda done: None if done.cancelled() or exchange.ended else task.cancel())
         try:
             await self._relay.serve(call, exchange)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Body, Request
 from pydantic import BaseModel, Field
 
@@ -93,6 +94,10 @@ async def edit_model(
 
 
 def _check(model: Model, override: dict[str, Any], wanted: dict[str, Any]) -> None:
+    try:
+        orjson.dumps(override)
+    except orjson.JSONEncodeError as error:  # half a surrogate pair, an endless number: no table holds it
+        raise InvalidRequest(f"This cannot be stored: {error}", code="invalid_model") from error
     foreign = sorted(set(override) - OVERRIDABLE)
     try:
         check_override(model, {**wanted, **{key: override[key] for key in foreign}})

@@ -7,24 +7,11 @@ import json
 
 import openai
 import pytest
-from openai.types.chat import ChatCompletionMessageParam
 
 from gpu_node.protocol import Failure
+from tests.stories.clients import ASK, answer, streamed
 from tests.stories.virtual import story
 from tests.stories.world import MODEL, deployment
-
-MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hi"}]
-ASK = {"model": MODEL, "messages": MESSAGES}
-
-
-async def answer(client: openai.AsyncOpenAI) -> str:
-    reply = await client.chat.completions.create(model=MODEL, messages=MESSAGES)
-    return reply.choices[0].message.content or ""
-
-
-async def streamed(client: openai.AsyncOpenAI) -> str:
-    stream = await client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
-    return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
 
 
 @story

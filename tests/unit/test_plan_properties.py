@@ -39,7 +39,8 @@ ALONE_S = 600.0  # more, with the node's lease as the only guard
 TICK_S = 5.0
 
 EVENTS = (
-    "ask", "ask", "hang up", "boot", "boot", "end", "end", "end", "crash", "fail boot", "vanish", "silence",
+    "nothing", "nothing", "ask", "ask", "hang up", "speak", "boot", "boot", "end", "end", "end",
+    "crash", "fail boot", "vanish", "silence",
     "scale 2", "sleep", "keep awake", "orphan", "refuse launches", "allow launches", "stop ticking", "tick again",
 )  # fmt: skip
 
@@ -66,6 +67,9 @@ class Sim:
     def happen(self, event: str) -> None:
         getattr(self, "_on_" + event.replace(" ", "_"))()
 
+    def _on_nothing(self) -> None:
+        pass
+
     def _on_ask(self) -> None:
         if not self.ticking:
             return  # nobody is there to take a request
@@ -78,6 +82,10 @@ class Sim:
 
     def _on_hang_up(self) -> None:
         self.waiters = max(0, self.waiters - 1)
+
+    def _on_speak(self) -> None:
+        for node in self._in(NodeState.PENDING)[:1]:
+            self._set(node, NodeState.BOOTING)
 
     def _on_boot(self) -> None:
         for node in self._in(NodeState.PENDING, NodeState.BOOTING)[:1]:
@@ -251,7 +259,7 @@ class Sim:
                 assert self.now <= max(self.excused_until, born) + bound, self.nodes[node_id]
 
 
-steps = st.lists(st.tuples(st.sampled_from(EVENTS), st.sampled_from([5.0, 30.0, 120.0, 400.0])), max_size=30)
+steps = st.lists(st.tuples(st.sampled_from(EVENTS), st.sampled_from([5.0, 30.0, 120.0, 1000.0])), max_size=30)
 
 
 @settings(max_examples=300, deadline=None)

@@ -1,0 +1,263 @@
+"""A desk as a story sees it: stock clients that always come to an end, and a look into the account.
+
+Every story in a module has a model of its own, so that one desk serves them all; that nothing was leaked is checked
+once, when the desk closes, and names the groups, which are called after the stories.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx
+import openai
+import psutil
+from openai.types.chat import ChatCompletionMessageParam
+
+from control_plane.model import slug
+from control_plane.schema import INSTANCES, group_name
+from gpu_node.protocol import from_attributes
+from rehearsal.desk import Desk, Options
+from rehearsal.groups import Member
+
+BOUND_S = 60.0
+"""What any client gets to come to an end; stories are over in a tenth of it."""
+
+QUIET_LIMIT_S = 45.0
+POLL_S = 0.05
+NAMESPACE = Options.namespace
+
+QUICK = {
+    "DIOGENES_TICK_S": "0.5",
+    "DIOGENES_CLOUD_WATCH_S": "1",
+    "DIOGENES_SILENT_HOLD_S": "1",
+    "DIOGENES_KEEPALIVE_S": "1",
+    "DIOGENES_USAGE_FLUSH_S": "0.5",
+    "DIOGENES_NODE_HEARTBEAT_S": "1",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How one request ended: with all of its text, or with an error and the text before it."""
+
+    text: str = ""
+    error: str = ""  # the code; the class of the client's exception where it has none
+    status: int = 0  # of an error that had one of its own
+    node: str = ""  # who answered
+
+    @property
+    def whole(self) -> bool:
+        return bool(self.text) and not self.error
+
+
+@dataclass
+class Story:
+    """The desk, and what it told."""
+
+    desk: Desk
+    told: list[str] = field(default_factory=list)
+
+    # -- clients
+
+    async def ask(
+        self,
+        model: str,
+        prompt: str = "Hello",
+        *,
+        stream: bool = False,
+        begun: asyncio.Event | None = None,
+        key: str = "",
+    ) -> Answer:
+        """What the stock asynchronous client makes of it. ``begun`` is set by the first token."""
+        async with asyncio.timeout(BOUND_S), self.client(key) as client:
+            messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": prompt}]
+            text = ""
+            try:
+                if not stream:
+                    raw = await client.chat.completions.with_raw_response.create(model=model, messages=messages)
+                    content = raw.parse().choices[0].message.content
+                    return Answer(content or "", node=raw.headers.get("x-diogenes-node", ""))
+                async for chunk in await client.chat.completions.create(model=model, messages=messages, stream=True):
+                    text += _content(chunk)
+                    if text and begun:
+                        begun.set()
+            except openai.APIError as error:
+                return replace(_failed(error), text=text)
+            return Answer(text)
+
+    async def ask_sync(self, model: str, prompt: str = "Hello", *, stream: bool = False) -> Answer:
+        """The same by the stock synchronous client, in a thread."""
+        return await asyncio.wait_for(asyncio.to_thread(self._ask_sync, model, prompt, stream=stream), BOUND_S)
+
+    def client(self, key: str = "") -> openai.AsyncOpenAI:
+        """With default settings."""
+        return openai.AsyncOpenAI(base_url=self.desk.base_url, api_key=key or self.desk.api_key)
+
+    def http(self, key: str = "") -> httpx.AsyncClient:
+        """For everything that is not OpenAI's API, and to see an answer's bytes."""
+        headers = {"authorization": f"Bearer {key or self.desk.api_key}"}
+        return httpx.AsyncClient(base_url=self.desk.web_url, headers=headers, timeout=BOUND_S)
+
+    async def scale(self, model: str, desired: int) -> None:
+        async with self.http() as http:
+            (await http.post("api/cluster/scale", json={"model": model, "desired": desired})).raise_for_status()
+
+    async def status(self, model: str) -> dict[str, Any]:
+        async with self.http() as http:
+            answer: dict[str, Any] = (await http.get(f"api/models/{model}")).raise_for_status().json()
+            return answer
+
+    def _ask_sync(self, model: str, prompt: str, *, stream: bool) -> Answer:
+        messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": prompt}]
+        with openai.OpenAI(base_url=self.desk.base_url, api_key=self.desk.api_key) as client:
+            try:
+                if stream:
+                    chunks = client.chat.completions.create(model=model, messages=messages, stream=True)
+                    return Answer("".join(_content(chunk) for chunk in chunks))
+                whole = client.chat.completions.create(model=model, messages=messages)
+                return Answer(whole.choices[0].message.content or "")
+            except openai.APIError as error:
+                return _failed(error)
+
+    # -- the account
+
+    def alive(self, model: str) -> Sequence[Member]:
+        return self.desk.instances().get(group_of(model), ())
+
+    def launched(self, model: str) -> Sequence[str]:
+        """Every instance that the model ever had; asking takes as long as the desk takes to see the last one."""
+        return [line.split()[0] for line in self.told if " launched: " in line and line.endswith(f" for {model}")]
+
+    def row(self, instance_id: str) -> Mapping[str, Any]:
+        key = {INSTANCES.hash_key: {"S": instance_id}}
+        return self.desk.account.row(INSTANCES.full_name(NAMESPACE), key) or {}
+
+    async def node(self, model: str, status: str = "ready") -> str:
+        """The id of the model's only node, once its row has this status."""
+
+        def found() -> bool:
+            return any(self.row(member.id).get("status") == status for member in self.alive(model))
+
+        await until(found, f"{model} is {status}")
+        (instance_id,) = (m.id for m in self.alive(model) if self.row(m.id).get("status") == status)
+        return instance_id
+
+    async def loading(self, model: str) -> str:
+        """The id of the model's only node, once its engine's process is at work on its start."""
+
+        def found() -> bool:
+            return any(_last_phase(self.row(member.id)) in _LOADING for member in self.alive(model))
+
+        await until(found, f"{model} loads")
+        (member,) = self.alive(model)
+        return member.id
+
+    async def generating(self, instance_id: str) -> None:
+        """Returns once the node's engine is at work on a request."""
+        url = f"http://{self.row(instance_id)['ip']}:8000/metrics"
+        await until(lambda: _running(url) > 0, f"{instance_id} generates")
+
+    async def gone(self, model: str) -> None:
+        """Returns once the model has no instance, and its group wants none."""
+        await until(lambda: not self.alive(model) and not self.desk.desired(group_of(model)), f"{model} is gone")
+
+    # -- the end
+
+    def settle(self) -> None:
+        """Every instance left by itself, no group wants one, and no process of a node lives."""
+        limit = time.monotonic() + QUIET_LIMIT_S
+        groups = [group_of(config["name"]) for config in self.desk.options.models or ()]
+        while left := [*self.desk.instances(), *(group for group in groups if self.desk.desired(group))]:
+            assert time.monotonic() < limit, f"leaked: {left}\n" + "\n".join(self.told[-40:])
+            time.sleep(POLL_S)
+        while agents := [process.pid for process in _below() if "gpu_node" in _command(process)]:
+            assert time.monotonic() < limit, f"processes outlived their instances: {agents}"
+            time.sleep(POLL_S)
+
+
+@contextmanager
+def opened(
+    *models: str | Mapping[str, Any],
+    idle_seconds: int = 2,
+    load_seconds: float = 0.5,
+    environment: Mapping[str, str] | None = None,
+    settles: bool = True,
+) -> Iterator[Story]:
+    """A desk with these models; whatever a story did, in the end nothing may be left."""
+    told: list[str] = []
+    before = {process.pid for process in _below()}
+    options = Options(
+        boot_seconds=0.3,
+        load_seconds=load_seconds,
+        idle_seconds=idle_seconds,
+        models=[{"instanceTypes": ["g5.xlarge"], **_config(model)} for model in models],
+        environment={**QUICK, **(environment or {})},
+    )
+    with Desk(options, tell=told.append) as desk:
+        story = Story(desk, told)
+        yield story
+        if settles:
+            story.settle()
+    assert {process.pid for process in _below()} <= before, "a process outlived the desk"
+
+
+async def until(what: Callable[[], bool], name: str, limit_s: float = 30.0) -> None:
+    """Wait for something that other processes do; fails by name."""
+    limit = time.monotonic() + limit_s
+    while not await asyncio.to_thread(what):
+        assert time.monotonic() < limit, f"it did not happen in {limit_s:.0f} s: {name}"
+        await asyncio.sleep(POLL_S)
+
+
+def group_of(model: str) -> str:
+    return group_name(NAMESPACE, slug(model), "on-demand")
+
+
+def rows_of(desk: Desk, client: Any, table: str) -> Sequence[Mapping[str, Any]]:
+    """A whole table, as somebody with credentials reads it."""
+    return [from_attributes(item) for item in client.scan(TableName=f"{NAMESPACE}-{table}")["Items"]]
+
+
+_LOADING = ("weights", "load", "compile", "warmup")
+
+
+def _last_phase(row: Mapping[str, Any]) -> str:
+    phases = row.get("phases") or [{"phase": ""}]
+    return str(phases[-1]["phase"])
+
+
+def _running(url: str) -> float:
+    with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - http, on this machine
+        text = answer.read().decode()
+    lines = [line for line in text.splitlines() if line.startswith("vllm:num_requests_running")]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def _config(model: str | Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"name": model} if isinstance(model, str) else model
+
+
+def _content(chunk: Any) -> str:
+    return "".join(choice.delta.content or "" for choice in chunk.choices)
+
+
+def _failed(error: openai.APIError) -> Answer:
+    status = error.status_code if isinstance(error, openai.APIStatusError) else 0
+    return Answer(error=error.code or type(error).__name__, status=status)
+
+
+def _below() -> list[psutil.Process]:
+    return [process for process in psutil.Process().children(recursive=True) if _command(process)]
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return ""

@@ -1,0 +1,109 @@
+"""What the cloud refuses, and what breaks inside a machine: every client gets to know why, and when it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.desk.story import Story, opened
+
+pytestmark = pytest.mark.desk
+
+ZONE, SCARCE, QUOTA, MEMORY, GATED, MUTE, DUMB, TWICE = (
+    "trouble/one-zone",
+    "trouble/no-zone",
+    "trouble/quota",
+    "trouble/memory",
+    "trouble/gated",
+    "trouble/never-boots-once",
+    "trouble/never-boots",
+    "trouble/lost-reply",
+)
+MEMORY_S = 5.0
+
+
+@pytest.fixture(scope="module")
+def story() -> Iterator[Story]:
+    environment = {"DIOGENES_FAILURE_MEMORY_S": str(MEMORY_S), "DIOGENES_CLAIM_LIMIT_S": "6"}
+    with opened(ZONE, SCARCE, QUOTA, MEMORY, GATED, MUTE, DUMB, TWICE, environment=environment) as story:
+        yield story
+
+
+def launches(story: Story) -> int:
+    return story.desk.calls().get("autoscaling:LaunchInstances", 0)
+
+
+async def test_a_zone_without_capacity_is_passed_over(story: Story) -> None:
+    story.desk.add_fault(refuse="capacity", model=ZONE, zone="us-east-1a")
+    answer = await story.ask(ZONE)
+    assert answer.whole, answer
+    assert story.row(await story.node(ZONE))["zone"] == "us-east-1b"
+
+
+async def test_no_capacity_anywhere_is_said_at_once_and_tried_again_later(story: Story) -> None:
+    story.desk.add_fault(refuse="capacity", model=SCARCE, times=2)
+    before, began = launches(story), time.monotonic()
+    async with story.http() as http:
+        body = {"model": SCARCE, "messages": [{"role": "user", "content": "Hello"}]}
+        headers = {"x-stainless-lang": "python"}
+        first = await http.post("v1/chat/completions", json=body, headers=headers)
+        assert time.monotonic() - began < 4
+        again = await http.post("v1/chat/completions", json=body, headers={**headers, "x-stainless-retry-count": "1"})
+    for refused in (first, again):
+        assert refused.status_code == 503
+        assert refused.headers["x-should-retry"] == "false"
+        assert "retry-after" not in refused.headers
+        assert refused.json()["error"]["code"] == "no_gpu_capacity"
+    for stock in await asyncio.gather(story.ask(SCARCE), story.ask(SCARCE, stream=True)):
+        assert (stock.error, stock.status) == ("no_gpu_capacity", 503)
+    assert launches(story) == before + 2
+    await asyncio.sleep(max(0.0, began + MEMORY_S + 1 - time.monotonic()))  # the memory is the server's, by its clock
+    answer = await story.ask(SCARCE)
+    assert answer.whole, answer
+
+
+async def test_a_quota_that_is_too_small_is_named(story: Story) -> None:
+    story.desk.add_fault(refuse="quota", model=QUOTA, times=2)
+    async with story.http() as http:
+        body = {"model": QUOTA, "messages": [{"role": "user", "content": "Hello"}]}
+        refused = await http.post("v1/chat/completions", json=body)
+    assert refused.status_code == 403
+    assert refused.json()["error"]["code"] == "gpu_quota_exceeded"
+    assert "L-DB2E81BA" in refused.json()["error"]["message"]
+    stock = await story.ask(QUOTA)
+    assert (stock.error, stock.status) == ("gpu_quota_exceeded", 403)
+    assert (await story.status(QUOTA))["status"] == "failed"
+
+
+@pytest.mark.parametrize(("model", "code"), [(MEMORY, "out_of_gpu_memory"), (GATED, "gated_model")])
+async def test_a_start_that_fails_for_good_tells_every_client_why(story: Story, model: str, code: str) -> None:
+    story.desk.add_fault(boot_failure=code, model=model)
+    asking = [asker(model, stream=stream) for asker in (story.ask, story.ask_sync) for stream in (True, False)]
+    assert {answer.error for answer in await asyncio.gather(*asking)} == {code}
+    status = await story.status(model)
+    assert status["failure"]["code"] == code
+    assert len(story.launched(model)) == 1
+
+
+async def test_an_instance_whose_agent_never_starts_is_replaced_once_and_then_given_up(story: Story) -> None:
+    story.desk.add_fault(never_boots=True, model=MUTE)
+    story.desk.add_fault(never_boots=True, model=DUMB, times=2)
+    replaced, given_up, cut = await asyncio.gather(story.ask(MUTE), story.ask(DUMB), story.ask(DUMB, stream=True))
+    assert replaced.whole, replaced
+    assert given_up.error == cut.error == "node_never_spoke"
+    assert (len(story.launched(MUTE)), len(story.launched(DUMB))) == (2, 2)
+    await story.gone(DUMB)
+
+
+@pytest.mark.parametrize("times", [1, 4])  # the SDK's own tries are three: then nobody knows, until the next tick
+async def test_a_launch_whose_reply_was_lost_is_one_launch(story: Story, times: int) -> None:
+    await story.gone(TWICE)
+    before = len(story.launched(TWICE))
+    story.desk.add_fault(lose_reply="autoscaling:LaunchInstances", times=times)
+    answer = await story.ask(TWICE)
+    assert answer.whole, answer
+    assert len(story.alive(TWICE)) == 1
+    assert len(story.launched(TWICE)) == before + 1

@@ -1,0 +1,142 @@
+"""Why a model cannot start reaches those who wait, and is not asked of AWS again and again."""
+
+from __future__ import annotations
+
+import asyncio
+
+import openai
+import pytest
+
+from control_plane.errors import LaunchMisconfigured, NoCapacity, QuotaExceeded
+from gpu_node.protocol import Failure
+from tests.stories.clients import ASK, answer, streamed
+from tests.stories.virtual import story
+from tests.stories.world import MODEL, World, deployment
+
+GROUP = f"group-{MODEL}"
+FULL = NoCapacity("InsufficientInstanceCapacity", "We currently do not have sufficient g5.xlarge capacity.")
+SMALL = QuotaExceeded("VcpuLimitExceeded", "Your current vCPU limit is 0.")
+
+
+def refuse(world: World, error: NoCapacity | QuotaExceeded | LaunchMisconfigured, zones: str = "ab") -> None:
+    for zone in zones:
+        world.cloud.refusals[(GROUP, zone)] = error
+
+
+@story
+async def test_when_one_zone_has_none_the_next_is_tried() -> None:
+    async with deployment() as world, world.openai() as client:
+        refuse(world, FULL, "a")
+        assert await answer(client) == "Hello there!"
+        assert [launch.zone for launch in world.cloud.launches] == ["a", "b"]
+
+
+@story
+async def test_no_capacity_anywhere_is_told_within_seconds_with_its_true_status() -> None:
+    async with deployment() as world, world.openai() as client:
+        refuse(world, FULL)
+        started = world.clock()
+        for ask in (answer, streamed):
+            with pytest.raises(openai.InternalServerError, match="no g5.xlarge to give now") as raised:
+                await ask(client)
+            assert (raised.value.status_code, raised.value.code) == (503, "no_gpu_capacity")
+            assert raised.value.response.headers["x-should-retry"] == "false"
+            assert "retry-after" not in raised.value.response.headers
+        assert world.clock() - started < 5
+        assert len(world.cloud.launches) == 2  # each zone once: the second question was answered from memory
+
+
+@story
+async def test_after_the_memory_of_a_refusal_a_new_question_tries_again() -> None:
+    async with deployment() as world, world.openai() as client:
+        refuse(world, FULL)
+        with pytest.raises(openai.InternalServerError):
+            await answer(client)
+        world.cloud.refusals.clear()
+        await asyncio.sleep(100)
+        assert await answer(client) == "Hello there!"
+
+
+@story
+async def test_a_quota_that_is_too_small_is_named_with_what_to_do() -> None:
+    async with deployment() as world, world.openai() as client:
+        refuse(world, SMALL)
+        with pytest.raises(openai.PermissionDeniedError, match="L-DB2E81BA") as raised:
+            await answer(client)
+        assert raised.value.code == "gpu_quota_exceeded"
+        assert len(world.cloud.launches) == 1  # no other zone can help
+
+
+@story
+async def test_a_passing_failure_of_a_start_is_tried_again_once_without_the_client_noticing() -> None:
+    async with deployment() as world, world.openai() as client:
+        world.boot.failure = Failure("engine_crashed", "The engine crashed.")
+        waiting = asyncio.create_task(answer(client))
+        await asyncio.sleep(50)
+        world.boot.failure = None
+        assert await waiting == "Hello there!"
+        assert len(world.cloud.launches) == 2
+
+
+@story
+async def test_two_failed_starts_in_a_row_stop_further_tries_until_somebody_asks_by_hand() -> None:
+    async with deployment() as world, world.openai() as client, world.http() as http:
+        world.boot.failure = Failure("engine_crashed", "The engine crashed.")
+        with pytest.raises(openai.APIError, match="crashed"):
+            await streamed(client)
+        await asyncio.sleep(5000)
+        with pytest.raises(openai.InternalServerError, match="crashed"):
+            await answer(client)
+        assert len(world.cloud.launches) == 2
+        status = (await http.get(f"/api/models/{MODEL}")).json()
+        assert (status["status"], status["failure"]["code"]) == ("failed", "engine_crashed")
+        world.boot.failure = None
+        await http.post("/api/cluster/scale", json={"model": MODEL, "desired": 1})
+        await world.until_ready()
+        assert await answer(client) == "Hello there!"
+
+
+@story
+async def test_a_changed_configuration_forgives_failures() -> None:
+    async with deployment() as world, world.openai() as client, world.http() as http:
+        world.boot.failure = Failure("out_of_gpu_memory", "It does not fit.", permanent=True)
+        with pytest.raises(openai.APIError):
+            await streamed(client)
+        world.boot.failure = None
+        patched = await http.patch(f"/api/models/{MODEL}", json={"vllmArgs": "--max-model-len 4096"})
+        assert patched.json()["effective"]["vllmArgs"] == "--max-model-len 4096"
+        assert await answer(client) == "Hello there!"
+
+
+@story
+async def test_an_instance_whose_agent_never_speaks_is_given_up_and_replaced() -> None:
+    async with deployment() as world, world.openai() as client:
+        world.boot.never = True
+        waiting = asyncio.create_task(answer(client))
+        await asyncio.sleep(200)
+        world.boot.never = False
+        assert await waiting == "Hello there!"
+        await asyncio.sleep(10)
+        assert len(world.living) == 1
+
+
+@story
+async def test_a_cancelled_start_is_told_to_those_who_wait_and_costs_no_more() -> None:
+    async with deployment() as world, world.http() as http:
+        waiting = asyncio.create_task(http.post("/v1/chat/completions", json=ASK))
+        await asyncio.sleep(10)
+        cancelled = await http.post(f"/api/models/{MODEL}/cancel")
+        assert cancelled.status_code == 202
+        reply = await waiting
+        assert (reply.status_code, reply.json()["error"]["code"]) == (503, "start_cancelled")
+        assert reply.headers["x-should-retry"] == "false"
+        await world.until_gone(30)
+
+
+@story
+async def test_a_misconfigured_launch_says_so_and_is_not_retried_by_clients() -> None:
+    async with deployment() as world, world.openai() as client:
+        refuse(world, LaunchMisconfigured("ValidationError", "The launch template does not exist."))
+        with pytest.raises(openai.PermissionDeniedError, match="launch template does not exist") as raised:
+            await answer(client)
+        assert raised.value.code == "launch_misconfigured"

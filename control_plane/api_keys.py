@@ -52,7 +52,14 @@ class ApiKeys:
     async def create(self, *, email: str, name: str) -> tuple[str, KeyRow]:
         """A new key, in clear for the only time, and its row."""
         key = mint(self._entropy(32))
-        row = KeyRow(key_hash=hash_key(key), email=email, name=name, created_at=self._clock(), prefix=key[:SHOWN_CHARS])
+        row = KeyRow(
+            key_hash=hash_key(key),
+            email=email,
+            name=name,
+            created_at=self._clock(),
+            prefix=key[:SHOWN_CHARS],
+            wait_s=wait_s,
+        )
         await self._store.add(row)
         return key, row
 

@@ -61,7 +61,9 @@ class EventStream:
         data = self._carry + chunk
         cut = data.rfind(_END) + len(_END)
         if cut < len(_END):
-            cut = len(data) if len(data) > MAX_CARRY_BYTES else 0
+            unseen = len(data) > MAX_CARRY_BYTES
+            self._carry = b"" if unseen else data
+            return data if unseen else b""
         self._carry = data[cut:]
         return b"".join(self._event(event + _END) for event in data[:cut].split(_END) if event)
 
@@ -84,15 +86,10 @@ class EventStream:
         return event
 
     def _look_for_end(self, data: bytes) -> None:
+        """An end mark begins a line. Elsewhere it is what the model says: JSON holds no raw newline before it."""
         for mark in self._dialect.end_marks:
-            if mark in data:
+            if mark in data and (data.startswith(mark) or b"\n" + mark in data):
                 self.complete = True
-
-    def _ends_in(self, data: bytes) -> bool:
-        """Does an end mark begin a line? Inside JSON it is what the model says: no raw newline comes before it there."""
-        return any(
-            mark in data and (data.startswith(mark) or b"\n" + mark in data) for mark in self._dialect.end_marks
-        )
 
     def _note_usage(self, payload: dict[str, object]) -> None:
         inner = payload.get("response") or payload.get("message")  # /v1/responses, /v1/messages

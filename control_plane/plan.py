@@ -137,7 +137,7 @@ class _Planner:
         if node.state is NodeState.FAILED:
             yield from self._count(node)  # 2, also when its agent took the instance down itself
         if self._gone(node):  # 1
-            yield self._burial(node)
+            yield Bury(node) if node.state in LEAVING else Fail(node, _LOST)
         elif node.state is NodeState.FAILED:  # 2
             yield from self._taking_down(node)
         elif node.state is NodeState.DRAINING:  # 3

@@ -68,6 +68,7 @@ class KeyRow:
     created_at: float
     prefix: str  # the key's first characters, for display
     last_used_at: float = 0.0
+    wait_s: float | None = None  # the most its requests wait for a start, where they do not say; None: as configured
 
     @property
     def id(self) -> str:

@@ -10,7 +10,7 @@ from control_plane.model import Model
 from control_plane.nodes import STARTING, Node, public_word
 from control_plane.plan import Policy, standing_failure
 from control_plane.ports import ModelRow, Wish
-from gpu_node.protocol import Failure, NodeState
+from gpu_node.protocol import Failure, NodeState, Phase, PhaseRecord
 
 
 @dataclass(frozen=True)
@@ -97,12 +97,18 @@ def node_dict(node: Node, now: float, *, log_tail: bool = False) -> dict[str, An
         "launched_at": node.launched_at,
         "ready_at": node.ready_at or None,
         "age_s": round(now - node.launched_at, 1),
-        "phases": [record.to_dict() for record in node.phases],
+        "phases": [record.to_dict() for record in _road(node)],
         "running_requests": node.running,
         "reason": node.reason or None,
         "error": node.error.to_dict() if node.error else None,
     }
     return {**entry, "log_tail": list(node.log_tail)} if log_tail else entry
+
+
+def _road(node: Node) -> Sequence[PhaseRecord]:
+    """Its phases. The first began at the launch, of which the agent knows nothing."""
+    first = PhaseRecord(Phase.INSTANCE, node.launched_at)
+    return (first, *(record for record in node.phases if record.phase is not Phase.INSTANCE))
 
 
 def configuration(model: Model) -> Mapping[str, Any]:

@@ -48,4 +48,4 @@ class DynamoKeys:
 
 
 def _key(row: Row) -> KeyRow:
-    return KeyRow(**{field.name: row[field.name] for field in fields(KeyRow)})
+    return KeyRow(**{field.name: row[field.name] for field in fields(KeyRow) if field.name in row})

@@ -83,6 +83,8 @@ class Inference:
         parsed = parse(dialect, body)
         model = await self._catalogue.get(parsed.model)
         asked_wait_s = max_wait_s(headers)
+        if asked_wait_s is None:
+            asked_wait_s = caller.wait_s
         attempt = 0
         if headers.get(b"x-stainless-lang") == b"js" and not parsed.stream:
             attempt = self._attempts.count(headers, owner=caller.email, body=body)

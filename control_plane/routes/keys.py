@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from control_plane.ports import KeyRow
 from control_plane.routes.caller import Caller
@@ -16,13 +16,14 @@ router = APIRouter()
 
 class NewKey(BaseModel, extra="forbid"):
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
+    wait_s: Annotated[int, Field(ge=0, le=600, strict=True)] | None = None  # as X-Diogenes-Wait on every request
 
 
 @router.post("/api/keys", status_code=201)
 async def create_key(new: NewKey, request: Request, caller: Caller) -> dict[str, Any]:
     """A new key; this answer is the only one that ever holds it in clear."""
     services: Services = request.app.state.services
-    key, row = await services.keys.create(email=caller.email, name=new.name)
+    key, row = await services.keys.create(email=caller.email, name=new.name, wait_s=new.wait_s)
     return {"key": key, **_entry(row)}
 
 
@@ -47,4 +48,5 @@ def _entry(row: KeyRow) -> dict[str, Any]:
         "email": row.email,
         "created_at": row.created_at,
         "last_used_at": row.last_used_at or None,
+        "wait_s": row.wait_s,
     }

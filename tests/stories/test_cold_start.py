@@ -136,6 +136,17 @@ async def test_a_client_may_choose_not_to_wait() -> None:
 
 
 @story
+async def test_a_key_may_choose_for_all_its_requests_not_to_wait() -> None:
+    async with deployment() as world, world.http() as http:
+        made = (await http.post("/api/keys", json={"name": "ladder", "wait_s": 0})).json()
+        world.api_key = made["key"]
+        async with world.http() as impatient, world.http(x_diogenes_wait="600") as patient:
+            refused = await impatient.post("/v1/chat/completions", json=ASK)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "model_starting")
+            assert (await patient.post("/v1/chat/completions", json=ASK)).status_code == 200
+
+
+@story
 async def test_the_estimate_is_the_median_of_earlier_starts() -> None:
     async with deployment() as world, world.http(x_diogenes_wait="0") as http:
         for seconds in (50.0, 70.0, 400.0):

@@ -49,7 +49,7 @@ class ApiKeys:
         self._used: dict[str, float] = {}
         self._written: dict[str, float] = {}
 
-    async def create(self, *, email: str, name: str) -> tuple[str, KeyRow]:
+    async def create(self, *, email: str, name: str, wait_s: float | None = None) -> tuple[str, KeyRow]:
         """A new key, in clear for the only time, and its row."""
         key = mint(self._entropy(32))
         row = KeyRow(

@@ -32,6 +32,7 @@ from control_plane.actions import (
     Abandon,
     Action,
     Adopt,
+    Bury,
     CountFailure,
     Drain,
     Evict,

@@ -8,6 +8,7 @@ a time on a connection, kept alive between requests, parsed by llhttp (httptools
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -16,6 +17,13 @@ import httptools
 HIGH_WATER_BYTES = 64 * 1024
 CONNECT_TIMEOUT_S = 3.0
 IDLE_S = 4.0  # engines (uvicorn) close an idle connection after 5 s
+
+# An instance that is switched off says no goodbye: without these its last stream would hang for ever. Half a minute.
+_LIVENESS = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
+    (socket.IPPROTO_TCP, getattr(socket, name), value)
+    for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 30_000))
+    if hasattr(socket, name)  # the last is Linux's own
+]
 
 Endpoint = tuple[str, int]
 Headers = Sequence[tuple[bytes, bytes]]
@@ -119,6 +127,9 @@ class Upstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one, though not by inheritance
+        sock = transport.get_extra_info("socket")
+        for level, option, value in _LIVENESS:
+            sock.setsockopt(level, option, value)
 
     def data_received(self, data: bytes) -> None:
         if self._parser is None or self._done:  # nobody asked anything: not a server to trust further

@@ -71,7 +71,9 @@ async def test_one_wrong_letter_is_told_without_asking(place: int, letter: str) 
         assert store.reads == 0
 
 
-@pytest.mark.parametrize("key", ["", "dio-", "sk-123", KEY + "x", KEY[:-1], f" {KEY}", f"{KEY}\n", KEY.upper(), "é" * 53])
+@pytest.mark.parametrize(
+    "key", ["", "dio-", "sk-123", KEY + "x", KEY[:-1], f" {KEY}", f"{KEY}\n", KEY.upper(), "é" * 53]
+)
 async def test_what_is_no_key_is_told_without_asking(key: str, keys: ApiKeys, store: SlowKeys) -> None:
     with pytest.raises(InvalidApiKey, match="not a Diogenes API key"):
         await keys.verify(key)

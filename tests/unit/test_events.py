@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -33,12 +34,16 @@ ANSWER = token("a") + token('says "usage"') + token("b") + USAGE_EVENT + DONE
 STRIPPED = ANSWER.replace(USAGE_EVENT, b"")
 
 ANTHROPIC = (
-    event({"type": "message_start", "message": {"usage": {"input_tokens": 9, "output_tokens": 1}}}, name="message_start")
+    event(
+        {"type": "message_start", "message": {"usage": {"input_tokens": 9, "output_tokens": 1}}}, name="message_start"
+    )
     + event({"type": "content_block_delta", "delta": {"text": "hi"}}, name="content_block_delta")
     + event({"type": "message_delta", "usage": {"output_tokens": 5}}, name="message_delta")
     + event({"type": "message_stop"}, name="message_stop")
 )
-RESPONSE = event({"type": "response.created", "response": {"error": None, "usage": None}}, name="response.created") + event(
+RESPONSE = event(
+    {"type": "response.created", "response": {"error": None, "usage": None}}, name="response.created"
+) + event(
     {
         "type": "response.completed",
         "response": {
@@ -57,7 +62,7 @@ def through(stream: EventStream, pieces: Iterable[bytes]) -> list[bytes]:
 
 def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
     edges = [0, *sorted(places), len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
 # -- usage
@@ -121,7 +126,9 @@ def test_a_usage_of_the_wrong_form_breaks_nothing(usage: object) -> None:
 
 def test_cached_tokens_of_the_wrong_form_count_as_none() -> None:
     stream = EventStream(CHAT, strip_usage=False)
-    stream.feed(event({"choices": [{}], "usage": {"prompt_tokens": 7, "prompt_tokens_details": {"cached_tokens": "2"}}}))
+    stream.feed(
+        event({"choices": [{}], "usage": {"prompt_tokens": 7, "prompt_tokens_details": {"cached_tokens": "2"}}})
+    )
     assert stream.tokens == Tokens(prompt=7)
 
 

@@ -330,3 +330,16 @@ async def test_a_large_request_arrives_whole() -> None:
         upstream = await upstreams.post(("127.0.0.1", server.port), HEAD, body)
         assert (await upstream.read(), got == body) == (b"hello", True)
         upstream.close()
+
+
+@story
+async def test_the_kernel_watches_for_hosts_that_are_switched_off() -> None:
+    async with serving(always(PLAIN)) as (server, upstreams):
+        upstream = await ask(server, upstreams)
+        assert upstream._transport
+        sock = upstream._transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        names = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
+        idle_s, every_s, times = (sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in names)
+        assert idle_s + every_s * times <= 30
+        upstream.close()

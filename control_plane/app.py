@@ -26,6 +26,7 @@ from control_plane.ports import Clock, Cloud, KeyStore, Probe, UsageStore, Wish
 from control_plane.reconciler import Cadence, Reconciler
 from control_plane.relay import Relay
 from control_plane.routes import cluster, keys, models, render
+from control_plane.routes.gate import Gate
 from control_plane.routes.inference import Inference, Restarting, patience
 from control_plane.services import Services
 from control_plane.settings import Settings
@@ -94,10 +95,13 @@ class ControlPlane:
             cadence=Cadence(settings.tick_s, settings.watch_s, settings.cloud_watch_s),
             holder=holder,
         )
+        self.app = self._gateway(policy, holder)
+
+    def _gateway(self, policy: Policy, process: str) -> Gateway:
         services = Services(
-            settings=settings,
-            clock=clock,
-            stores=stores,
+            settings=self._settings,
+            clock=self._clock,
+            stores=self._stores,
             keys=self.keys,
             catalogue=self.catalogue,
             fleet=self.fleet,
@@ -107,12 +111,18 @@ class ControlPlane:
         numbers = itertools.count(1)
 
         def request_id() -> str:  # unique without asking the system for randomness on every request
-            return f"req_{holder}{next(numbers):x}"
+            return f"req_{process}{next(numbers):x}"
 
         inference = Inference(
-            self.keys, self.catalogue, self.relay, clock=clock, settings=settings, request_id=request_id
+            self.keys,
+            self.catalogue,
+            self.relay,
+            clock=self._clock,
+            settings=self._settings,
+            request_id=request_id,
         )
-        self.app = Gateway(inference, management_app(services), self.running, request_id=request_id)
+        management = Gate(management_app(services), self.keys, request_id=request_id)
+        return Gateway(inference, management, self.running)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -144,7 +154,7 @@ class ControlPlane:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(BEAT_S)
-            await self.relay.beat()
+            self.relay.beat()
 
     async def _flush(self) -> None:
         while True:
@@ -160,26 +170,23 @@ class ControlPlane:
 
 
 class Gateway:
-    """Inference goes straight to the relay, everything else through FastAPI. Every answer carries a request id."""
+    """Inference goes straight to the relay, everything else through FastAPI."""
 
     def __init__(
         self,
         inference: Inference,
-        management: FastAPI,
+        management: Gate,
         running: Callable[[], contextlib.AbstractAsyncContextManager[None]],
-        *,
-        request_id: Callable[[], str],
     ) -> None:
         self._inference = inference
         self._management = management
         self._running = running
-        self._request_id = request_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] in DIALECTS:
             await self._inference(scope, receive, send)
         elif scope["type"] == "http":
-            await self._management(scope, receive, _with_request_id(send, self._request_id()))
+            await self._management(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         else:
@@ -195,22 +202,19 @@ class Gateway:
 
 def management_app(services: Services) -> FastAPI:
     """The routes that FastAPI serves."""
-    app = FastAPI(title="Diogenes", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
+    app = FastAPI(
+        title="Diogenes",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        redirect_slashes=False,  # it would name whatever host and scheme stood in front of us
+        strict_content_type=False,  # curl's -d says that its JSON is a form
+    )
     app.state.services = services
     for routes in (cluster, models, keys):
         app.include_router(routes.router)
     render.install(app)
     return app
-
-
-def _with_request_id(send: Send, request_id: str) -> Send:
-    async def sending(message: dict[str, object]) -> None:
-        if message["type"] == "http.response.start":
-            extra = [(b"x-request-id", request_id.encode()), (b"cache-control", b"no-store")]
-            message = {**message, "headers": [*message["headers"], *extra]}  # type: ignore[misc]  # ASGI's own shape
-        await send(message)
-
-    return sending  # type: ignore[return-value]  # a dict is the mapping that ASGI asks for
 
 
 def _policy(settings: Settings) -> Policy:

@@ -7,6 +7,9 @@ client would overlook is rewritten into one that it raises.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 import orjson
 
 from control_plane.dialect import Dialect, tokens_of
@@ -14,7 +17,8 @@ from control_plane.errors import EngineLost, RequestError
 from control_plane.usage import Tokens
 
 MAX_CARRY_BYTES = 4 * 1024 * 1024  # a single event longer than this passes unseen
-MAX_KEPT_BYTES = 1024 * 1024
+MAX_KEPT_BYTES = 64 * 1024  # of the end of an answer that is not streamed: its usage stands there
+_USAGE = re.compile(rb'"usage":\s*(\{(?:[^{}]|\{[^{}]*\})*\})')
 _END = b"\n\n"
 
 
@@ -24,11 +28,10 @@ class WholeAnswer:
     complete = True  # its end is the body's end
 
     def __init__(self) -> None:
-        self._kept = b""
+        self._tail = b""
 
     def feed(self, chunk: bytes) -> bytes:
-        if len(self._kept) < MAX_KEPT_BYTES:
-            self._kept += chunk
+        self._tail = (self._tail + chunk)[-MAX_KEPT_BYTES:] if self._tail else chunk
         return chunk
 
     def rest(self) -> bytes:
@@ -36,11 +39,8 @@ class WholeAnswer:
 
     @property
     def tokens(self) -> Tokens | None:
-        try:
-            answer = orjson.loads(self._kept)
-        except orjson.JSONDecodeError:
-            return None
-        return tokens_of(answer.get("usage")) if isinstance(answer, dict) else None
+        found = _USAGE.findall(self._tail)  # inside what the model says, every quote has a backslash before it
+        return tokens_of(orjson.loads(found[-1])) if found else None
 
 
 class EventStream:
@@ -118,7 +118,7 @@ def upstream_error(payload: object, *, status: int) -> RequestError | None:
     detail = nested if isinstance(nested, dict) else {"message": nested}
     error = EngineError(str(detail.get("message") or "The engine failed."), param=_text(detail.get("param")))
     error.answered = status
-    error.code = _text(detail.get("code")) if isinstance(detail.get("code"), str) else error.default_code
+    error.code = _code(detail, status)
     return error
 
 
@@ -152,6 +152,15 @@ def _payload(event: bytes) -> dict[str, object] | None:
     except orjson.JSONDecodeError:
         return None
     return payload if isinstance(payload, dict) else None
+
+
+def _code(detail: Mapping[str, object], status: int) -> str | None:
+    """vLLM's codes are the status again; clients know OpenAI's word for the one error that they act on."""
+    if isinstance(detail.get("code"), str):
+        return _text(detail["code"])
+    if detail.get("param") == "input_tokens":
+        return "context_length_exceeded"
+    return EngineError.default_code if status >= 500 else None
 
 
 def _text(value: object) -> str | None:

@@ -108,24 +108,30 @@ class Exchange:
 
     # -- keeping it alive
 
-    async def beat(self, now: float, note: Callable[[], str], *, launched: bool) -> None:
-        """Send a sign of life if one is due. Called every second or so."""
+    def due(self, now: float, *, launched: bool) -> bool:
+        """Is it time for a sign of life? Not while a slow reader still has the last thing before it."""
         if self._sending or self.ended or (self.manner is Manner.HOLD and not self.working):
-            return
+            return False
         if not self._started:
-            if now < self._quiet_until and not (launched and self.manner is Manner.STREAM):
-                return
-            await self._start(200, [(b"content-type", self._content_type)])
-        elif now - self._last_sent_at < self._patience.keepalive_s or (self._flowing and not self._streaming):
-            return
-        self._last_sent_at = now
-        if not self.ended and (self._streaming or not self._flowing):  # the engine's answer may have come just now
-            await self._body(self._sign_of_life(now, note))
+            return now >= self._quiet_until or (launched and self.manner is Manner.STREAM)
+        return now - self._last_sent_at >= self._patience.keepalive_s and (self._streaming or not self._flowing)
 
-    def _sign_of_life(self, now: float, note: Callable[[], str]) -> bytes:
+    async def beat(self, now: float, note: str) -> None:
+        """Send a sign of life. Returns when the client's socket took it, which may take long."""
+        self._last_sent_at = now
+        self._sending = True
+        try:
+            if not self._started:
+                await self._start(200, [(b"content-type", self._content_type)])
+            if not self.ended and (self._streaming or not self._flowing):  # the engine's answer may have come meanwhile
+                await self._body(self._sign_of_life(now, note))
+        finally:
+            self._sending = False
+
+    def _sign_of_life(self, now: float, note: str) -> bytes:
         if not self._streaming:
             return b"\n"
-        comment = f": diogenes {note()}\n\n".encode()
+        comment = f": diogenes {note}\n\n".encode()
         if self._flowing or now - self._last_chunk_at < self._patience.chunk_keepalive_s:
             return comment
         self._last_chunk_at = now
@@ -134,7 +140,8 @@ class Exchange:
     # -- the answer
 
     def add_header(self, name: bytes, value: bytes) -> None:
-        """For an answer whose head has not gone out yet; ignored after that."""
+        """For an answer whose head has not gone out yet; ignored after that. The last value of a name holds."""
+        self._extra = [header for header in self._extra if header[0] != name]
         self._extra.append((name, value))
 
     async def head(self, status: int, headers: Sequence[Header]) -> bool:

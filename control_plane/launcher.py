@@ -133,16 +133,16 @@ def _failure(model: Model, refusals: Sequence[_Refusal]) -> Failure:
         )
     tried = "; ".join(f"{r.group.market} in {r.zone}: {r.error.code}" for r in refusals)
     kinds = " or ".join(model.instance_types)
-    for refusal in refusals:
-        if isinstance(refusal.error, QuotaExceeded) and len({r.group.name for r in refusals}) == 1:
-            quota = QUOTAS.get(refusal.group.market, "")
-            return Failure(
-                "gpu_quota_exceeded",
-                f"The account's vCPU quota for {refusal.group.market} G instances is too small for {kinds}: "
-                f"{refusal.error.message}",
-                f"Request an increase of quota {quota} in the console: Service Quotas > Amazon EC2.",
-                permanent=True,
-            )
+    short = [refusal for refusal in refusals if isinstance(refusal.error, QuotaExceeded)]
+    if {refusal.group.name for refusal in short} == {refusal.group.name for refusal in refusals}:
+        markets = " and ".join(refusal.group.market for refusal in short)
+        quotas = " or ".join(QUOTAS[refusal.group.market] for refusal in short)
+        return Failure(
+            "gpu_quota_exceeded",
+            f"The account's vCPU quota for {markets} G instances is too small for {kinds}: {short[0].error.message}",
+            f"Request an increase of quota {quotas} in the console: Service Quotas > Amazon EC2.",
+            permanent=True,
+        )
     misconfigured = [r.error for r in refusals if isinstance(r.error, LaunchMisconfigured)]
     if len(misconfigured) == len(refusals):
         return Failure(

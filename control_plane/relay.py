@@ -65,6 +65,7 @@ class Relay:
         self._clock = clock
         self._patience = patience
         self._open: set[Exchange] = set()
+        self._beats: set[asyncio.Task[None]] = set()
 
     async def serve(self, call: Call, exchange: Exchange) -> None:
         """Answer the call. Raises RequestError when it cannot be answered, with the exchange in whatever state."""
@@ -74,17 +75,21 @@ class Relay:
         finally:
             self._open.discard(exchange)
 
-    async def beat(self) -> None:
-        """One round of signs of life."""
+    def beat(self) -> None:
+        """One round of signs of life, each on its own: a reader that stalls keeps nobody else from theirs."""
         now = self._clock()
-        for exchange in list(self._open):
+        for exchange in self._open:
             progress = self._fleet.progress(exchange.model)
-            working = exchange.working
-            await exchange.beat(
-                now,
-                lambda: _note(exchange.model, progress, now, working=working),  # noqa: B023 - called before the next
-                launched=progress.launched or working,
-            )
+            if exchange.due(now, launched=progress.launched or exchange.working):
+                note = _note(exchange.model, progress, now, working=exchange.working)
+                beat = asyncio.create_task(exchange.beat(now, note))
+                self._beats.add(beat)
+                beat.add_done_callback(self._beaten)
+
+    def _beaten(self, beat: asyncio.Task[None]) -> None:
+        self._beats.discard(beat)
+        if not beat.cancelled() and beat.exception():
+            log.warning("a sign of life was not sent", exc_info=beat.exception())
 
     async def _attempt(self, call: Call, exchange: Exchange) -> None:
         last_error: RequestError | None = None

@@ -44,6 +44,7 @@ class Services:
                 wish=wishes.get(row.name),
                 nodes=[node for node in nodes if node.model == row.name],
                 waiters=self.fleet.waiters.get(row.name, 0),
+                last_request_at=self.fleet.last_request.get(row.name, 0.0),
                 now=now,
                 policy=self.policy,
             )

@@ -22,6 +22,7 @@ class Status:
     wish: Wish | None
     nodes: Sequence[Node]
     waiters: int
+    last_request_at: float  # the end of the last request that this process served; 0: none yet
     now: float
     policy: Policy
 
@@ -81,7 +82,7 @@ class Status:
         ready = [node for node in self.nodes if node.state is NodeState.READY]
         if not ready:
             return None
-        last_use = max(max(node.ready_at, node.last_request_at) for node in ready)
+        last_use = max(self.last_request_at, *(max(node.ready_at, node.last_request_at) for node in ready))
         kept = self.wish.keep_awake_until if self.wish else 0.0
         return max(last_use + self.model.idle_timeout_s, kept)
 

@@ -57,13 +57,12 @@ class Ledger:
 
     async def flush(self) -> None:
         """Add what was counted. Raises Unavailable; nothing is lost then, the next flush sends it again."""
-        if not self._batch:
-            if not self._sums:
-                return
-            self._batch, self._sums = tuple(_tally(*key, total) for key, total in self._sums.items()), {}
-            self._number += 1
-        await self._store.add(self._batch, writer=self._writer, number=self._number)
-        self._batch = ()
+        while self._batch or self._sums:
+            if not self._batch:
+                self._batch, self._sums = tuple(_tally(*key, total) for key, total in self._sums.items()), {}
+                self._number += 1
+            await self._store.add(self._batch, writer=self._writer, number=self._number)
+            self._batch = ()
 
 
 def _tally(owner: str, day: int, model: str, total: _Sum) -> Tally:

@@ -74,7 +74,9 @@ class DynamoModels:
         values: dict[str, Any] = {"count": count, "failure": failure.to_dict(), "at": at}
         when = _KNOWN
         if count:  # the one that follows, or the same again; a refused launch is no link of the chain
-            when += " AND #failures IN (:before, :count)"
+            in_chain = "#failures IN (:before, :count)"
+            # A row that Pulumi wrote and no start has touched yet has no such attribute.
+            when += f" AND (attribute_not_exists(#failures) OR {in_chain})" if count == 1 else f" AND {in_chain}"
             values["before"] = count - 1
         await self._rows.update(
             {"name": name}, "SET #failures = :count, #failure = :failure, #failed_at = :at", values, when=when

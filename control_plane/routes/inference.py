@@ -51,12 +51,13 @@ class Inference:
         headers = dict(scope["headers"])
         request_id = self._request_id()
         incoming = Incoming(receive)
+        extra = [(b"x-request-id", request_id.encode()), (b"connection", b"close")]
         try:
             if scope["method"] != "POST":
+                extra.append((b"allow", b"POST"))
                 raise MethodNotAllowed(f"Only POST is allowed at {dialect.path}.")
             call, manner = await self._admit(dialect, headers, incoming)
         except Exception as error:  # noqa: BLE001 - rendered: a client never sees a bare 500
-            extra = [(b"x-request-id", request_id.encode()), (b"connection", b"close")]
             await refuse(
                 send,
                 as_request_error(error),

@@ -65,10 +65,10 @@ def install(app: FastAPI) -> None:
         if error.status_code == 404:
             return _response(NotFound(f"There is nothing at {where}.", code="unknown_url"))
         if error.status_code == 405:
-            return _response(MethodNotAllowed(f"{where} is not allowed.", code="method_not_allowed"))
+            return _response(MethodNotAllowed(f"{where} is not allowed."), **(error.headers or {}))
         return _response(InvalidRequest(str(error.detail)))
 
 
-def _response(error: RequestError) -> Response:
-    headers = {name.decode(): value.decode() for name, value in error_headers(error)}
+def _response(error: RequestError, **headers: str) -> Response:
+    headers |= {name.decode(): value.decode() for name, value in error_headers(error)}
     return JSONResponse({"error": openai_error(error)}, status_code=error.http_status, headers=headers)

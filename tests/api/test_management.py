@@ -137,7 +137,7 @@ def test_a_scale_that_makes_no_sense_is_refused(body: Any) -> None:
 @story
 async def test_a_management_body_that_is_no_json_is_refused() -> None:
     async with deployment() as world, world.http(content_type="application/json") as http:
-        for body in (b"", b"{", b"\xff", b"[" * 100_000, b'{"model": 1' + b"0" * 5000 + b"}"):
+        for body in (b"", b"{", b"\xff", b"[" * 30_000, b'{"model": 1' + b"0" * 5000 + b"}"):
             for method, path in (("POST", SCALE), ("POST", "/api/keys"), ("PATCH", ONE), ("PUT", f"{ONE}/keep-awake")):
                 refusal(await http.request(method, path, content=body), 400)
         assert nothing_happened(world)

@@ -21,7 +21,6 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from control_plane.model import slug
 from control_plane.schema import INSTANCES, group_name
-from gpu_node.protocol import from_attributes
 from rehearsal.desk import Desk, Options
 from rehearsal.groups import Member
 
@@ -217,11 +216,6 @@ async def until(what: Callable[[], bool], name: str, limit_s: float = 30.0) -> N
 
 def group_of(model: str) -> str:
     return group_name(NAMESPACE, slug(model), "on-demand")
-
-
-def rows_of(desk: Desk, client: Any, table: str) -> Sequence[Mapping[str, Any]]:
-    """A whole table, as somebody with credentials reads it."""
-    return [from_attributes(item) for item in client.scan(TableName=f"{NAMESPACE}-{table}")["Items"]]
 
 
 _LOADING = ("weights", "load", "compile", "warmup")

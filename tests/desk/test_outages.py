@@ -17,7 +17,7 @@ LONG = "Tell me more [[tokens=60 gap=0.05]]"
 
 @pytest.fixture(scope="module")
 def story() -> Iterator[Story]:
-    with opened(WARM, COLD, BLIND, idle_seconds=4) as story:
+    with opened(WARM, COLD, BLIND, idle_seconds=3) as story:
         yield story
 
 
@@ -63,7 +63,7 @@ async def test_a_table_that_stays_away_is_an_error_and_no_hang(story: Story) -> 
 
 async def test_a_cloud_that_answers_500_delays_a_start_and_an_end_and_loses_neither(story: Story) -> None:
     for operation in ("LaunchInstances", "DescribeAutoScalingGroups", "TerminateInstanceInAutoScalingGroup"):
-        story.desk.add_fault(fail=f"autoscaling:{operation}", times=7)
+        story.desk.add_fault(fail=f"autoscaling:{operation}", times=4)
     answer = await story.ask(BLIND)
     assert answer.whole, answer
     assert len(story.launched(BLIND)) == 1

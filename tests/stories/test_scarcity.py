@@ -37,7 +37,7 @@ async def test_no_capacity_anywhere_is_told_within_seconds_with_its_true_status(
         refuse(world, FULL)
         started = world.clock()
         for ask in (answer, streamed):
-            with pytest.raises(openai.InternalServerError, match="no g5.xlarge to give now") as raised:
+            with pytest.raises(openai.InternalServerError, match=r"no g5\.xlarge to give now") as raised:
                 await ask(client)
             assert (raised.value.status_code, raised.value.code) == (503, "no_gpu_capacity")
             assert raised.value.response.headers["x-should-retry"] == "false"

@@ -219,7 +219,16 @@ async def test_a_flat_refusal_is_put_into_the_shape_that_clients_read() -> None:
     async with awake() as world, world.http() as http:
         world.behaviour.status = 400
         world.behaviour.error = {"object": "error", "message": "too long", "type": "BadRequestError", "code": 400}
-        assert refusal(await http.post(CHAT, json=ASK), 400, "engine_error")["message"] == "too long"
+        error = refusal(await http.post(CHAT, json=ASK), 400)
+        assert (error["message"], error["code"]) == ("too long", None)
+
+
+@story
+async def test_a_prompt_that_is_too_long_has_the_code_that_clients_act_on() -> None:
+    async with awake() as world, world.http() as http:
+        world.behaviour.status = 400
+        world.behaviour.error = {"error": {"message": "too long", "param": "input_tokens", "code": 400}}
+        refusal(await http.post(CHAT, json=ASK), 400, "context_length_exceeded")
 
 
 @story

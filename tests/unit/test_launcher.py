@@ -111,7 +111,6 @@ async def test_a_quota_that_is_too_small_is_named_with_its_number(bench: Bench) 
     assert "L-DB2E81BA" in failure.fix
 
 
-@pytest.mark.xfail(strict=True, reason="launcher._failure looks for a quota only where a single group was tried")
 async def test_two_quotas_that_are_too_small_are_no_lack_of_capacity(bench: Bench) -> None:
     bench.refuse(SPOT, QUOTA)
     bench.refuse(ON_DEMAND, QUOTA)

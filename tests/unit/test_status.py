@@ -27,7 +27,7 @@ def node(state: NodeState, **changes: float) -> Node:
 
 
 def status(nodes: Sequence[Node] = (), *, row: ModelRow = ROW, wish: Wish | None = None, waiters: int = 0) -> Status:
-    return Status(Model.parse(row.config), row, wish, nodes, waiters, NOW, Policy())
+    return Status(Model.parse(row.config), row, wish, nodes, waiters, 0.0, NOW, Policy())
 
 
 @pytest.mark.parametrize(

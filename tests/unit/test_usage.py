@@ -82,7 +82,6 @@ async def test_two_writers_do_not_swallow_each_others_numbers() -> None:
     assert requests(store) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="Ledger.flush stops after the batch that it had kept")
 async def test_one_flush_writes_everything_even_after_a_failed_one() -> None:
     store = MemoryUsage()
     ledger = Ledger(store, clock=FakeClock(), writer="w")

@@ -135,8 +135,10 @@ class _Planner:
     # -- nodes
 
     def _node(self, node: Node, *, surplus: bool) -> Iterator[Action]:
-        if node.state is NodeState.FAILED:
-            yield from self._count(node)  # 2, also when its agent took the instance down itself
+        if self._uncounted(node):
+            yield from self._count(node)  # 2; its row is the only record of the failure, so the burial waits a tick
+            if self._gone(node):
+                return
         if self._gone(node):  # 1
             yield Bury(node) if node.state in LEAVING else Fail(node, _LOST)
         elif node.state is NodeState.FAILED:  # 2

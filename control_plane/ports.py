@@ -55,7 +55,7 @@ class ModelRow:
     boot_seconds: Sequence[float] = ()  # how long the last starts took, oldest first
     failures: int = 0  # starts that failed in a row; 0 beside a failure = the launch itself was refused
     failure: Failure | None = None  # the last of them
-    failed_at: float = 0.0
+    failed_at: float = 0.0  # when the last failure was counted; stays when it is forgiven: it is not counted anew
 
 
 @dataclass(frozen=True)

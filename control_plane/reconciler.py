@@ -188,11 +188,11 @@ class Reconciler:
     # -- apply
 
     async def _try(self, action: Action) -> None:
-        """One action; a lost race or a silent AWS leaves it to the next tick."""
+        """One action; a lost race or a silent AWS leaves it to the next tick, which is not hurried: no loop gets hot."""
         try:
             await self._effects.apply(action, self._groups)
-        except Stale:
-            self._fleet.disturbed.set()
+        except Stale as error:
+            log.info("race lost", extra={"action": type(action).__name__, "error": str(error)})
         except Unavailable as error:
             log.warning("action failed", extra={"action": type(action).__name__, "error": str(error)})
 

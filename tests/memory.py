@@ -232,7 +232,7 @@ class MemoryModels(Fallible):
 
 
 def _forgiven(row: ModelRow, **changes: Any) -> ModelRow:
-    return replace(row, failures=0, failure=None, failed_at=0.0, **changes)
+    return replace(row, failures=0, failure=None, **changes)
 
 
 @dataclass

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 KEEP_STARTS = 20
 """How many starts a model remembers; the estimate of the next one is made of them."""
 
-_FORGIVE = "#failures = :zero REMOVE #failure, #failed_at"
+_FORGIVE = "#failures = :zero REMOVE #failure"
 _KNOWN = "attribute_exists(#name)"
 
 

@@ -6,9 +6,11 @@ import asyncio
 
 import pytest
 
+from control_plane.dynamo import DynamoModels, open_dynamo
 from control_plane.errors import Stale
 from control_plane.ports import ModelRow, ModelStore
-from gpu_node.protocol import Failure
+from control_plane.schema import MODELS
+from gpu_node.protocol import Failure, to_attributes
 from tests.contract.under_test import Stores
 
 AT = 1_795_000_000.5
@@ -50,7 +52,7 @@ async def test_another_configuration_forgives(models: ModelStore) -> None:
     await models.failed("small", FAILURE, at=AT, count=1)
     changed = CONFIG | {"instanceTypes": ["g6e.xlarge"]}
     await models.seed("small", changed)
-    assert await only(models) == ModelRow("small", changed)
+    assert await only(models) == ModelRow("small", changed, failed_at=AT)
 
 
 async def test_an_override_replaces_the_one_that_was_read_and_forgives(models: ModelStore) -> None:
@@ -78,7 +80,7 @@ async def test_of_two_overrides_at_once_the_second_is_stale(models: ModelStore) 
 async def test_a_start_that_succeeds_forgives_and_is_remembered(models: ModelStore) -> None:
     await models.failed("small", FAILURE, at=AT, count=1)
     await models.started("small", 61.5)
-    assert await only(models) == ModelRow("small", CONFIG, boot_seconds=(61.5,))
+    assert await only(models) == ModelRow("small", CONFIG, boot_seconds=(61.5,), failed_at=AT)
 
 
 async def test_only_the_last_twenty_starts_are_remembered(models: ModelStore) -> None:
@@ -105,7 +107,7 @@ async def test_a_failure_counted_past_another_writer_is_stale(models: ModelStore
     await models.forgive("small")
     with pytest.raises(Stale):
         await models.failed("small", FAILURE, at=AT, count=2)
-    assert await only(models) == ModelRow("small", CONFIG)
+    assert await only(models) == ModelRow("small", CONFIG, failed_at=AT)
 
 
 async def test_a_refused_launch_is_remembered_without_being_counted(models: ModelStore) -> None:
@@ -117,7 +119,7 @@ async def test_a_refused_launch_is_remembered_without_being_counted(models: Mode
 async def test_a_person_can_forgive(models: ModelStore) -> None:
     await models.failed("small", FAILURE, at=AT, count=1)
     await models.forgive("small")
-    assert await only(models) == ModelRow("small", CONFIG)
+    assert await only(models) == ModelRow("small", CONFIG, failed_at=AT)
 
 
 async def test_a_model_that_was_never_seeded_is_stale_and_stays_unknown(models: ModelStore) -> None:
@@ -131,3 +133,12 @@ async def test_a_model_that_was_never_seeded_is_stale_and_stays_unknown(models: 
         with pytest.raises(Stale):
             await write
     assert [row.name for row in await models.list()] == ["small"]
+
+
+async def test_the_first_failure_of_a_row_that_pulumi_wrote_is_counted(tables: None, namespace: str) -> None:
+    async with open_dynamo() as client:
+        bare = to_attributes({"name": "small", "config": CONFIG})
+        await client.put_item(TableName=MODELS.full_name(namespace), Item=bare)
+        models = DynamoModels(client, namespace)
+        await models.failed("small", FAILURE, at=AT, count=1)
+        assert (await only(models)).failures == 1

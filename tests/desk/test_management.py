@@ -72,7 +72,7 @@ async def test_a_model_that_is_kept_awake_stays_past_its_idle_time(story: Story)
     assert (await story.ask(KEPT)).whole
     node = await story.node(KEPT)
     async with story.http() as http:
-        until_s = time.time() + 6
+        until_s = int(time.time()) + 6
         kept = await http.put(f"api/models/{KEPT}/keep-awake", json={"until": until_s})
         assert kept.json()["keep_awake_until"] == until_s
     await story.gone(KEPT)

@@ -52,7 +52,7 @@ async def test_a_key_that_cannot_be_looked_up_is_a_503_that_the_client_survives(
 async def test_a_table_that_stays_away_is_an_error_and_no_hang(story: Story) -> None:
     async with story.http() as http:
         key = (await http.post("api/keys", json={"name": "unlucky"})).json()["key"]
-    story.desk.add_fault(fail="dynamodb:GetItem", times=30)
+    story.desk.add_fault(fail="dynamodb:GetItem", times=6)
     async with story.http(key) as http:
         body = {"model": WARM, "messages": [{"role": "user", "content": "Hello"}]}
         refused = await http.post("v1/chat/completions", json=body)

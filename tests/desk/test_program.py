@@ -55,7 +55,7 @@ async def streaming(words: Mapping[str, str]) -> AsyncIterator[None]:
     """A stream is well under way inside; nobody reads on."""
     async with openai.AsyncOpenAI(base_url=words["base_url"], api_key=words["api_key"]) as client:
         model = (await client.models.list()).data[0].id
-        prompt = "Tell me more [[tokens=900 gap=0.05]]"
+        prompt = "Tell me more [[tokens=60 gap=0.05]]"
         stream = await client.chat.completions.create(
             model=model, messages=[{"role": "user", "content": prompt}], stream=True
         )

@@ -188,7 +188,7 @@ class Reconciler:
     # -- apply
 
     async def _try(self, action: Action) -> None:
-        """One action; a lost race or a silent AWS leaves it to the next tick, which is not hurried: no loop gets hot."""
+        """One action; a lost race or a silent AWS leaves it to the next tick, unhurried: no loop gets hot."""
         try:
             await self._effects.apply(action, self._groups)
         except Stale as error:

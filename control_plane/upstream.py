@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -177,8 +178,11 @@ class Upstream(asyncio.Protocol):
 class Upstreams:
     """Connections to every engine, kept alive between requests."""
 
-    def __init__(self, *, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+    def __init__(
+        self, *, connect_timeout_s: float = CONNECT_TIMEOUT_S, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._connect_timeout_s = connect_timeout_s
+        self._monotonic = monotonic
         self._idle: dict[Endpoint, list[Upstream]] = {}
 
     async def post(self, endpoint: Endpoint, head: bytes, body: bytes) -> Upstream:
@@ -190,7 +194,7 @@ class Upstreams:
         idle = self._idle.setdefault(endpoint, [])
         while idle:
             upstream = idle.pop()
-            if upstream.usable and asyncio.get_running_loop().time() - upstream.idle_since < IDLE_S:
+            if upstream.usable and self._monotonic() - upstream.idle_since < IDLE_S:
                 try:
                     return await self._send(upstream, head, body)
                 except UpstreamLost:
@@ -218,7 +222,7 @@ class Upstreams:
         loop = asyncio.get_running_loop()
 
         def give_back(upstream: Upstream) -> None:
-            upstream.idle_since = loop.time()
+            upstream.idle_since = self._monotonic()
             self._idle.setdefault(endpoint, []).append(upstream)
 
         try:

@@ -57,12 +57,16 @@ class Ledger:
 
     async def flush(self) -> None:
         """Add what was counted. Raises Unavailable; nothing is lost then, the next flush sends it again."""
-        while self._batch or self._sums:
-            if not self._batch:
-                self._batch, self._sums = tuple(_tally(*key, total) for key, total in self._sums.items()), {}
-                self._number += 1
-            await self._store.add(self._batch, writer=self._writer, number=self._number)
-            self._batch = ()
+        if self._batch:
+            await self._send()
+        if self._sums:  # once, not until none is left: under load there is always more
+            self._batch, self._sums = tuple(_tally(*key, total) for key, total in self._sums.items()), {}
+            self._number += 1
+            await self._send()
+
+    async def _send(self) -> None:
+        await self._store.add(self._batch, writer=self._writer, number=self._number)
+        self._batch = ()
 
 
 def _tally(owner: str, day: int, model: str, total: _Sum) -> Tally:

@@ -44,6 +44,7 @@ class Inference:
         self._settings = settings
         self._request_id = request_id
         self._attempts = Attempts(clock)
+        self._loop = asyncio.get_running_loop()  # asking asyncio for it is a system call, three of them a request
         self._patience = patience(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,9 +103,9 @@ class Inference:
         return call, Manner.of(headers, stream=parsed.stream, attempt=attempt)
 
     async def _serve(self, call: Call, exchange: Exchange, receive: Receive) -> None:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task
-        hangup = asyncio.create_task(_hung_up(receive))
+        hangup = self._loop.create_task(_hung_up(receive))
         hangup.add_done_callback(lambda done: None if done.cancelled() or exchange.ended else task.cancel())
         try:
             await self._relay.serve(call, exchange)

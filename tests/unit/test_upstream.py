@@ -41,7 +41,7 @@ async def serving(script: Script) -> AsyncIterator[tuple[Server, Upstreams]]:
     server = Server(script)
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     server.port = listening.sockets[0].getsockname()[1]
-    upstreams = Upstreams()
+    upstreams = Upstreams(monotonic=asyncio.get_running_loop().time)
     try:
         yield server, upstreams
     finally:

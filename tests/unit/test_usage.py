@@ -122,3 +122,19 @@ async def _flush(ledger: Ledger) -> bool:
     except Unavailable:
         return False
     return True
+
+
+async def test_a_flush_ends_though_requests_go_on_while_it_writes() -> None:
+    clock, store = FakeClock(), MemoryUsage()
+    ledger = Ledger(store, clock=clock, writer="w")
+    batches = 0
+
+    async def add(*_args: object, **_kwargs: object) -> None:
+        nonlocal batches
+        batches += 1
+        ledger.count("ann", "m", None)
+
+    store.add = add  # type: ignore[method-assign]  # a store in front of a busy relay
+    ledger.count("ann", "m", None)
+    await ledger.flush()
+    assert batches == 1

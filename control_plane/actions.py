@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from control_plane.nodes import Node
@@ -84,15 +85,25 @@ class CountFailure:
     model: str
     failure: Failure
     count: int
+    log_tail: Sequence[str] = ()  # of the engine that failed; its node's row goes
+
+
+@dataclass(frozen=True)
+class NoteStart:
+    """A start came to its good end: how long it took is the estimate for the next."""
+
+    model: str
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Refuse:
-    """Tell everyone who waits why, and take the wish back."""
+    """Tell those who wait why, and take the wish back."""
 
     model: str
     failure: Failure
     wish: Wish | None
+    before: float | None = None  # only those who began to wait before then
 
 
 @dataclass(frozen=True)
@@ -102,6 +113,7 @@ class Fulfil:
 
 Action = (
     Start
+    | NoteStart
     | Hold
     | Repeat
     | Abandon

@@ -21,13 +21,15 @@ from control_plane.errors import Unavailable
 from control_plane.exchange import Receive, Scope, Send
 from control_plane.fleet import Fleet
 from control_plane.launcher import Launcher
+from control_plane.loops import forever
+from control_plane.observer import Observer
 from control_plane.plan import Policy
 from control_plane.ports import Clock, Cloud, KeyStore, Probe, UsageStore, Wish
 from control_plane.reconciler import Cadence, Reconciler
 from control_plane.relay import Relay
 from control_plane.routes import cluster, keys, models, render
 from control_plane.routes.gate import Gate
-from control_plane.routes.inference import Inference, Restarting, patience
+from control_plane.routes.inference import Inference, patience, restarting
 from control_plane.services import Services
 from control_plane.settings import Settings
 from control_plane.upstream import Upstreams
@@ -83,16 +85,24 @@ class ControlPlane:
         launcher = Launcher(
             adapters.cloud, stores.nodes, stores.launches, clock=clock, token=token, lease_s=settings.lease_s
         )
-        self.reconciler = Reconciler(
+        self._observer = Observer(
             stores,
             adapters.cloud,
             adapters.probe,
             self.fleet,
-            Effects(stores, adapters.cloud, self.fleet, launcher, self.catalogue, clock=clock),
             self.catalogue,
             clock=clock,
             policy=policy,
-            cadence=Cadence(settings.tick_s, settings.watch_s, settings.cloud_watch_s),
+            cloud_watch_s=settings.cloud_watch_s,
+        )
+        self.reconciler = Reconciler(
+            self._observer,
+            Effects(stores, adapters.cloud, self.fleet, launcher, self.catalogue, clock=clock),
+            self.fleet,
+            stores.fence,
+            clock=clock,
+            policy=policy,
+            cadence=Cadence(settings.tick_s, settings.watch_s),
             holder=holder,
         )
         self.app = self._gateway(policy, holder)
@@ -127,46 +137,45 @@ class ControlPlane:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The loops, for as long as the server is up; the ledger is flushed at the end."""
-        loops = [self.reconciler.run(), self.reconciler.watch(), self._beat(), self._flush()]
-        tasks = [asyncio.create_task(loop) for loop in loops]
+        steps = (self.reconciler.turn, self.reconciler.watch, self._beat, self._flush)
+        tasks = [asyncio.create_task(forever(step)) for step in steps]
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._flush_once()
+            await self.reconciler.close()
+            await self._last_flush()
             self._upstreams.close()
 
     def send_away(self) -> None:
         """The process is about to stop: nobody may wait here any more; what streams goes on."""
-        self.fleet.close(Restarting("The control plane restarts. Ask again.", retry_after_s=5, should_retry=True))
+        self.fleet.close(restarting())
 
     async def _ask(self, model: str, owner: str) -> None:
         """The wish of somebody who waits; it never lowers what was asked for by hand."""
         now = self._clock()
-        world = self.reconciler.world
+        world = self._observer.world
         known = world.wishes.get(model) if world else None
         desired = known.desired if known and known.hold_until > now else 1
         hold_until = now + self._settings.cancel_grace_s
         await self._stores.wishes.ask(Wish(model, max(1, desired), hold_until, owner, now))
 
     async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(BEAT_S)
-            self.relay.beat()
+        await asyncio.sleep(BEAT_S)
+        self.relay.beat()
 
     async def _flush(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.usage_flush_s)
-            await self._flush_once()
+        await asyncio.sleep(self._settings.usage_flush_s)
+        await self.ledger.flush()
+        await self.keys.flush()
 
-    async def _flush_once(self) -> None:
+    async def _last_flush(self) -> None:
         try:
             await self.ledger.flush()
-            await self.keys.flush()
         except Unavailable as error:
-            log.warning("usage not written yet", extra={"error": str(error)})
+            log.error("usage lost at the end", extra={"error": str(error)})
 
 
 class Gateway:
@@ -208,7 +217,6 @@ def management_app(services: Services) -> FastAPI:
         redoc_url=None,
         openapi_url="/api/openapi.json",
         redirect_slashes=False,  # it would name whatever host and scheme stood in front of us
-        strict_content_type=False,  # curl's -d says that its JSON is a form
     )
     app.state.services = services
     for routes in (cluster, models, keys):

@@ -18,6 +18,7 @@ from control_plane.actions import (
     Fail,
     Fulfil,
     Hold,
+    NoteStart,
     Refuse,
     Renew,
     Repeat,
@@ -34,7 +35,7 @@ from gpu_node.protocol import Failure, NodeState
 log = logging.getLogger(__name__)
 
 NodeAction = Drain | Fail | Terminate | Bury | Renew
-ModelAction = Start | Hold | CountFailure | Refuse | Fulfil
+ModelAction = Start | NoteStart | Hold | CountFailure | Refuse | Fulfil
 CloudAction = Repeat | Abandon | Adopt | Evict
 
 
@@ -66,7 +67,7 @@ class Effects:
         match action:
             case Drain() | Fail() | Terminate() | Bury() | Renew():
                 await self._to_node(action)
-            case Start() | Hold() | CountFailure() | Refuse() | Fulfil():
+            case Start() | NoteStart() | Hold() | CountFailure() | Refuse() | Fulfil():
                 await self._to_model(action, groups)
             case Repeat() | Abandon() | Adopt() | Evict():
                 await self._to_cloud(action)
@@ -106,14 +107,17 @@ class Effects:
         match action:
             case Start(model):
                 await self._start(model, groups)
+            case NoteStart(model, seconds):
+                await self._stores.models.started(model, seconds)
+                log.info("model ready", extra={"model": model, "seconds": seconds})
             case Hold(wish):
                 await self._stores.wishes.ask(wish)
-            case CountFailure(model, failure, count):
-                await self._stores.models.failed(model, failure, at=self._clock(), count=count)
+            case CountFailure(model, failure, count, log_tail):
+                await self._stores.models.failed(model, failure, at=self._clock(), count=count, log_tail=log_tail)
                 log.warning("start failed", extra={"model": model, "code": failure.code, "in_a_row": count})
                 self._fleet.disturbed.set()
-            case Refuse(model, failure, wish):
-                self._fleet.refuse(model, failure)
+            case Refuse(model, failure, wish, before):
+                self._fleet.refuse(model, failure, before=before)
                 if wish:
                     await self._stores.wishes.drop(wish)
             case Fulfil(wish):
@@ -137,7 +141,6 @@ class Effects:
             await self._launcher.start(self._catalogue.models[name], groups)
         except CannotLaunch as error:
             await self._remember(name, error.failure)
-        self._fleet.disturbed.set()
 
     async def _remember(self, name: str, failure: Failure) -> None:
         """A refused launch counts as no failed start, but is answered from memory for a while."""

@@ -3,7 +3,7 @@
 DiogenesError
 ├── RequestError                 the client can read it; has an HTTP status and a stable code
 │   ├── InvalidRequest      400  malformed JSON, wrong type, missing field
-│   ├── InvalidApiKey       401  no key, malformed, unknown, revoked or expired
+│   ├── InvalidApiKey       401  no key, malformed, unknown or revoked
 │   ├── Forbidden           403  known, but not allowed
 │   ├── NotFound            404  no such path or object
 │   ├── ModelNotFound       404  not in the catalogue

@@ -49,6 +49,7 @@ class Waiter:
     def __init__(self, fleet: Fleet, model: str) -> None:
         self._fleet = fleet
         self._model = model
+        self.since = fleet._clock()
         self.granted: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
         self._taken = False
 
@@ -162,10 +163,13 @@ class Fleet:
         self._failures = dict(failures)
         self._usual = dict(usual_s)
 
-    def refuse(self, model: str, failure: Failure) -> None:
-        """Everyone who waits for this model gets to know why it does not start."""
+    def refuse(self, model: str, failure: Failure, *, before: float | None = None) -> None:
+        """Those who wait for this model, all or those who began before then, get to know why it does not start."""
         for waiter in self._leave_queue(model):
-            waiter.granted.set_exception(StartFailed(failure))
+            if before is None or waiter.since < before:
+                waiter.granted.set_exception(StartFailed(failure))
+            else:
+                self._queue(model).append(waiter)
 
     def close(self, error: RequestError) -> None:
         """From now on nobody may wait, and who waits is sent away with this error; leases go on."""

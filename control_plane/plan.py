@@ -8,12 +8,14 @@
   3. DRAINING: take it down when its last request ended, or at the drain deadline.
   4. Starting (PENDING, BOOTING): cancel it when nobody wants the model any more; fail it when the instance never
      spoke, fell silent, or is slower than the boot limit.
-  5. READY: fail it when its engine does not answer; drain it when its agent fell silent, when the model idled for its
-     idle timeout, when it was put to sleep by hand, or when there are more than wanted (the youngest goes first).
-  6. Whatever stays gets its lease renewed; nothing else keeps a node alive.
+  5. READY: note how long the start took; fail it when its engine does not answer; drain it when its agent fell silent,
+     when the model idled for its idle timeout, when it was put to sleep by hand, or when there are more than wanted
+     (the youngest goes first).
+  6. Whatever stays gets its lease renewed, and with it the time of its last use; nothing else keeps a node alive.
 
  Models, each by itself
-  7. A failure that still stands refuses everyone who waits, and takes the wish back.
+  7. A failure that still stands starts nothing: it refuses everyone who waits, and takes the wish back. While another
+     node serves, only the wish is taken back.
   8. Put to sleep by hand: who still waits is told so.
   9. A wish that has its nodes is fulfilled; idle time is counted from here on.
  10. Wanted, and fewer nodes (counting those on their way) than wanted: launch one. Waiters keep their wish alive.
@@ -39,6 +41,7 @@ from control_plane.actions import (
     Fail,
     Fulfil,
     Hold,
+    NoteStart,
     Refuse,
     Renew,
     Repeat,
@@ -54,7 +57,9 @@ LAUNCH_VISIBLE_S = 60.0  # a new instance may be missing from the cloud's answer
 TOKEN_LIFE_S = 600.0  # an unsettled launch older than this is not repeated
 HOLD_EVERY_S = 15.0  # the wish of those who wait is renewed this often, so the grace after them is that much shorter
 FAILURES_IN_A_ROW = 2  # so many failed starts stop further tries until somebody asks again
-FAILURE_STREAK_S = 3600.0  # failures further apart than this are not in a row
+MAX_BACKOFF_S = 3600.0
+FAILURE_STREAK_S = 4 * MAX_BACKOFF_S  # failures further apart than this are not in a row
+USE_EVERY_S = 15.0  # the time of the last use is written this often: after a restart it is that much too old at most
 
 
 @dataclass(frozen=True)
@@ -79,10 +84,12 @@ class World:
     wishes: Mapping[str, Wish] = field(default_factory=dict)
     nodes: Sequence[Node] = ()
     launches: Sequence[Launch] = ()
+    launching: frozenset[str] = frozenset()  # models whose launch goes on right now
     groups: Sequence[Group] | None = None  # None: the cloud was not looked at this time
     waiters: Mapping[str, int] = field(default_factory=dict)
     in_flight: Mapping[NodeId, int] = field(default_factory=dict)
     last_request: Mapping[str, float] = field(default_factory=dict)  # end of each model's last one
+    was_starting: frozenset[NodeId] = frozenset()  # at the tick before
     lost: frozenset[NodeId] = frozenset()  # engines that refused a request and then a probe
     since: float = 0.0  # when this reconciler took over: older streams may be another's
 
@@ -95,17 +102,25 @@ def plan(world: World, now: float, policy: Policy) -> list[Action]:
 def standing_failure(history: ModelRow | None, now: float, policy: Policy) -> Failure | None:
     """The failure that still keeps this model from being started, if one does.
 
-    A refused launch (it counts no failed start) and a permanent failure stand for the failure memory; a first start
-    that failed for a passing reason does not stand, it is tried again at once; so many in a row stand until somebody
-    asks again by hand.
+    A refused launch (it counts no failed start) and a first permanent failure stand for the failure memory. A first
+    start that failed for a passing reason does not stand, it is tried again at once; from the second in a row on it
+    stands for the memory, then four times as long, and so on. From the second permanent one on, nothing is tried
+    until the configuration changes or somebody asks by hand: each try would buy a GPU to learn the same.
     """
     if history is None or history.failure is None:
         return None
-    if history.failures >= FAILURES_IN_A_ROW:
-        return history.failure
-    if history.failures and not history.failure.permanent:
+    failure, in_a_row = history.failure, history.failures
+    if in_a_row >= FAILURES_IN_A_ROW and failure.permanent:
+        return replace(failure, fix=f"{failure.fix} It failed {in_a_row} times in a row: {_BY_HAND}".strip())
+    if in_a_row == 1 and not failure.permanent:
         return None
-    return history.failure if now < history.failed_at + policy.failure_memory_s else None
+    stands_s = min(policy.failure_memory_s * 4 ** max(0, in_a_row - FAILURES_IN_A_ROW), MAX_BACKOFF_S)
+    if now >= history.failed_at + stands_s:
+        return None
+    if in_a_row < FAILURES_IN_A_ROW:
+        return failure
+    left_s = history.failed_at + stands_s - now
+    return replace(failure, fix=f"It failed {in_a_row} times in a row: the next try is possible in {left_s:.0f} s.")
 
 
 def asleep_failure(model: str) -> Failure:
@@ -128,7 +143,8 @@ class _Planner:
         for name in self._names():
             yield from self._model(name)
         for launch in self._world.launches:
-            yield self._unsettled(launch)
+            if launch.model not in self._world.launching:
+                yield self._unsettled(launch)
         for group in self._world.groups or ():
             yield from self._strangers(group)
 
@@ -146,6 +162,8 @@ class _Planner:
         elif node.state is NodeState.DRAINING:  # 3
             yield from self._draining(node)
         else:
+            if node.state is NodeState.READY and node.id in self._world.was_starting:
+                yield NoteStart(node.model, round(node.ready_at - node.launched_at, 1))
             verdict = self._starting(node) if node.state in STARTING else self._ready(node, surplus=surplus)  # 4, 5
             yield from [verdict] if verdict else self._renewal(node)  # 6
 
@@ -161,7 +179,8 @@ class _Planner:
         history = self._world.history.get(node.model)
         if history and node.error and self._uncounted(node):
             in_a_row = self._now < history.failed_at + FAILURE_STREAK_S
-            yield CountFailure(node.model, node.error, history.failures + 1 if in_a_row else 1)
+            count = history.failures + 1 if in_a_row else 1
+            yield CountFailure(node.model, node.error, count, tuple(node.log_tail))
 
     def _uncounted(self, node: Node) -> bool:
         """Its start failed, and the history does not say so yet."""
@@ -230,7 +249,10 @@ class _Planner:
 
     def _renewal(self, node: Node) -> Iterator[Action]:
         last_request_at = max(node.last_request_at, self._world.last_request.get(node.model, 0.0))
-        if node.lease_until < self._now + self._policy.lease_s / 2:
+        if self._world.in_flight.get(node.id):
+            last_request_at = self._now
+        short = node.lease_until < self._now + self._policy.lease_s / 2
+        if short or last_request_at > node.last_request_at + USE_EVERY_S:
             yield Renew(node, self._now + self._policy.lease_s, last_request_at)
 
     def _surplus(self) -> frozenset[NodeId]:
@@ -255,9 +277,11 @@ class _Planner:
         if failure and not serving:  # 7
             if waiters or self._wanted(name):
                 yield Refuse(name, failure, wish)
-        elif self._asleep(name):  # 8
-            if waiters:
-                yield Refuse(name, asleep_failure(name), None)
+        elif wish and failure and self._wanted(name):  # 7
+            yield Fulfil(wish)
+        elif wish and self._asleep(name):  # 8
+            if waiters:  # whoever asked after that means it
+                yield Refuse(name, asleep_failure(name), None, before=wish.asked_at)
         elif wish and serving >= wish.desired and not self._kept_awake(name):  # 9
             yield Fulfil(wish)
         elif self._wanted(name):  # 10
@@ -270,6 +294,8 @@ class _Planner:
         if waiters and (wish is None or wish.hold_until < self._now + self._policy.cancel_grace_s - HOLD_EVERY_S):
             held = wish or Wish(name, desired=1, hold_until=0.0, by="", asked_at=self._now)
             yield Hold(replace(held, hold_until=self._now + self._policy.cancel_grace_s))
+        if name in self._world.launching:
+            return
         coming = len(self._nodes(name, STARTING | {NodeState.READY}))
         coming += sum(launch.model == name for launch in self._world.launches)
         if any(self._uncounted(node) for node in self._nodes(name, {NodeState.FAILED})):
@@ -316,6 +342,7 @@ def _by_id(groups: Sequence[Group] | None) -> dict[NodeId, Instance]:
     return {instance.id: instance for group in groups or () for instance in group.instances}
 
 
+_BY_HAND = "nothing is tried until its configuration changes, or somebody wakes it with POST /api/cluster/scale."
 _LOST = Failure("node_lost", "The GPU instance went away.", "Ask again: a new one is started.")
 _SILENT = Failure("node_silent", "The GPU node stopped reporting while it started.", "Ask again: a new one is started.")
 _ENGINE_LOST = Failure("engine_lost", "The engine stopped answering.", "Ask again: a new node is started.")

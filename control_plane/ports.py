@@ -55,7 +55,14 @@ class ModelRow:
     boot_seconds: Sequence[float] = ()  # how long the last starts took, oldest first
     failures: int = 0  # starts that failed in a row; 0 beside a failure = the launch itself was refused
     failure: Failure | None = None  # the last of them
+    failure_log: Sequence[str] = ()  # the engine's last lines before it
     failed_at: float = 0.0  # when the last failure was counted; stays when it is forgiven: it is not counted anew
+
+    @property
+    def usual_start_s(self) -> float | None:
+        """How long a start takes: the median of the last ones."""
+        times = sorted(self.boot_seconds)
+        return times[len(times) // 2] if times else None
 
 
 @dataclass(frozen=True)
@@ -153,7 +160,7 @@ class ModelStore(Protocol):
     async def started(self, name: str, seconds: float) -> None:
         """One start that succeeded: adds to the history, clears failures."""
 
-    async def failed(self, name: str, failure: Failure, *, at: float, count: int) -> None:
+    async def failed(self, name: str, failure: Failure, *, at: float, count: int, log_tail: Sequence[str] = ()) -> None:
         """The ``count``-th failed start in a row; 0 = the launch itself was refused. Twice is counted once."""
 
     async def forgive(self, name: str) -> None:
@@ -188,7 +195,10 @@ class Fence(Protocol):
         """Become the one reconciler: a new epoch, higher than every one before."""
 
     async def hold(self, epoch: int) -> None:
-        """Raises Stale when somebody took a newer epoch."""
+        """Show that the holder lives. Raises Stale when somebody took a newer epoch."""
+
+    async def seen_at(self) -> float:
+        """When the newest holder last showed that; 0 when there was never one."""
 
 
 # -- what acts -----------------------------------------------------------------------------------------------------

@@ -63,19 +63,15 @@ class Status:
 
     def _start(self) -> dict[str, Any] | None:
         node = next((node for node in self.nodes if node.state in STARTING), None)
+        usual_s = self.row.usual_start_s
         if node is None:
-            return {"phase": "launch", "elapsed_s": 0.0, "eta_s": self._usual()} if self.word == "starting" else None
+            return {"phase": "launch", "elapsed_s": 0.0, "eta_s": usual_s} if self.word == "starting" else None
         elapsed_s = round(self.now - node.launched_at, 1)
-        usual_s = self._usual()
         return {
             "phase": str(node.phase.phase),
             "elapsed_s": elapsed_s,
             "eta_s": None if usual_s is None else max(0.0, round(usual_s - elapsed_s, 1)),
         }
-
-    def _usual(self) -> float | None:
-        times = sorted(self.row.boot_seconds)
-        return times[len(times) // 2] if times else None
 
     def _sleeps_at(self) -> float | None:
         """When it goes if no request comes; while one runs, that is still open."""

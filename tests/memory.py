@@ -216,11 +216,11 @@ class MemoryModels(Fallible):
         row = self._known(name)
         self.rows[name] = _forgiven(row, boot_seconds=(*row.boot_seconds, seconds)[-KEEP_STARTS:])
 
-    async def failed(self, name: str, failure: Failure, *, at: float, count: int) -> None:
+    async def failed(self, name: str, failure: Failure, *, at: float, count: int, log_tail: Sequence[str] = ()) -> None:
         row = self._known(name)
-        if count and row.failures not in (count - 1, count):
+        if count > 1 and row.failures not in (count - 1, count):
             raise Stale(name)
-        self.rows[name] = replace(row, failures=count, failure=failure, failed_at=at)
+        self.rows[name] = replace(row, failures=count, failure=failure, failed_at=at, failure_log=tuple(log_tail)[-50:])
 
     async def forgive(self, name: str) -> None:
         self.rows[name] = _forgiven(self._known(name))
@@ -232,7 +232,7 @@ class MemoryModels(Fallible):
 
 
 def _forgiven(row: ModelRow, **changes: Any) -> ModelRow:
-    return replace(row, failures=0, failure=None, **changes)
+    return replace(row, failures=0, failure=None, failure_log=(), **changes)
 
 
 @dataclass
@@ -289,16 +289,22 @@ def _sum(left: Tally, right: Tally) -> Tally:
 
 @dataclass
 class MemoryFence(Fallible):
+    clock: Callable[[], float] = field(default_factory=FakeClock)
     epoch: int = 0
     holder: str = ""
+    seen: float = 0.0
 
     async def take(self, holder: str) -> int:
-        self.epoch, self.holder = self.epoch + 1, holder
+        self.epoch, self.holder, self.seen = self.epoch + 1, holder, self.clock()
         return self.epoch
 
     async def hold(self, epoch: int) -> None:
         if epoch != self.epoch:
             raise Stale("another reconciler took over")
+        self.seen = self.clock()
+
+    async def seen_at(self) -> float:
+        return self.seen
 
 
 @dataclass

@@ -126,6 +126,10 @@ class DynamoFence:
         values = {"seen_at": self._clock()}
         await self._rows.update(_RECONCILER, assignments(values), values | {"epoch": epoch}, when="#epoch = :epoch")
 
+    async def seen_at(self) -> float:
+        row = await self._rows.get(**_RECONCILER) or {}
+        return float(row.get("seen_at", 0.0))
+
 
 def _wake(model: str) -> dict[str, str]:
     return {"item": _WAKE + model}

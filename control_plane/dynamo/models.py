@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from control_plane import schema
-from control_plane.dynamo.table import DynamoTable, Row
+from control_plane.dynamo.table import DynamoTable, Row, assignments
 from control_plane.errors import Stale
 from control_plane.ports import ModelRow
 from gpu_node.protocol import Failure
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 KEEP_STARTS = 20
 """How many starts a model remembers; the estimate of the next one is made of them."""
 
-_FORGIVE = "#failures = :zero REMOVE #failure"
+KEEP_LOG_LINES = 50
+"""How many of a failed engine's last lines a model remembers."""
+
+_FORGIVE = "#failures = :zero REMOVE #failure, #failure_log"
 _KNOWN = "attribute_exists(#name)"
 
 
@@ -70,17 +73,18 @@ class DynamoModels:
                 when="size(#boot_seconds) > :limit",
             )
 
-    async def failed(self, name: str, failure: Failure, *, at: float, count: int) -> None:
-        values: dict[str, Any] = {"count": count, "failure": failure.to_dict(), "at": at}
-        when = _KNOWN
-        if count:  # the one that follows, or the same again; a refused launch is no link of the chain
-            in_chain = "#failures IN (:before, :count)"
-            # A row that Pulumi wrote and no start has touched yet has no such attribute.
-            when += f" AND (attribute_not_exists(#failures) OR {in_chain})" if count == 1 else f" AND {in_chain}"
-            values["before"] = count - 1
-        await self._rows.update(
-            {"name": name}, "SET #failures = :count, #failure = :failure, #failed_at = :at", values, when=when
-        )
+    async def failed(self, name: str, failure: Failure, *, at: float, count: int, log_tail: Sequence[str] = ()) -> None:
+        values: dict[str, Any] = {
+            "failures": count,
+            "failure": failure.to_dict(),
+            "failed_at": at,
+            "failure_log": list(log_tail)[-KEEP_LOG_LINES:],
+        }
+        when, before = _KNOWN, {}
+        if count > 1:  # the one that follows, or the same again; 0 and 1 begin anew, whatever stood there
+            when += " AND #failures IN (:before, :failures)"
+            before = {"before": count - 1}
+        await self._rows.update({"name": name}, assignments(values), values | before, when=when)
 
     async def forgive(self, name: str) -> None:
         await self._rows.update({"name": name}, f"SET {_FORGIVE}", {"zero": 0}, when=_KNOWN)
@@ -95,5 +99,6 @@ def _model(row: Row) -> ModelRow:
         boot_seconds=tuple(row.get("boot_seconds", ())),
         failures=row.get("failures", 0),
         failure=Failure.from_dict(failure) if failure else None,
+        failure_log=tuple(row.get("failure_log", ())),
         failed_at=row.get("failed_at", 0.0),
     )

@@ -91,8 +91,9 @@ def parse(dialect: Dialect, body: bytes) -> Parsed:
     stream = request.get("stream")
     if stream is not None and not isinstance(stream, bool):
         raise InvalidRequest("`stream` must be true or false.", param="stream", code="invalid_type")
-    strip = bool(stream) and dialect.usage_on_request and not _asks_for_usage(request)
-    return Parsed(model, bool(stream), _with_usage(request, body) if strip else body, strip)
+    stream = bool(stream) and bool(dialect.end_marks)  # embeddings come whole, whatever is asked for
+    strip = stream and dialect.usage_on_request and not _asks_for_usage(request)
+    return Parsed(model, stream, _with_usage(request, body) if strip else body, strip)
 
 
 def _typed(request: Mapping[str, Any], name: str, kind: Any) -> Any:

@@ -15,6 +15,7 @@ from control_plane.routes.caller import CALLER, authenticate
 from control_plane.routes.render import as_request_error
 
 MAX_BODY_BYTES = 64 * 1024
+_JSON = (b"content-type", b"application/json")
 PUBLIC = frozenset({"/", "/healthz", "/api/openapi.json"})
 
 
@@ -47,6 +48,8 @@ class Gate:
                 before_end=lambda: incoming.discard(limit=MAX_BODY_BYTES),
             )
             return
+        # Nothing but JSON is spoken here, and curl's -d says that it sends a form.
+        scope["headers"] = [header for header in scope["headers"] if header[0] != b"content-type"] + [_JSON]
         await self._app(scope, _replay(body, incoming), _adding(extra, send))
 
 

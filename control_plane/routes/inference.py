@@ -113,7 +113,7 @@ class Inference:
             if hangup.done():
                 task.uncancel()
                 return
-            await exchange.fail(_restarting())
+            await exchange.fail(restarting())
             raise
         except Exception as error:  # noqa: BLE001 - rendered: a client never hangs on a fault of ours
             await self._fail(exchange, error)
@@ -142,7 +142,7 @@ class Restarting(RequestError):
     default_code = "restarting"
 
 
-def _restarting() -> Restarting:
+def restarting() -> Restarting:
     return Restarting("The control plane restarts. Ask again.", retry_after_s=5, should_retry=True)
 
 

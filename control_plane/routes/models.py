@@ -108,7 +108,8 @@ def _check(model: Model, override: dict[str, Any], wanted: dict[str, Any]) -> No
 async def _details(services: Services, name: str) -> dict[str, Any]:
     status: Status = await services.status(name)
     nodes = [node_dict(node, status.now, log_tail=True) for node in status.nodes]
-    return {**status.to_dict(), **configuration(status.model), "instances": nodes}
+    log = {"failure_log": list(status.row.failure_log)}
+    return {**status.to_dict(), **configuration(status.model), **log, "instances": nodes}
 
 
 def _openai_model(model: Model) -> dict[str, Any]:

@@ -79,20 +79,36 @@ async def test_a_passing_failure_of_a_start_is_tried_again_once_without_the_clie
 
 
 @story
-async def test_two_failed_starts_in_a_row_stop_further_tries_until_somebody_asks_by_hand() -> None:
+async def test_two_permanent_failures_in_a_row_stop_further_tries_until_somebody_asks_by_hand() -> None:
     async with deployment() as world, world.openai() as client, world.http() as http:
-        world.boot.failure = Failure("engine_crashed", "The engine crashed.")
-        with pytest.raises(openai.APIError, match="crashed"):
-            await streamed(client)
-        await asyncio.sleep(5000)
-        with pytest.raises(openai.InternalServerError, match="crashed"):
+        world.boot.failure = Failure("gated_model", "The model is gated.", "Ask for access.", permanent=True)
+        for wait in (100, 1000):
+            with pytest.raises(openai.APIError, match="gated"):
+                await streamed(client)
+            await asyncio.sleep(wait)
+        with pytest.raises(openai.PermissionDeniedError, match="POST /api/cluster/scale"):
             await answer(client)
         assert len(world.cloud.launches) == 2
         status = (await http.get(f"/api/models/{MODEL}")).json()
-        assert (status["status"], status["failure"]["code"]) == ("failed", "engine_crashed")
+        assert (status["status"], status["failure"]["code"]) == ("failed", "gated_model")
         world.boot.failure = None
         await http.post("/api/cluster/scale", json={"model": MODEL, "desired": 1})
         await world.until_ready()
+        assert await answer(client) == "Hello there!"
+
+
+@story
+async def test_passing_failures_are_tried_again_ever_more_rarely() -> None:
+    async with deployment() as world, world.openai() as client:
+        world.boot.failure = Failure("node_lost", "The instance went away.")
+        for launches, wait in ((2, 91), (3, 361), (4, 1441)):
+            with pytest.raises(openai.APIError, match="in a row: the next try"):
+                await streamed(client)
+            assert len(world.cloud.launches) == launches
+            with pytest.raises(openai.InternalServerError, match="the next try is possible in"):
+                await answer(client)
+            await asyncio.sleep(wait)
+        world.boot.failure = None
         assert await answer(client) == "Hello there!"
 
 

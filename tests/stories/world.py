@@ -55,6 +55,7 @@ class Boot:
     load_s: float = 40.0
     failure: Failure | None = None  # instead of becoming ready
     never: bool = False  # the agent never speaks
+    log_tail: tuple[str, ...] = ()  # of the engine, when it fails
 
 
 @dataclass
@@ -164,7 +165,7 @@ class World:
             await asyncio.sleep(min(HEARTBEAT_S, ready_at - self.clock()))
             self._report(instance, group)
         if boot.failure:
-            self._report(instance, group, state=NodeState.FAILED, error=boot.failure)
+            self._report(instance, group, state=NodeState.FAILED, error=boot.failure, log_tail=self.boot.log_tail)
             self.cloud.vanish(instance.id)  # the agent takes its machine down itself
             return
         engine = self.engines[instance.id] = Engine(ip, self.behaviour)
@@ -228,6 +229,7 @@ class World:
 async def deployment(settings: Settings | None = None, **model: Any) -> AsyncIterator[World]:
     """A world with one model, one key and a control plane that has ticked once."""
     world = World(settings or Settings())
+    world.fence.clock = world.clock
     await world.add_model(**model)
     machines = asyncio.create_task(world.run_machines())
     try:

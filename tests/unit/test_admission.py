@@ -138,3 +138,8 @@ def test_attempts_do_not_fill_the_memory() -> None:
     for number in range(MAX_ATTEMPTS_KEPT + 10):
         attempts.count({}, owner="ann", body=str(number).encode())
     assert len(attempts._seen) <= MAX_ATTEMPTS_KEPT
+
+
+def test_embeddings_come_whole_though_a_stream_was_asked_for() -> None:
+    parsed = parse(EMBEDDINGS, b'{"model": "m", "input": "hi", "stream": true}')
+    assert (parsed.stream, parsed.strip_usage) == (False, False)

@@ -18,6 +18,7 @@ from control_plane.actions import (
     Fail,
     Fulfil,
     Hold,
+    NoteStart,
     Refuse,
     Renew,
     Repeat,
@@ -26,7 +27,7 @@ from control_plane.actions import (
 )
 from control_plane.model import Model
 from control_plane.nodes import Node, NodeId
-from control_plane.plan import Policy, World, plan
+from control_plane.plan import Policy, World, plan, standing_failure
 from control_plane.ports import Group, Instance, Launch, ModelRow, Wish
 from gpu_node.protocol import Failure, NodeState
 
@@ -122,7 +123,7 @@ def test_a_failed_start_whose_agent_took_the_instance_down_itself_is_counted_too
 
 
 def test_failures_long_apart_are_not_in_a_row() -> None:
-    history = {NAME: ModelRow(NAME, CONFIG, failures=1, failure=CRASH, failed_at=NOW - 7200)}
+    history = {NAME: ModelRow(NAME, CONFIG, failures=1, failure=CRASH, failed_at=-NOW)}
     assert CountFailure(NAME, CRASH, 1) in actions(node(NodeState.FAILED, error=CRASH), history=history)
 
 
@@ -248,6 +249,10 @@ def test_a_lease_is_renewed_in_its_second_half_and_only_for_what_stays() -> None
     assert renewals(node(lease_until=NOW + 200)) == []
     assert renewals(node(NodeState.DRAINING, lease_until=NOW)) == []
     assert renewals(node(NodeState.FAILED, lease_until=NOW)) == []
+    used = node(last_request_at=NOW - 40)
+    assert renewals(used, last_request={NAME: NOW - 20}) == [Renew(used, NOW + 300, NOW - 20)]  # for after a restart
+    assert renewals(used, last_request={NAME: NOW - 30}) == []
+    assert renewals(used, in_flight={used.id: 1}) == [Renew(used, NOW + 300, NOW)]
     busy = node(NodeState.DRAINING, lease_until=NOW)
     assert len(renewals(busy, in_flight={busy.id: 1})) == 1
 
@@ -264,13 +269,53 @@ def test_a_lease_is_renewed_in_its_second_half_and_only_for_what_stays() -> None
         (ModelRow(NAME, CONFIG, failures=1, failure=CRASH, failed_at=NOW - 1), False),  # tried again at once
         (ModelRow(NAME, CONFIG, failures=1, failure=GATED, failed_at=NOW - 89), True),
         (ModelRow(NAME, CONFIG, failures=1, failure=GATED, failed_at=NOW - 91), False),
-        (ModelRow(NAME, CONFIG, failures=2, failure=CRASH, failed_at=NOW - 9999), True),  # until somebody asks by hand
+        (ModelRow(NAME, CONFIG, failures=2, failure=CRASH, failed_at=NOW - 89), True),
+        (ModelRow(NAME, CONFIG, failures=2, failure=CRASH, failed_at=NOW - 91), False),
+        (ModelRow(NAME, CONFIG, failures=3, failure=CRASH, failed_at=NOW - 359), True),  # longer every time
+        (ModelRow(NAME, CONFIG, failures=3, failure=CRASH, failed_at=NOW - 361), False),
+        (ModelRow(NAME, CONFIG, failures=9, failure=CRASH, failed_at=NOW - 3601), False),  # an hour at most
+        (ModelRow(NAME, CONFIG, failures=2, failure=GATED, failed_at=NOW - 9999), True),  # until somebody asks by hand
     ],
 )
 def test_a_failure_that_stands_refuses_instead_of_starting(history: ModelRow, stands: bool) -> None:
     wanted = wish()
-    done = actions(wishes={NAME: wanted}, waiters={NAME: 1}, history={NAME: history})
-    assert done == ([Refuse(NAME, history.failure or CRASH, wanted)] if stands else [Start(NAME)])
+    (action,) = actions(wishes={NAME: wanted}, waiters={NAME: 1}, history={NAME: history})
+    assert isinstance(action, Refuse if stands else Start)
+    if isinstance(action, Refuse):
+        assert history.failure is not None
+        assert (action.failure.code, action.failure.message) == (history.failure.code, history.failure.message)
+        assert action.wish == wanted
+
+
+def test_a_failure_that_stands_says_when_or_how_it_is_tried_again() -> None:
+    crashed = ModelRow(NAME, CONFIG, failures=2, failure=CRASH, failed_at=NOW - 30)
+    assert "2 times in a row: the next try is possible in 60 s" in _fix(crashed)
+    assert "POST /api/cluster/scale" in _fix(replace(crashed, failure=GATED))
+
+
+def test_a_failure_that_stands_starts_nothing_though_another_node_serves() -> None:
+    two = Model.parse({**CONFIG, "maxInstances": 2})
+    asked = wish(desired=2)
+    refused = {NAME: ModelRow(NAME, CONFIG, failure=CRASH, failed_at=NOW - 1)}
+    assert actions(node(), models={NAME: two}, wishes={NAME: asked}, history=refused) == [Fulfil(asked)]
+
+
+def _fix(history: ModelRow) -> str:
+    failure = standing_failure(history, NOW, POLICY)
+    assert failure is not None
+    return failure.fix
+
+
+def test_a_start_that_came_to_its_good_end_is_noted_once() -> None:
+    ready = node(launched_at=NOW - 100, ready_at=NOW - 40)
+    assert actions(ready, was_starting=frozenset({ready.id})) == [NoteStart(NAME, 60.0)]
+    assert actions(ready) == []
+
+
+def test_a_model_whose_launch_goes_on_is_left_alone() -> None:
+    launch = Launch("t", NAME, "group", "a", "on-demand", NOW - 1)
+    assert actions(launches=[launch], wishes={NAME: wish()}, launching=frozenset({NAME})) == []
+    assert actions(wishes={NAME: wish()}, launching=frozenset({NAME})) == []
 
 
 def test_no_second_start_begins_in_the_tick_that_counts_the_first_ones_failure() -> None:
@@ -285,6 +330,7 @@ def test_who_waits_for_a_model_put_to_sleep_is_told_so() -> None:
     (action,) = actions(wishes={NAME: wish(desired=0, hold_until=0.0)}, waiters={NAME: 1})
     assert isinstance(action, Refuse)
     assert action.failure.code == "start_cancelled"
+    assert action.before == NOW - 1  # whoever asked after that means it
 
 
 def test_a_wish_that_has_its_nodes_is_fulfilled() -> None:

@@ -17,6 +17,7 @@ from control_plane.actions import (
     Fail,
     Fulfil,
     Hold,
+    NoteStart,
     Refuse,
     Renew,
     Start,
@@ -58,13 +59,17 @@ class Sim:
     alive: dict[NodeId, bool] = field(default_factory=dict)  # what the cloud lists
     silent: set[NodeId] = field(default_factory=set)
     waiters: int = 0
+    events: int = 0
     in_flight: dict[NodeId, int] = field(default_factory=dict)
     last_request: float = 0.0
+    launches: list[float] = field(default_factory=list)  # when each was tried
+    was_starting: frozenset[NodeId] = frozenset()
     excused_until: float = 0.0  # until then, somebody's wish explains a node
 
     # -- events
 
     def happen(self, event: str) -> None:
+        self.events += 1
         getattr(self, "_on_" + event.replace(" ", "_"))()
 
     def _on_nothing(self) -> None:
@@ -173,6 +178,7 @@ class Sim:
             self.excused_until = max(self.excused_until, self.now + MODEL.idle_timeout_s)
         for action in plan(self._world(), self.now, POLICY):
             self._apply(action)
+        self.was_starting = frozenset(node.id for node in self._in(NodeState.PENDING, NodeState.BOOTING))
 
     def _world(self) -> World:
         instances = tuple(Instance(node_id, "a", "g5.xlarge", alive) for node_id, alive in self.alive.items())
@@ -185,6 +191,7 @@ class Sim:
             waiters={NAME: self.waiters} if self.waiters else {},
             in_flight={one: count for one, count in self.in_flight.items() if count},
             last_request={NAME: self.last_request} if self.last_request else {},
+            was_starting=self.was_starting,
         )
 
     def _apply(self, action: Action) -> None:  # noqa: C901 - one case an action
@@ -215,8 +222,11 @@ class Sim:
                 self.wish = None
             case Hold(wish):
                 self.wish = wish
+            case NoteStart():
+                self.history = replace(self.history, failures=0, failure=None)
 
     def _launch(self) -> None:
+        self.launches.append(self.now)
         if self.refusing:
             refused = Failure("no_gpu_capacity", "x")
             self.history = replace(self.history, failures=0, failure=refused, failed_at=self.now)
@@ -252,6 +262,8 @@ class Sim:
             assert self.now >= node.draining_since + POLICY.drain_timeout_s > POLICY.drain_timeout_s, node
 
     def _check(self) -> None:
+        tried = sum(at > self.now - POLICY.failure_memory_s for at in self.launches)
+        assert tried <= 3 * MODEL.max_instances + self.events, "a hot loop of launches"
         bound = POLICY.drain_timeout_s + SLACK_S + (0.0 if self.ticking else ALONE_S)
         for node_id, alive in self.alive.items():
             if alive and node_id in self.nodes and node_id not in self.silent:

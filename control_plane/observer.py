@@ -1,0 +1,123 @@
+"""One look at the world: the tables, the cloud, the engines under suspicion, and what requests are doing here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+
+from control_plane.catalogue import Catalogue
+from control_plane.effects import Stores
+from control_plane.errors import Unavailable
+from control_plane.fleet import Fleet
+from control_plane.nodes import LEAVING, STARTING, Node, NodeId
+from control_plane.plan import Policy, World, standing_failure
+from control_plane.ports import Clock, Cloud, Group, ModelRow, Probe
+from gpu_node.protocol import NodeState
+
+log = logging.getLogger(__name__)
+
+
+class Observer:
+    """Reads everything, writes nothing but what the fleet and the catalogue know."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        cloud: Cloud,
+        probe: Probe,
+        fleet: Fleet,
+        catalogue: Catalogue,
+        *,
+        clock: Clock,
+        policy: Policy,
+        cloud_watch_s: float,
+    ) -> None:
+        self._stores = stores
+        self._cloud = cloud
+        self._probe = probe
+        self._fleet = fleet
+        self._catalogue = catalogue
+        self._clock = clock
+        self._policy = policy
+        self._cloud_watch_s = cloud_watch_s
+        self._looked_at = float("-inf")
+        self.groups: Sequence[Group] = ()  # as last seen
+        self.starting: frozenset[NodeId] = frozenset()  # at the last observation
+        self.world: World | None = None  # the last one, for those who only look
+
+    async def look(self) -> Sequence[Node]:
+        """Read the nodes and tell the fleet. Raises Unavailable."""
+        nodes = await self._stores.nodes.list()
+        self._fleet.update(nodes)
+        arrived = {node.id for node in nodes if node.state in (NodeState.READY, NodeState.FAILED)}
+        if self.starting & arrived:
+            self._fleet.disturbed.set()
+        return nodes
+
+    async def observe(self, *, launching: frozenset[str], since: float) -> World:
+        """``launching`` names the models whose launch goes on right now. Raises Unavailable.
+
+        The order matters: who waits and what is launched is noted before the tables are read. A wish, a row or a
+        settled launch that comes later is then at worst seen twice, never missed between two looks.
+        """
+        waiters = self._fleet.waiters
+        rows, wishes, launches = await asyncio.gather(
+            self._stores.models.list(), self._stores.wishes.list(), self._stores.launches.list()
+        )
+        self._catalogue.refresh(rows)
+        lost = await self._probed()
+        nodes = await self.look()
+        groups = await self._look_at_cloud(nodes)
+        self._tell(rows)
+        self._fleet.forget(node.id for node in nodes)
+        self.world = World(
+            models=self._catalogue.models,
+            history={row.name: row for row in rows},
+            wishes={wish.model: wish for wish in wishes},
+            nodes=nodes,
+            launches=launches,
+            launching=launching,
+            groups=groups,
+            waiters=waiters,
+            in_flight=self._fleet.in_flight,
+            last_request=self._fleet.last_request,
+            lost=lost,
+            was_starting=self.starting,
+            since=since,
+        )
+        self.starting = frozenset(node.id for node in nodes if node.state in STARTING)
+        return self.world
+
+    async def _probed(self) -> frozenset[NodeId]:
+        """Suspects whose engine does not answer; the others are cleared."""
+        suspects = self._fleet.suspects
+        if not suspects:
+            return frozenset()
+        nodes = [node for node in await self._stores.nodes.list() if node.id in suspects]
+        well = await asyncio.gather(*(self._probe(node) for node in nodes))
+        for node, answers in zip(nodes, well, strict=True):
+            if answers:
+                self._fleet.cleared(node.id)
+        return frozenset(node.id for node, answers in zip(nodes, well, strict=True) if not answers)
+
+    async def _look_at_cloud(self, nodes: Sequence[Node]) -> Sequence[Group] | None:
+        """The groups, when it is time: often enough to see what died, rarely enough to stay under AWS' limits."""
+        now = self._clock()
+        leaving = any(node.state in LEAVING for node in nodes)
+        unknown = set(self._catalogue.models) - {group.model for group in self.groups}
+        if now < self._looked_at + self._cloud_watch_s and not leaving and not unknown:
+            return None
+        try:
+            self.groups = await self._cloud.groups()
+        except Unavailable as error:  # leases must be renewed all the same
+            log.warning("cloud not seen", extra={"error": str(error)})
+            return None
+        self._looked_at = now
+        return self.groups
+
+    def _tell(self, rows: Iterable[ModelRow]) -> None:
+        now = self._clock()
+        failures = {row.name: standing_failure(row, now, self._policy) for row in rows}
+        usual = {row.name: row.usual_start_s for row in rows if row.usual_start_s is not None}
+        self._fleet.learn(failures={name: f for name, f in failures.items() if f}, usual_s=usual)

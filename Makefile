@@ -13,7 +13,8 @@ export PORT BOOT_SECONDS LOAD_SECONDS IDLE_SECONDS ENGINE FAULTS REHEARSAL_VLLM_
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --disable-pip-version-check --quiet
-COMPILE := uv pip compile pyproject.toml --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --quiet
+COMPILE_FLAGS := --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --quiet
+COMPILE := uv pip compile pyproject.toml $(COMPILE_FLAGS)
 
 .PHONY: help run test test-vllm check bench lock
 .DEFAULT_GOAL := help
@@ -43,6 +44,7 @@ lock: ## compile all requirements again (needs uv)
 	$(COMPILE) --all-extras -o tests/requirements.txt
 	$(COMPILE) -c tests/requirements.txt -o control_plane/requirements.txt
 	$(COMPILE) --extra node --extra rehearsal -c tests/requirements.txt -o rehearsal/requirements.txt
+	echo boto3 | uv pip compile - $(COMPILE_FLAGS) -c tests/requirements.txt -o gpu_node/requirements.txt
 
 # The stamps: installed again only when the list changed. The tests' list holds all that the rehearsal's does.
 $(VENV)/.rehearsal: rehearsal/requirements.txt | $(PYTHON)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
-from control_plane.model import InvalidModel
+from control_plane.model import MAX_IDLE_TIMEOUT_S, InvalidModel
 from rehearsal.desk import ENGINES, Desk, DeskFailure, Options
 from rehearsal.ec2 import HOME
-from rehearsal.faults import UnknownFault
+from rehearsal.faults import UnknownFault, parse
 from rehearsal.seed import models_of_stack
 
 _GUIDE = """
@@ -39,9 +42,14 @@ DIOGENES_READY base_url={base_url} api_key={api_key} web_url={web_url}
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, _interrupt)
+    """The exit status: 0 when told to end, 1 when something did not come up or stay up, 2 for odd variables."""
     try:
         options = options_from(os.environ)
+    except ValueError as error:
+        sys.stderr.write(f"rehearsal: {error}\n")
+        return 2
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
         with Desk(options, tell=_tell) as desk:
             try:
                 _guide(desk)
@@ -59,28 +67,48 @@ def main() -> int:
 
 
 def options_from(environ: Mapping[str, str]) -> Options:
-    """Raises ValueError naming what is wrong."""
+    """Raises ValueError, one line that names the variable."""
     engine = environ.get("ENGINE") or "builtin"
     if engine not in ENGINES:
         raise ValueError(f"ENGINE={engine}: write one of {', '.join(ENGINES)}")
-    faults = environ.get("FAULTS")
     return Options(
-        port=int(_number(environ, "PORT", "8080")),
-        boot_seconds=_number(environ, "BOOT_SECONDS", "5"),
-        load_seconds=_number(environ, "LOAD_SECONDS", "5"),
-        idle_seconds=int(_number(environ, "IDLE_SECONDS", "60")),
+        port=_whole(environ, "PORT", 8080, low=0, high=65535),
+        boot_seconds=_seconds(environ, "BOOT_SECONDS", 5.0),
+        load_seconds=_seconds(environ, "LOAD_SECONDS", 5.0),
+        idle_seconds=_whole(environ, "IDLE_SECONDS", 60, low=1, high=MAX_IDLE_TIMEOUT_S),
         engine=engine,
-        faults=Path(faults).absolute() if faults else None,
+        faults=_faults(environ),
         environment=_vllm_environment(environ) if engine == "vllm" else {},
     )
 
 
-def _number(environ: Mapping[str, str], name: str, default: str) -> float:
-    text = environ.get(name) or default
+def _whole(environ: Mapping[str, str], name: str, default: int, *, low: int, high: int) -> int:
+    text = environ.get(name) or str(default)
+    with suppress(ValueError):
+        if low <= int(text) <= high:
+            return int(text)
+    raise ValueError(f"{name}={text}: write a whole number from {low} to {high}")
+
+
+def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
+    text = environ.get(name) or str(default)
+    with suppress(ValueError):
+        if 0 <= float(text) < math.inf:
+            return float(text)
+    raise ValueError(f"{name}={text}: write a number of seconds, zero or more")
+
+
+def _faults(environ: Mapping[str, str]) -> Path | None:
+    name = environ.get("FAULTS")
+    if not name:
+        return None
     try:
-        return float(text)
+        parse(Path(name).read_text())
+    except OSError as error:
+        raise ValueError(f"FAULTS={name}: {error.strerror}") from error
     except ValueError as error:
-        raise ValueError(f"{name}={text}: write a number") from error
+        raise ValueError(f"FAULTS={name}: {' '.join(str(error).split())}") from error
+    return Path(name).absolute()
 
 
 def _vllm_environment(environ: Mapping[str, str]) -> Mapping[str, str]:
@@ -95,12 +123,11 @@ def _guide(desk: Desk) -> None:
     sys.stdout.flush()
 
 
-def _until_over(desk: Desk) -> None:
+def _until_over(desk: Desk) -> NoReturn:
     tick = threading.Event()
-    while not tick.wait(0.5):
-        if desk.control_plane_exited:
-            log = desk.control_plane_log.read_text(errors="replace").splitlines()[-30:]
-            raise DeskFailure("the control plane ended by itself\n" + "\n".join(log))
+    while True:
+        tick.wait(0.2)
+        desk.keep_control_plane()
 
 
 def _tell(line: str) -> None:

@@ -6,19 +6,16 @@ with Desk(Options(boot_seconds=0.5, load_seconds=0.5)) as desk:
 
 from __future__ import annotations
 
-import http.client
 import os
 import shlex
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, suppress
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -29,22 +26,18 @@ import boto3
 from control_plane.schema import INSTANCES, MODELS
 from rehearsal.account import REGION, Account, AccountServer
 from rehearsal.ec2 import HOME, MachineOptions, Machines
+from rehearsal.ecs import DeskFailure, Scheduler, Task, reserve
 from rehearsal.faults import Fault, Faults, UnknownFault
 from rehearsal.groups import Member
 from rehearsal.seed import Seed, models_of_stack
-from rehearsal.tree import ProcessTree
+
+__all__ = ["ENGINES", "Desk", "DeskFailure", "Options"]
 
 ENGINES: Mapping[str, str] = {"builtin": "rehearsal.engine", "vllm": "rehearsal.vllm_cpu"}
 
 _CREDENTIALS = {"AWS_ACCESS_KEY_ID": "rehearsal", "AWS_SECRET_ACCESS_KEY": "rehearsal"}
-_START_LIMIT_S = 30.0
-_STOP_LIMIT_S = 10.0
-_LOG_LINES = 30
 _NODE_KEEPS = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
-
-
-class DeskFailure(Exception):
-    """Something did not come up; the message ends with the last lines of its log."""
+_STOP_TIMEOUT_S = "5"  # nobody at a desk waits two minutes for a stream's end
 
 
 @dataclass(frozen=True)
@@ -73,7 +66,6 @@ class Desk(AbstractContextManager["Desk"]):
         self._tell = tell
         self._environ = {**os.environ, **self.options.environment}
         self._stack = ExitStack()
-        self._control_plane: ProcessTree | None = None
 
     def __enter__(self) -> Desk:
         try:
@@ -117,8 +109,9 @@ class Desk(AbstractContextManager["Desk"]):
         return self.machines.log_of(instance_id)
 
     @property
-    def control_plane_log(self) -> Path:
-        return self.run_dir / "control-plane.log"
+    def stop_timeout_s(self) -> float:
+        """How long the control plane's streams may go on after it was told to stop."""
+        return self._task.stop_timeout_s
 
     # -- what a test does --------------------------------------------------------------------------------------
 
@@ -128,34 +121,18 @@ class Desk(AbstractContextManager["Desk"]):
 
     def start_control_plane(self) -> None:
         """Returns once it answers. Raises DeskFailure."""
-        command = [sys.executable, "-m", "control_plane", "serve"]
-        log = self.control_plane_log
-        tree = ProcessTree(command, env=self._control_plane_env(), cwd=HOME, log=log, grace_s=_STOP_LIMIT_S)
-        self._control_plane = tree
-        limit = time.monotonic() + _START_LIMIT_S
-        while not self._healthy():
-            if tree.exited or time.monotonic() > limit:
-                raise DeskFailure(f"the control plane did not start\n{_tail(log)}")
-            time.sleep(0.05)
+        self._task.start()
 
-    def stop_control_plane(self, number: int = signal.SIGTERM) -> None:
-        """Send the signal and wait until it is gone; after 10 s it is killed."""
-        tree, self._control_plane = self._control_plane, None
-        if tree is None:
-            return
-        if not tree.exited:
-            tree.signal(number)
-        if tree.wait(_STOP_LIMIT_S) is None:
-            tree.kill()
-            tree.wait(_STOP_LIMIT_S)
+    def stop_control_plane(self) -> None:
+        """Tell it to stop and wait until it is gone; its streams have ``stop_timeout_s``."""
+        self._task.stop()
 
     def kill_control_plane(self) -> None:
-        self.stop_control_plane(signal.SIGKILL)
+        self._task.stop(signal.SIGKILL)
 
-    @property
-    def control_plane_exited(self) -> bool:
-        """True when it ended without being told to."""
-        return self._control_plane is not None and self._control_plane.exited
+    def keep_control_plane(self) -> None:
+        """Start it again if it ended by itself. Raises DeskFailure when that is in vain. Call it often."""
+        self._scheduler.step()
 
     def kill_engine(self, instance_id: str) -> None:
         """SIGKILL to the engine; the agent lives. Raises KeyError when the instance does not run an engine."""
@@ -173,19 +150,22 @@ class Desk(AbstractContextManager["Desk"]):
     # -- how it comes up ---------------------------------------------------------------------------------------
 
     def _open(self) -> None:
+        held = self._stack.enter_context(reserve(self.options.port))
+        self.port = held.getsockname()[1]
         self.run_dir = Path(tempfile.mkdtemp(prefix="rehearsal-"))
         self._stack.callback(shutil.rmtree, self.run_dir, ignore_errors=True)
         self._faults = Faults(self.options.faults)
         self._faults.refresh()
         self.account = Account(self._faults)
         self.aws_url = self._stack.enter_context(AccountServer(self.account)).url
+        self._task = Task(self.port, env=self._control_plane_env(), log=self.run_dir / "control-plane.log")
         self._sow()
         self._start_machines()
-        self.port = self.options.port or _free_port()
+        self._stack.callback(self.stop_control_plane)
         if self.options.control_plane:
-            self._stack.callback(self.stop_control_plane)
             self.start_control_plane()
-            self.api_key = self._create_key()
+            self.api_key = self._task.run("key", "create", "--email", "you@example.com", "--name", "rehearsal")
+        self._scheduler = Scheduler(self._task, clock=time.monotonic, tell=self._tell)
 
     def _sow(self) -> None:
         models = [dict(config) for config in self.options.models or models_of_stack()]
@@ -225,30 +205,10 @@ class Desk(AbstractContextManager["Desk"]):
             self.account.changed.wait(0.1)
             self.account.changed.clear()
 
-    def _create_key(self) -> str:
-        words = ["key", "create", "--email", "you@example.com", "--name", "rehearsal"]
-        made = subprocess.run(
-            [sys.executable, "-m", "control_plane", *words],
-            env=self._control_plane_env(),
-            cwd=HOME,
-            capture_output=True,
-            text=True,
-            timeout=_START_LIMIT_S,
-        )
-        if made.returncode:
-            raise DeskFailure(f"no key was made\n{made.stderr}")
-        return made.stdout.strip()
-
-    def _healthy(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2.0)
-        with closing(connection), suppress(OSError, http.client.HTTPException):
-            connection.request("GET", "/healthz")
-            return connection.getresponse().status == 200
-        return False
-
     def _control_plane_env(self) -> Mapping[str, str]:
         kept = {k: v for k, v in self._environ.items() if not k.startswith(("AWS_", "DIOGENES_NODE_"))}
         return {
+            "DIOGENES_STOP_TIMEOUT_S": _STOP_TIMEOUT_S,
             **kept,
             **self._aws_env(),
             "NO_PROXY": "127.0.0.1",
@@ -282,14 +242,3 @@ class Desk(AbstractContextManager["Desk"]):
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_LINES:])

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from botocore.exceptions import ClientError
 
-from control_plane.schema import MODELS
+from control_plane.schema import GROUP_MAX_SIZE, MODELS
 from tests.rehearsal.conftest import NAMESPACE, SMALL, Cloud
 
 TABLE = MODELS.full_name(NAMESPACE)
@@ -51,7 +51,7 @@ def test_the_account_is_seeded_with_tables_groups_and_models(cloud: Cloud) -> No
     assert row is not None
     assert row["config"]["maxInstances"] == 2
     group = cloud.group()
-    assert (group["MinSize"], group["MaxSize"], group["DesiredCapacity"]) == (0, 2, 0)
+    assert (group["MinSize"], group["MaxSize"], group["DesiredCapacity"]) == (0, GROUP_MAX_SIZE, 0)
     assert group["AvailabilityZones"] == ["us-east-1a", "us-east-1b"]
     assert {tag["Key"]: tag["Value"] for tag in group["Tags"]} == {
         "diogenes": "desk",

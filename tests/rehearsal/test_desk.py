@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from control_plane.schema import INSTANCES
-from rehearsal.__main__ import options_from
+from rehearsal.__main__ import main, options_from
 from rehearsal.account import REGION
 from rehearsal.desk import Desk, DeskFailure, Options
 from rehearsal.ec2 import HOME
@@ -27,6 +27,7 @@ from rehearsal.seed import models_of_stack
 
 MODELS = ({"name": "org/small", "instanceTypes": ["g5.xlarge"]},)
 GROUP = "diogenes-desk-org-small-on-demand"
+SECONDS = ("BOOT_SECONDS", "LOAD_SECONDS")
 QUICK: dict[str, Any] = {"boot_seconds": 0.2, "load_seconds": 0.2, "models": MODELS}
 
 
@@ -124,7 +125,7 @@ def test_the_stack_is_what_is_rehearsed_unless_told_otherwise() -> None:
 
 def test_a_control_plane_that_does_not_start_says_why() -> None:
     options = Options(environment={"DIOGENES_PORT_OF_CALL": "Corinth"}, **QUICK)
-    with pytest.raises(DeskFailure, match="DIOGENES_PORT_OF_CALL"), Desk(options):
+    with pytest.raises(DeskFailure, match="DIOGENES_PORT_OF_CALL is not a setting"), Desk(options):
         pytest.fail("it started")
 
 
@@ -139,10 +140,43 @@ def test_the_variables_of_make_run_are_understood() -> None:
     assert options.faults is None
 
 
-@pytest.mark.parametrize("environ", [{"ENGINE": "llama"}, {"PORT": "eighty"}])
-def test_an_odd_variable_is_refused_by_name(environ: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match=next(iter(environ))):
-        options_from(environ)
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        *[(name, text, "seconds, zero or more") for name in SECONDS for text in ("-1", "nan", "inf", "soon")],
+        *[("IDLE_SECONDS", text, "a whole number from 1 to 86400") for text in ("0", "-5", "2.5", "nan", "86401")],
+        *[("PORT", text, "a whole number from 0 to 65535") for text in ("eighty", "-1", "65536", "80.5")],
+        ("ENGINE", "llama", "one of builtin, vllm"),
+        ("FAULTS", "/no/such/file.yaml", "No such file"),
+        ("FAULTS", "/", "Is a directory"),
+    ],
+)
+def test_an_odd_variable_is_one_line_and_status_2_and_nothing_starts(
+    name: str, value: str, says: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert main() == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert line.startswith(f"rehearsal: {name}={value}: ")
+    assert says in line
+
+
+@pytest.mark.parametrize("text", ["- explode: now", "- [", "- {kill: engine, phase: asleep}"])
+def test_faults_that_cannot_be_understood_are_one_line_too(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "faults.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"^FAULTS={path}: [^\n]+$"):
+        options_from({"FAULTS": str(path)})
+
+
+def test_the_streams_of_a_desk_have_five_seconds_to_end_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Desk(Options(control_plane=False, models=MODELS)) as desk:
+        assert desk.stop_timeout_s == 5
+    monkeypatch.setenv("DIOGENES_STOP_TIMEOUT_S", "40")
+    with Desk(Options(control_plane=False, models=MODELS)) as desk:
+        assert desk.stop_timeout_s == 40
 
 
 @pytest.mark.desk

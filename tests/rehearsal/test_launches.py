@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from control_plane.schema import GROUP_MAX_SIZE
 from tests.rehearsal.conftest import SMALL, SPOTTY, SPOTTY_ON_DEMAND, Cloud
 
 
@@ -55,11 +56,11 @@ def test_a_refusal_is_remembered_under_its_token(cloud: Cloud) -> None:
 
 
 def test_a_launch_beyond_the_maximum_is_refused(cloud: Cloud) -> None:
-    cloud.launch(RequestedCapacity=2)
-    with pytest.raises(ClientError, match="above max value 2") as refusal:
+    cloud.launch(RequestedCapacity=GROUP_MAX_SIZE)
+    with pytest.raises(ClientError, match=f"above max value {GROUP_MAX_SIZE}") as refusal:
         cloud.launch(ClientToken="token-2")
     assert code_of(refusal) == "ValidationError"
-    assert len(cloud.group()["Instances"]) == 2
+    assert len(cloud.group()["Instances"]) == GROUP_MAX_SIZE
 
 
 @pytest.mark.parametrize("zones", [None, ["us-east-1f"]])
@@ -118,8 +119,8 @@ def test_desired_capacity_starts_an_instance_and_takes_it_away(cloud: Cloud) -> 
 
 
 def test_desired_capacity_keeps_to_the_maximum(cloud: Cloud) -> None:
-    with pytest.raises(ClientError, match="above max value 2"):
-        cloud.client("autoscaling").set_desired_capacity(AutoScalingGroupName=SMALL, DesiredCapacity=3)
+    with pytest.raises(ClientError, match=f"above max value {GROUP_MAX_SIZE}"):
+        cloud.client("autoscaling").set_desired_capacity(AutoScalingGroupName=SMALL, DesiredCapacity=GROUP_MAX_SIZE + 1)
     assert cloud.group()["DesiredCapacity"] == 0
 
 
@@ -139,6 +140,21 @@ def test_terminating_twice_is_a_validation_error(cloud: Cloud) -> None:
     with pytest.raises(ClientError, match="Instance Id not found") as refusal:
         end(InstanceId=instance_id, ShouldDecrementDesiredCapacity=True)
     assert code_of(refusal) == "ValidationError"
+
+
+@pytest.mark.parametrize("decrement", [True, False])
+def test_an_instance_that_never_was_cannot_be_terminated(cloud: Cloud, decrement: bool) -> None:
+    unknown = "i-0123456789abcdef0"
+    with pytest.raises(ClientError) as refusal:
+        cloud.client("autoscaling").terminate_instance_in_auto_scaling_group(
+            InstanceId=unknown, ShouldDecrementDesiredCapacity=decrement
+        )
+    assert refusal.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert refusal.value.response["Error"] == {
+        "Type": "Sender",
+        "Code": "ValidationError",
+        "Message": f"Instance Id not found - No managed instance found for instance ID: {unknown}",
+    }
 
 
 def test_an_instance_that_dies_stays_listed_until_it_is_taken_out(cloud: Cloud) -> None:

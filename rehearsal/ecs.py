@@ -1,0 +1,157 @@
+"""The control plane as ECS runs it: one process on one port, time to stop in, and a new one when it ends by itself."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+
+from control_plane.settings import InvalidSettings, Settings
+from rehearsal.ec2 import HOME
+from rehearsal.tree import ProcessTree
+
+_PROGRAM = (sys.executable, "-m", "control_plane")
+_START_LIMIT_S = 30.0
+_KILL_AFTER_S = 5.0  # beyond the time that the control plane gives its streams; ECS gives 10 s
+_LOG_LINES = 30
+_SHORT_LIFE_S = 5.0
+_SHORT_LIVES = 3  # in a row
+
+
+class DeskFailure(Exception):
+    """Something did not come up, or does not stay up; the message ends with the last lines of its log."""
+
+
+class Task:
+    """The control plane's process, of which there is one at a time."""
+
+    def __init__(self, port: int, *, env: Mapping[str, str], log: Path) -> None:
+        """Raises DeskFailure for settings that the control plane would refuse."""
+        try:
+            settings = Settings.from_env(env)
+        except InvalidSettings as error:
+            raise DeskFailure(f"the control plane would not start: {error}") from error
+        self.log = log
+        self._port = port
+        self._env = env
+        self.stop_timeout_s = settings.stop_timeout_s
+        self._tree: ProcessTree | None = None
+
+    def start(self) -> None:
+        """Returns once it answers. Raises DeskFailure."""
+        self.stop()
+        tree = self._tree = ProcessTree([*_PROGRAM, "serve"], env=self._env, cwd=HOME, log=self.log)
+        limit = time.monotonic() + _START_LIMIT_S
+        while not (self._listens(tree) and self._healthy()):
+            if tree.exited or time.monotonic() > limit:
+                raise DeskFailure(f"the control plane did not start\n{self.last_words()}")
+            time.sleep(0.05)
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Send the signal and wait until it is gone; it is killed when its streams' time is over and it still lives."""
+        tree, self._tree = self._tree, None
+        if tree is None:
+            return
+        if not tree.exited:
+            tree.signal(number)
+        limit_s = self.stop_timeout_s + _KILL_AFTER_S
+        if tree.wait(limit_s) is None:
+            tree.kill()
+            tree.wait(limit_s)
+
+    @property
+    def exited(self) -> bool:
+        """True when it ended without being told to."""
+        return self._tree is not None and self._tree.exited
+
+    def last_words(self) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-_LOG_LINES:])
+
+    def run(self, *words: str) -> str:
+        """What another command of the program prints. Raises DeskFailure."""
+        made = subprocess.run(
+            [*_PROGRAM, *words], env=self._env, cwd=HOME, capture_output=True, text=True, timeout=_START_LIMIT_S
+        )
+        if made.returncode:
+            raise DeskFailure(f"{' '.join(words[:2])} failed\n{made.stderr.strip()}")
+        return made.stdout.strip()
+
+    def _listens(self, tree: ProcessTree) -> bool:
+        """Whoever else answers on the port must not be taken for it."""
+        with suppress(psutil.Error, RuntimeError, OSError):
+            listening = psutil.Process(tree.leader).net_connections("tcp4")
+            return any(each.laddr.port == self._port for each in listening if each.status == psutil.CONN_LISTEN)
+        return False
+
+    def _healthy(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=2.0)
+        with closing(connection), suppress(OSError, http.client.HTTPException):
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == 200
+        return False
+
+
+class Startable(Protocol):
+    """What the scheduler needs of a task."""
+
+    @property
+    def exited(self) -> bool: ...
+
+    def start(self) -> None: ...
+
+    def last_words(self) -> str: ...
+
+
+class Scheduler:
+    """Starts the task again when it ended, as ECS does, unless that is in vain."""
+
+    def __init__(self, task: Startable, *, clock: Callable[[], float], tell: Callable[[str], None]) -> None:
+        self._task = task
+        self._clock = clock
+        self._tell = tell
+        self._started_at = clock()
+        self._short_lives = 0
+
+    def step(self) -> None:
+        """Raises DeskFailure when the task ends soon after its start again and again, or hangs in its start."""
+        if not self._task.exited:
+            return
+        short = self._clock() - self._started_at < _SHORT_LIFE_S
+        self._short_lives = self._short_lives + 1 if short else 0
+        if self._short_lives == _SHORT_LIVES:
+            text = f"the control plane ended {_SHORT_LIVES} times in a row within {_SHORT_LIFE_S:.0f} s of its start"
+            raise DeskFailure(f"{text}\n{self._task.last_words()}")
+        self._tell("the control plane ended; starting it again, as ECS would")
+        try:
+            self._task.start()
+        except DeskFailure:
+            if not self._task.exited:
+                raise
+        self._started_at = self._clock()
+
+
+def reserve(port: int) -> socket.socket:
+    """The port of 127.0.0.1, or any that is free for 0, kept from all but those who listen on it on purpose.
+
+    Raises DeskFailure when somebody already does.
+    """
+    held = socket.socket()
+    try:
+        # Bound, but not listening: another socket may then listen there if it has this option too, as servers do.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", port))
+    except OSError as error:
+        held.close()
+        why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be had ({error.strerror})"
+        raise DeskFailure(f"port {port} {why}; choose another with PORT=") from error
+    return held

@@ -158,7 +158,7 @@ class Exchange:
         self._flowing = True
         self._last_sent_at = now
         self._sending = True
-        await self._body(chunk)
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         self._sending = False
 
     async def end(self) -> None:

@@ -56,17 +56,23 @@ class Upstream(asyncio.Protocol):
 
     async def read(self) -> bytes:
         """What has arrived since the last read; empty at the end of the answer. Raises UpstreamLost."""
-        while not self._chunks:
+        chunks = self._chunks
+        while not chunks:
             if self._error:
                 raise self._error
             if self._done:
                 return b""
-            await self._wait()
-        chunks, self._chunks, self._size = self._chunks, [], 0
+            waiter = self._waiter = self._loop.create_future()
+            await waiter
+        self._size = 0
         if self._paused and self._transport:
             self._paused = False
             self._transport.resume_reading()
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if len(chunks) == 1:
+            return chunks.pop()
+        chunk = b"".join(chunks)
+        chunks.clear()
+        return chunk
 
     async def read_all(self, limit: int) -> bytes:
         """The whole answer, cut at ``limit`` bytes."""
@@ -113,11 +119,8 @@ class Upstream(asyncio.Protocol):
         while not self._headed:
             if self._error:
                 raise self._error
-            await self._wait()
-
-    async def _wait(self) -> None:
-        self._waiter = self._loop.create_future()
-        await self._waiter
+            waiter = self._waiter = self._loop.create_future()
+            await waiter
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None

@@ -55,6 +55,8 @@ class EventStream:
 
     def feed(self, chunk: bytes) -> bytes:
         """What of it to hand on."""
+        if not chunk:
+            return chunk
         if not self._carry and chunk.endswith(_END) and b'"usage"' not in chunk and b'"error"' not in chunk:
             self._look_for_end(chunk)
             return chunk
@@ -65,15 +67,25 @@ class EventStream:
             self._carry = b"" if unseen else data
             return data if unseen else b""
         self._carry = data[cut:]
-        return b"".join(self._event(event + _END) for event in data[:cut].split(_END) if event)
+        return self._events(data[:cut])
 
     def rest(self) -> bytes:
         """What was held back, at the end of the stream."""
         rest, self._carry = self._carry, b""
+        self._look_for_end(rest)
         return self._event(rest) if rest else b""
 
+    def _events(self, data: bytes) -> bytes:
+        """Whole events; those before the first that may be of interest are not even told apart."""
+        self._look_for_end(data)
+        found = [place for place in (data.find(b'"usage"'), data.find(b'"error"')) if place >= 0]
+        if not found:
+            return data
+        begin = data.rfind(_END, 0, min(found))
+        begin = 0 if begin < 0 else begin + len(_END)
+        return data[:begin] + b"".join(self._event(event + _END) for event in data[begin:].split(_END) if event)
+
     def _event(self, event: bytes) -> bytes:
-        self._look_for_end(event)
         payload = _payload(event)
         if payload is None:
             return event

@@ -161,9 +161,10 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         self._sending = False
 
-    async def end(self) -> None:
+    async def end(self, chunk: bytes = b"") -> None:
+        """The last of the engine's bytes, and the end."""
         self.ended = True
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": False})
 
     async def fail(self, error: RequestError) -> None:
         """End with this error, as well as this client can still be told. Raises Aborted where that is the way."""

@@ -174,13 +174,15 @@ class Relay:
     async def _pass(self, call: Call, exchange: Exchange, upstream: Upstream, chunk: bytes) -> None:
         answer = EventStream(call.dialect, strip_usage=call.strip_usage) if call.stream else WholeAnswer()
         try:
-            while chunk:
-                await exchange.pass_on(answer.feed(chunk), self._clock())
-                chunk = await upstream.read()
-            await exchange.pass_on(answer.rest(), self._clock())
+            last = answer.feed(chunk)
+            while not upstream.finished:
+                await exchange.pass_on(last, self._clock())
+                last = answer.feed(await upstream.read())
+            last += answer.rest()
             if not answer.complete:
+                await exchange.pass_on(last, self._clock())
                 raise cut_short()
-            await exchange.end()
+            await exchange.end(last)  # together: one write less
         except UpstreamLost as error:
             log.warning("engine cut an answer", extra={"model": call.model, "error": str(error)})
             raise cut_short() from error

@@ -101,6 +101,11 @@ class Upstream(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     @property
+    def finished(self) -> bool:
+        """Has everything been read?"""
+        return self._done and not self._chunks
+
+    @property
     def answered(self) -> bool:
         """Has the status line come?"""
         return self._headed

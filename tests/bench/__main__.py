@@ -42,7 +42,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="under a minute: one short round, no LiteLLM, 3 cold starts"
+        "--quick", action="store_true", help="about a minute: one short round, no LiteLLM, 3 cold starts"
     )
     parser.add_argument("--only", type=_parts, default=PARTS, help=f"some of {','.join(PARTS)}")
     parser.add_argument("--reps", type=int, help="rounds; 3 unless told")

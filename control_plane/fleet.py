@@ -18,6 +18,7 @@ from control_plane.ports import Clock
 from gpu_node.protocol import Failure, NodeState, PhaseRecord
 
 QUEUE_FULL_RETRY_S = 10
+REFUSAL_MEMORY_S = 120.0  # a client's own retry of what was refused is told the same this long, and starts nothing
 
 
 class Lease:
@@ -102,6 +103,7 @@ class Fleet:
         self._queues: dict[str, deque[Waiter]] = {}
         self._last_request: dict[str, float] = {}
         self._failures: dict[str, Failure] = {}
+        self._refused: dict[str, tuple[Failure, float]] = {}
         self._progress: dict[str, Progress] = {}
         self._usual: dict[str, float] = {}
         self._suspects: set[NodeId] = set()
@@ -120,11 +122,17 @@ class Fleet:
         engine.in_flight += 1
         return Lease(self, engine)
 
-    def wait(self, model: str) -> Waiter:
-        """A place in the queue. Raises StartFailed on a failure that still stands, QueueFull when it is full."""
+    def wait(self, model: str, *, retry: bool = False) -> Waiter:
+        """A place in the queue. Raises StartFailed on a failure that still stands, QueueFull when it is full.
+
+        A ``retry`` comes from a client whose body was cut because of a refusal: it comes to hear that.
+        """
         if self._closed:
             raise self._closed
         failure = self._failures.get(model)
+        refused, at = self._refused.get(model, (None, 0.0))
+        if retry and not failure and self._clock() < at + REFUSAL_MEMORY_S:
+            failure = refused
         if failure:
             raise StartFailed(failure)
         if len(self._queue(model)) >= self._max_waiters:
@@ -165,6 +173,7 @@ class Fleet:
 
     def refuse(self, model: str, failure: Failure, *, before: float | None = None) -> None:
         """Those who wait for this model, all or those who began before then, get to know why it does not start."""
+        self._refused[model] = (failure, self._clock())
         for waiter in self._leave_queue(model):
             if before is None or waiter.since < before:
                 waiter.granted.set_exception(StartFailed(failure))

@@ -49,6 +49,7 @@ class Call(NamedTuple):
     stream: bool
     strip_usage: bool
     max_wait_s: float
+    retry: bool = False  # the client tries again by itself
     only_peek: bool = False  # the client chose its own short wait: tell it to come back, not that it failed
 
 
@@ -119,7 +120,7 @@ class Relay:
 
     async def _wake(self, call: Call, exchange: Exchange) -> Lease:
         exchange.working = False
-        with self._fleet.wait(call.model) as waiter:
+        with self._fleet.wait(call.model, retry=call.retry) as waiter:
             await self._ask(call.model, call.owner)
             self._fleet.disturbed.set()
             lease = await self._wait(call, exchange, waiter)

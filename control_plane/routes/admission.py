@@ -147,7 +147,11 @@ class Attempts:
 
     def count(self, headers: Mapping[bytes, bytes], *, owner: str, body: bytes) -> int:
         """From 0."""
-        told = headers.get(b"x-stainless-retry-count", b"0")
+        text = headers.get(b"x-stainless-retry-count", b"0")
+        told = int(text) if text.isdigit() and len(text) < 4 else 0
+        # LangChain.js says 0 every time and the AI SDK nothing; from others the same words twice are two questions.
+        if headers.get(b"x-stainless-lang") != b"js" and not headers.get(b"user-agent", b"").startswith(b"ai/"):
+            return told
         key = hashlib.sha256(owner.encode() + b"\0" + body).digest()
         now = self._clock()
         seen, until = self._seen.get(key, (0, 0.0))
@@ -155,4 +159,4 @@ class Attempts:
         if len(self._seen) >= MAX_ATTEMPTS_KEPT:
             self._seen.clear()
         self._seen[key] = (seen + 1, now + ATTEMPT_MEMORY_S)
-        return max(seen, int(told) if told.isdigit() and len(told) < 4 else 0)
+        return max(seen, told)

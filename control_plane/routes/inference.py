@@ -87,9 +87,7 @@ class Inference:
         asked_wait_s = max_wait_s(headers)
         if asked_wait_s is None:
             asked_wait_s = caller.wait_s
-        attempt = 0
-        if headers.get(b"x-stainless-lang") == b"js" and not parsed.stream:
-            attempt = self._attempts.count(headers, owner=caller.email, body=body)
+        attempt = self._attempts.count(headers, owner=caller.email, body=body) if not parsed.stream else 0
         call = Call(
             dialect=dialect,
             model=model.name,
@@ -98,6 +96,7 @@ class Inference:
             stream=parsed.stream,
             strip_usage=parsed.strip_usage,
             max_wait_s=self._settings.max_wait_s if asked_wait_s is None else asked_wait_s,
+            retry=attempt > 0,
             only_peek=asked_wait_s is not None,
         )
         return call, Manner.of(headers, stream=parsed.stream, attempt=attempt)

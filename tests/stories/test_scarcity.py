@@ -156,3 +156,19 @@ async def test_a_misconfigured_launch_says_so_and_is_not_retried_by_clients() ->
         with pytest.raises(openai.PermissionDeniedError, match="launch template does not exist") as raised:
             await answer(client)
         assert raised.value.code == "launch_misconfigured"
+
+
+@story
+async def test_a_cancelled_start_is_told_to_a_client_that_comes_back_by_itself_and_starts_nothing() -> None:
+    async with deployment() as world, world.openai() as client, world.http() as http:
+        world.boot.load_s = 200
+        waiting = asyncio.create_task(answer(client))
+        await asyncio.sleep(60)  # white space has gone out: the client's own retry must hear why its body was cut
+        await http.post(f"/api/models/{MODEL}/cancel")
+        with pytest.raises(openai.InternalServerError, match="cancelled by hand") as raised:
+            await waiting
+        assert raised.value.code == "start_cancelled"
+        assert len(world.cloud.launches) == 1
+        await world.until_gone(30)
+        world.boot.load_s = 10
+        assert await answer(client) == "Hello there!"  # the same question, asked anew, is meant

@@ -121,11 +121,20 @@ def test_a_wait_is_a_number_of_seconds(value: bytes, seconds: float) -> None:
 def test_attempts_are_counted_by_body_and_owner_for_a_while() -> None:
     clock = FakeClock()
     attempts = Attempts(clock)
-    assert [attempts.count({}, owner="ann", body=b"a") for _ in range(3)] == [0, 1, 2]
-    assert attempts.count({}, owner="bob", body=b"a") == 0
-    assert attempts.count({}, owner="ann", body=b"b") == 0
+    js = {b"x-stainless-lang": b"js", b"x-stainless-retry-count": b"0"}
+    assert [attempts.count(js, owner="ann", body=b"a") for _ in range(3)] == [0, 1, 2]
+    assert attempts.count({b"user-agent": b"ai/6.0"}, owner="ann", body=b"a") == 3
+    assert attempts.count(js, owner="bob", body=b"a") == 0
+    assert attempts.count(js, owner="ann", body=b"b") == 0
     clock.step(ATTEMPT_MEMORY_S)
-    assert attempts.count({}, owner="ann", body=b"a") == 0
+    assert attempts.count(js, owner="ann", body=b"a") == 0
+
+
+def test_the_same_words_twice_are_two_questions_of_a_client_that_counts_its_own() -> None:
+    attempts = Attempts(FakeClock())
+    assert [attempts.count({}, owner="ann", body=b"a") for _ in range(2)] == [0, 0]
+    python = {b"x-stainless-lang": b"python", b"x-stainless-retry-count": b"0"}
+    assert [attempts.count(python, owner="ann", body=b"a") for _ in range(2)] == [0, 0]
 
 
 @pytest.mark.parametrize(("told", "count"), [(b"2", 2), (b"-1", 0), (b"x", 0), (b"", 0), (b"9" * 5000, 0)])
@@ -136,7 +145,7 @@ def test_a_clients_own_count_is_believed_when_it_is_one(told: bytes, count: int)
 def test_attempts_do_not_fill_the_memory() -> None:
     attempts = Attempts(FakeClock())
     for number in range(MAX_ATTEMPTS_KEPT + 10):
-        attempts.count({}, owner="ann", body=str(number).encode())
+        attempts.count({b"x-stainless-lang": b"js"}, owner="ann", body=str(number).encode())
     assert len(attempts._seen) <= MAX_ATTEMPTS_KEPT
 
 

@@ -28,7 +28,7 @@ run: $(VENV)/.rehearsal $(if $(filter vllm,$(ENGINE)),$(REHEARSAL_VLLM_VENV)/.in
 test: check .cache/botocore-current/.installed ## check, then all tests
 	$(PYTHON) -m pytest
 
-test-vllm: $(VENV)/.tests $(REHEARSAL_VLLM_VENV)/.installed ## the agent and the whole story with the real vLLM on the CPU
+test-vllm: $(VENV)/.tests $(REHEARSAL_VLLM_VENV)/.installed ## the real vLLM on the CPU, which `make test` skips where it is not installed
 	$(PYTHON) -m pytest -m vllm
 
 check: $(VENV)/.tests ## format, lint, types, import contracts

@@ -372,7 +372,10 @@ def test_what_speaks_of_gpus_is_left_out_for_a_cpu() -> None:
 
 @pytest.mark.vllm
 @pytest.mark.timeout(400)
-@pytest.mark.skipif("REHEARSAL_VLLM_VENV" not in os.environ, reason="REHEARSAL_VLLM_VENV is not set")
+@pytest.mark.skipif(
+    not Path(os.environ.get("REHEARSAL_VLLM_VENV", "-"), "bin", "vllm").exists(),
+    reason="no real vLLM: `make test-vllm` installs it",
+)
 def test_the_real_vllm_serves_a_tiny_model_and_its_log_is_understood(start: Callable[..., Running]) -> None:
     real = start("--enable-prompt-tokens-details", wait=False, program="rehearsal.vllm_cpu")
     wait_for(real.ready, within_s=300)

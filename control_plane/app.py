@@ -109,13 +109,11 @@ class ControlPlane:
 
     def _gateway(self, policy: Policy, process: str) -> Gateway:
         services = Services(
-            settings=self._settings,
             clock=self._clock,
             stores=self._stores,
             keys=self.keys,
             catalogue=self.catalogue,
             fleet=self.fleet,
-            relay=self.relay,
             policy=policy,
         )
         numbers = itertools.count(1)

@@ -12,8 +12,6 @@ from control_plane.fleet import Fleet
 from control_plane.model import Model
 from control_plane.plan import Policy
 from control_plane.ports import Clock, Wish
-from control_plane.relay import Relay
-from control_plane.settings import Settings
 from control_plane.status import Status
 
 
@@ -21,13 +19,11 @@ from control_plane.status import Status
 class Services:
     """The parts, and the two things that more than one route does with them."""
 
-    settings: Settings
     clock: Clock
     stores: Stores
     keys: ApiKeys
     catalogue: Catalogue
     fleet: Fleet
-    relay: Relay
     policy: Policy
 
     async def statuses(self) -> list[Status]:

@@ -18,8 +18,8 @@ import psutil
 import pytest
 
 from gpu_node.protocol import from_attributes, to_attributes
+from tests.gpu_node.account import REGION, one_instance_group
 
-REGION = "eu-west-1"
 Service = Callable[[dict[str, str]], AbstractContextManager[str]]
 
 
@@ -53,24 +53,7 @@ class Account:
             )
         config = {"name": "tiny", "repository": "org/tiny", "vllmArgs": "--max-model-len 4096"}
         self.dynamo.put_item(TableName="models", Item=to_attributes({"name": "tiny", "config": config}))
-        self.instance_id = self._launch()
-
-    def _launch(self) -> str:
-        ec2 = boto3.client("ec2", region_name=REGION, endpoint_url=self.endpoint)
-        image = ec2.describe_images()["Images"][0]["ImageId"]
-        ec2.create_launch_template(
-            LaunchTemplateName="template", LaunchTemplateData={"ImageId": image, "InstanceType": "t3.micro"}
-        )
-        self.scaling.create_auto_scaling_group(
-            AutoScalingGroupName="group-1",
-            LaunchTemplate={"LaunchTemplateName": "template"},
-            MinSize=0,
-            MaxSize=1,
-            DesiredCapacity=1,
-            AvailabilityZones=[f"{REGION}a"],
-        )
-        (group,) = self.scaling.describe_auto_scaling_groups()["AutoScalingGroups"]
-        return str(group["Instances"][0]["InstanceId"])
+        self.instance_id = one_instance_group(endpoint, self.scaling)
 
     @property
     def desired(self) -> int:

@@ -14,8 +14,8 @@ from botocore.stub import Stubber
 from control_plane.nodes import MOVES
 from gpu_node.protocol import Failure, NodeState, Orders, Phase, PhaseRecord, Report, from_attributes, to_attributes
 from gpu_node.table import _SOURCES, FIRST_LEASE_S, ModelName, ModelRow, Names, Table, TableUnavailable
+from tests.gpu_node.account import REGION, one_instance_group
 
-REGION = "eu-west-1"
 KEY = {"instance_id": {"S": "i-1"}}
 REPORT = Report(
     instance_id="i-1",
@@ -171,7 +171,7 @@ def test_an_aws_that_cannot_be_reached_is_an_error_of_ours(monkeypatch: pytest.M
 
 
 def test_leaving_the_group_lowers_its_wish(cloud: Cloud) -> None:
-    cloud.table.terminate_self(one_instance_group(cloud))
+    cloud.table.terminate_self(one_instance_group(cloud.endpoint, cloud.scaling))
     (group,) = cloud.scaling.describe_auto_scaling_groups()["AutoScalingGroups"]
     assert (group["DesiredCapacity"], group["Instances"]) == (0, [])
 
@@ -192,21 +192,3 @@ def test_an_instance_that_has_left_its_group_already_has_left_it(cloud: Cloud) -
 def test_a_refusal_to_leave_is_an_error_of_ours(cloud: Cloud) -> None:
     with pytest.raises(TableUnavailable, match="TerminateInstanceInAutoScalingGroup: ScalingActivityInProgress"):
         leave_with_answer(cloud, "ScalingActivityInProgress", "Activity is in progress.")
-
-
-def one_instance_group(cloud: Cloud) -> str:
-    ec2 = boto3.client("ec2", region_name=REGION, endpoint_url=cloud.endpoint)
-    image = ec2.describe_images()["Images"][0]["ImageId"]
-    ec2.create_launch_template(
-        LaunchTemplateName="template", LaunchTemplateData={"ImageId": image, "InstanceType": "t3.micro"}
-    )
-    cloud.scaling.create_auto_scaling_group(
-        AutoScalingGroupName="group-1",
-        LaunchTemplate={"LaunchTemplateName": "template"},
-        MinSize=0,
-        MaxSize=2,
-        DesiredCapacity=1,
-        AvailabilityZones=[f"{REGION}a"],
-    )
-    (group,) = cloud.scaling.describe_auto_scaling_groups()["AutoScalingGroups"]
-    return str(group["Instances"][0]["InstanceId"])

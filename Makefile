@@ -43,7 +43,8 @@ bench: $(VENV)/.tests ## the relay's speed beside nginx, and the reaction of a c
 lock: ## compile all requirements again (needs uv)
 	$(COMPILE) --all-extras -o tests/requirements.txt
 	$(COMPILE) -c tests/requirements.txt -o control_plane/requirements.txt
-	$(COMPILE) --extra node --extra rehearsal -c tests/requirements.txt -o rehearsal/requirements.txt
+	$(COMPILE) --extra deploy -c tests/requirements.txt -o control_plane/requirements-deploy.txt
+	$(COMPILE) --extra deploy --extra node --extra rehearsal -c tests/requirements.txt -o rehearsal/requirements.txt
 	echo boto3 | uv pip compile - $(COMPILE_FLAGS) -c tests/requirements.txt -o gpu_node/requirements.txt
 
 # The stamps: installed again only when the list changed. The tests' list holds all that the rehearsal's does.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
+
+from control_plane.geometry import geometry_problems
 
 DEFAULT_IDLE_TIMEOUT_S = 300
 MAX_IDLE_TIMEOUT_S = 24 * 3600
@@ -17,7 +20,10 @@ MAX_VLLM_ARGS_CHARS = 4096
 OVERRIDABLE = frozenset({"idleTimeout", "vllmArgs", "maxInstances"})
 """What the UI may change while deployed; everything about hardware is Pulumi's."""
 
-CONFIG_KEYS = OVERRIDABLE | {"name", "repository", "revision", "instanceTypes", "market"}
+CONFIG_KEYS = OVERRIDABLE | {"name", "repository", "revision", "instanceTypes", "market", "geometry"}
+
+MAX_SLUG_CHARS = 32  # an IAM role's name has 64 to give, of which the namespace takes 24
+_DIGEST_CHARS = 6
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,127}")
 _INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
@@ -39,12 +45,21 @@ class Market(StrEnum):
         return ("spot", "on-demand") if self is Market.SPOT_THEN_ON_DEMAND else (str(self),)
 
 
+class Fault(NamedTuple):
+    """One thing that is wrong with a model's configuration."""
+
+    key: str  # of the configuration, as in `idleTimeout` or `instanceTypes[1]`
+    told: str
+    surplus: bool = False  # taking the key away mends it
+
+
 class InvalidModel(ValueError):
     """A model's configuration cannot be used; ``problems`` lists everything that is wrong with it."""
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    def __init__(self, problems: Sequence[str], faults: Sequence[Fault] = ()) -> None:
         super().__init__("; ".join(problems))
         self.problems = list(problems)
+        self.faults = list(faults)
 
 
 @dataclass(frozen=True)
@@ -66,10 +81,10 @@ class Model:
     def parse(cls, config: Mapping[str, Any], override: Mapping[str, Any] | None = None) -> Model:
         """A model from its configuration. Raises InvalidModel with every problem found."""
         merged = {**config, **(override or {})}
-        problems = list(_problems(merged))
-        if problems:
+        faults = _faults(merged)
+        if faults:
             name = merged.get("name")
-            raise InvalidModel([f"{name}: {problem}" if name else problem for problem in problems])
+            raise InvalidModel([f"{name}: {fault.told}" if name else fault.told for fault in faults], faults)
         return cls(
             name=merged["name"],
             repository=merged.get("repository", merged["name"]),
@@ -109,11 +124,20 @@ def check_override(model: Model, override: Mapping[str, Any]) -> Model:
 
 
 def slug(name: str) -> str:
-    """A model's name as part of an AWS resource's name."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    """A model's name as part of an AWS resource's name: at most MAX_SLUG_CHARS of a-z, 0-9 and -."""
+    whole = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    if len(whole) <= MAX_SLUG_CHARS:
+        return whole
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_DIGEST_CHARS]
+    return f"{whole[: MAX_SLUG_CHARS - _DIGEST_CHARS - 1].rstrip('-')}-{digest}"
 
 
-def _problems(config: Mapping[str, Any]) -> Sequence[str]:
+def reserved_flags(words: Sequence[str]) -> Sequence[str]:
+    """Those of an engine's arguments that Diogenes itself sets."""
+    return sorted({word.split("=")[0] for word in words} & _RESERVED_FLAGS)
+
+
+def _faults(config: Mapping[str, Any]) -> Sequence[Fault]:
     checks = (
         _check_keys,
         _check_name,
@@ -122,54 +146,67 @@ def _problems(config: Mapping[str, Any]) -> Sequence[str]:
         _check_market,
         _check_numbers,
         _check_vllm_args,
+        _check_geometry,
     )
-    return [problem for check in checks for problem in check(config)]
+    return [fault for check in checks for fault in check(config)]
 
 
-def _check_keys(config: Mapping[str, Any]) -> Sequence[str]:
-    return [f"unknown setting {key!r}" for key in sorted(set(config) - CONFIG_KEYS)]
+def _check_keys(config: Mapping[str, Any]) -> Sequence[Fault]:
+    return [Fault(key, f"unknown setting {key!r}", surplus=True) for key in sorted(set(config) - CONFIG_KEYS)]
 
 
-def _check_name(config: Mapping[str, Any]) -> Sequence[str]:
+def _check_name(config: Mapping[str, Any]) -> Sequence[Fault]:
     name = config.get("name")
-    return [] if isinstance(name, str) and _NAME.fullmatch(name) else [f"name {name!r} is not a model name"]
+    good = isinstance(name, str) and _NAME.fullmatch(name)
+    return [] if good else [Fault("name", f"name {name!r} is not a model name")]
 
 
-def _check_texts(config: Mapping[str, Any]) -> Sequence[str]:
+def _check_texts(config: Mapping[str, Any]) -> Sequence[Fault]:
     wrong = (key for key in ("repository", "revision") if not isinstance(config.get(key, ""), str))
-    return [f"{key} must be text" for key in wrong]
+    return [Fault(key, f"{key} must be text") for key in wrong]
 
 
-def _check_instance_types(config: Mapping[str, Any]) -> Sequence[str]:
+def _check_instance_types(config: Mapping[str, Any]) -> Sequence[Fault]:
     types = config.get("instanceTypes")
     if not isinstance(types, list | tuple) or not types:
-        return ["instanceTypes must list at least one EC2 instance type, best first"]
-    wrong = (kind for kind in types if not isinstance(kind, str) or not _INSTANCE_TYPE.fullmatch(kind))
-    return [f"{kind!r} is not an EC2 instance type" for kind in wrong]
+        return [Fault("instanceTypes", "instanceTypes must list at least one EC2 instance type, best first")]
+    return [fault for place, kind in enumerate(types) for fault in _check_type(kind, place, types[:place])]
 
 
-def _check_market(config: Mapping[str, Any]) -> Sequence[str]:
+def _check_type(kind: object, place: int, before: Sequence[object]) -> Sequence[Fault]:
+    key = f"instanceTypes[{place}]"
+    if not isinstance(kind, str) or not _INSTANCE_TYPE.fullmatch(kind):
+        return [Fault(key, f"{kind!r} is not an EC2 instance type")]
+    return [Fault(key, f"instanceTypes names {kind} twice", surplus=True)] if kind in before else []
+
+
+def _check_market(config: Mapping[str, Any]) -> Sequence[Fault]:
     market = config.get("market", "on-demand")
     words = [str(member) for member in Market]
-    return [] if market in words else [f"market {market!r} must be one of {', '.join(words)}"]
+    return [] if market in words else [Fault("market", f"market {market!r} must be one of {', '.join(words)}")]
 
 
-def _check_numbers(config: Mapping[str, Any]) -> Sequence[str]:
-    problems = []
+def _check_numbers(config: Mapping[str, Any]) -> Sequence[Fault]:
+    faults = []
     for key, low, high in (("idleTimeout", 1, MAX_IDLE_TIMEOUT_S), ("maxInstances", 1, MAX_INSTANCES)):
         value = config.get(key, low)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            problems.append(f"{key} must be a whole number from {low} to {high}")
-    return problems
+            faults.append(Fault(key, f"{key} must be a whole number from {low} to {high}"))
+    return faults
 
 
-def _check_vllm_args(config: Mapping[str, Any]) -> Sequence[str]:
+def _check_vllm_args(config: Mapping[str, Any]) -> Sequence[Fault]:
     text = config.get("vllmArgs", "")
     if not isinstance(text, str) or len(text) > MAX_VLLM_ARGS_CHARS:
-        return [f"vllmArgs must be text of at most {MAX_VLLM_ARGS_CHARS} characters"]
+        return [Fault("vllmArgs", f"vllmArgs must be text of at most {MAX_VLLM_ARGS_CHARS} characters")]
     try:
-        args = shlex.split(text)
+        words = shlex.split(text)
     except ValueError as error:
-        return [f"vllmArgs cannot be split into words: {error}"]
-    reserved = sorted({arg.split("=")[0] for arg in args} & _RESERVED_FLAGS)
-    return [f"vllmArgs must not set {flag}: Diogenes sets it" for flag in reserved]
+        return [Fault("vllmArgs", f"vllmArgs cannot be split into words: {error}")]
+    return [Fault("vllmArgs", f"vllmArgs must not set {flag}: Diogenes sets it") for flag in reserved_flags(words)]
+
+
+def _check_geometry(config: Mapping[str, Any]) -> Sequence[Fault]:
+    if "geometry" not in config:
+        return []
+    return [Fault("geometry", told) for told in geometry_problems(config["geometry"])]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from control_plane.model import (
     DEFAULT_IDLE_TIMEOUT_S,
+    MAX_SLUG_CHARS,
     MAX_VLLM_ARGS_CHARS,
     InvalidModel,
     Market,
@@ -21,6 +22,16 @@ from control_plane.model import (
 )
 
 SMALL: dict[str, Any] = {"name": "org/Small-8B", "instanceTypes": ["g6.xlarge", "g5.xlarge"]}
+GEOMETRY: dict[str, Any] = {
+    "parameters": 8030261248,
+    "embeddingParameters": 1050673152,
+    "layers": 32,
+    "kvHeads": 8,
+    "headDim": 128,
+    "hiddenSize": 4096,
+    "intermediateSize": 14336,
+    "vocabSize": 128256,
+}
 
 
 def problems_of(config: dict[str, Any]) -> list[str]:
@@ -78,6 +89,9 @@ def test_everything_that_is_configured_arrives() -> None:
         ({"vllmArgs": "--port 1"}, "vllmArgs must not set --port"),
         ({"vllmArgs": "--served-model-name=other"}, "vllmArgs must not set --served-model-name"),
         ({"idelTimeout": 5}, "unknown setting 'idelTimeout'"),
+        ({"instanceTypes": ["g6.xlarge", "g5.xlarge", "g6.xlarge"]}, "instanceTypes names g6.xlarge twice"),
+        ({"geometry": 80}, "geometry must be an object of numbers"),
+        ({"geometry": GEOMETRY | {"layers": "many"}}, "geometry's layers is 'many'"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_its_reason(change: dict[str, Any], problem: str) -> None:
@@ -101,6 +115,17 @@ def test_all_problems_of_a_catalogue_are_told_at_once() -> None:
 def test_a_catalogue_keeps_its_order() -> None:
     models = parse_catalog([SMALL | {"name": name} for name in ("b", "c", "a")])
     assert [model.name for model in models] == ["b", "c", "a"]
+
+
+def test_a_model_may_bring_its_own_geometry() -> None:
+    assert Model.parse(SMALL | {"geometry": GEOMETRY}).config["geometry"] == GEOMETRY
+
+
+def test_a_fault_names_the_key_that_is_wrong() -> None:
+    with pytest.raises(InvalidModel) as refused:
+        Model.parse(SMALL | {"instanceTypes": ["g6.xlarge", 7, "g6.xlarge"], "market": "auction", "speed": 1})
+    told = [(fault.key, fault.surplus) for fault in refused.value.faults]
+    assert told == [("speed", True), ("instanceTypes[1]", False), ("instanceTypes[2]", True), ("market", False)]
 
 
 def test_a_ladder_tries_spot_before_on_demand() -> None:
@@ -142,3 +167,12 @@ def test_a_slug_is_fit_for_the_name_of_an_aws_resource(name: str, slugged: str) 
 def test_every_valid_name_has_a_slug(name: str) -> None:
     Model.parse(SMALL | {"name": name})
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug(name))
+    assert len(slug(name)) <= MAX_SLUG_CHARS
+
+
+def test_a_long_name_is_cut_and_still_told_from_its_neighbour() -> None:
+    name = "casperhansen/deepseek-r1-distill-llama-70b-awq"
+    assert slug(name) == slug(name)
+    assert slug(name).startswith("casperhansen-deepseek-r1-")
+    assert slug(name) != slug(name + "-2")
+    assert slug("x" * MAX_SLUG_CHARS) == "x" * MAX_SLUG_CHARS

@@ -1,0 +1,252 @@
+"""The stack's configuration: what is refused, all at once, and the line that mends each; what is only noted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from control_plane.deployment import SETTINGS, Deployment, Edge, InvalidDeployment, OidcProvider
+from control_plane.geometry import Geometry, Unread
+from control_plane.model import MAX_SLUG_CHARS, slug
+from tests.unit.stack_file import StackFile
+from tests.unit.stacks import ARN, BROKEN, LARGE, NUMBERS_32B, SMALL, SOUND
+
+ROOT = Path(__file__).parents[2]
+NOT_ASKED = Unread("the hub was not asked", asked=False)
+
+
+def offline(repository: str, revision: str | None) -> Unread:
+    return NOT_ASKED
+
+
+def parse(values: dict[str, Any], **others: Any) -> Deployment:
+    arguments: dict[str, Any] = {
+        "project": "diogenes",
+        "stack": "prod",
+        "region": "us-east-1",
+        "read_geometry": offline,
+    } | others
+    return Deployment.parse(values, **arguments)
+
+
+def refused(values: dict[str, Any], **others: Any) -> InvalidDeployment:
+    with pytest.raises(InvalidDeployment) as error:
+        parse(values, **others)
+    return error.value
+
+
+# -- what is sound --------------------------------------------------------------------------------------------------
+
+
+def test_a_model_an_owner_and_a_way_to_sign_in_are_enough() -> None:
+    deployment = parse(SOUND)
+    assert (deployment.namespace, deployment.region, deployment.notes) == ("diogenes-prod", "us-east-1", ())
+    assert [model.name for model in deployment.models] == ["org/Small-8B"]
+    assert (deployment.edge, deployment.zones, deployment.cpu, deployment.memory) == (Edge.CLOUDFRONT, 3, 512, 1024)
+    assert (deployment.google_client_id, deployment.domain, deployment.ami_id) == (None, None, None)
+
+
+def test_everything_that_is_configured_arrives() -> None:
+    values = SOUND | {
+        "allowedEmails": ["me@example.org", "*@example.com"],
+        "googleClientId": "12-ab.apps.googleusercontent.com",
+        "oidcProviders": [{"name": "work", "issuer": "https://id.example.org/realm", "clientId": "dio"}],
+        "edge": "public",
+        "domain": "llm.example.org",
+        "certificateArn": ARN,
+        "hostedZoneId": "Z0123456789ABC",
+        "zones": 2,
+        "architecture": "amd64",
+        "cpu": 1024,
+        "memory": 2048,
+        "controlPlaneIdleTimeout": 900,
+        "logRetentionDays": 30,
+        "amiId": "ami-0123456789abcdef0",
+        "rootVolumeGb": 200,
+        "monthlyBudgetUsd": 50,
+    }
+    deployment = parse(values)
+    assert deployment == Deployment(
+        namespace="diogenes-prod",
+        region="us-east-1",
+        models=deployment.models,
+        allowed_emails=("me@example.org", "*@example.com"),
+        google_client_id="12-ab.apps.googleusercontent.com",
+        oidc_providers=(OidcProvider("work", "https://id.example.org/realm", "dio"),),
+        edge=Edge.PUBLIC,
+        domain="llm.example.org",
+        certificate_arn=ARN,
+        hosted_zone_id="Z0123456789ABC",
+        zones=2,
+        architecture="amd64",
+        cpu=1024,
+        memory=2048,
+        control_plane_idle_timeout_s=900,
+        log_retention_days=30,
+        ami_id="ami-0123456789abcdef0",
+        root_volume_gb=200,
+        monthly_budget_usd=50,
+    )
+
+
+def test_what_pulumi_hands_over_as_text_reads_alike() -> None:
+    values = SOUND | {"zones": 2, "domain": "", "oidcProviders": [], "cpu": 256}
+    text = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+    assert parse(text) == parse(values)
+
+
+def test_a_token_for_the_hub_may_be_there_and_is_not_kept() -> None:
+    deployment = parse(SOUND | {"hfToken": "hf_secret"})
+    assert "hf_secret" not in repr(deployment)
+
+
+# -- what is refused ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_cannot_be_deployed_is_refused_with_the_reason(case: str) -> None:
+    change, told = BROKEN[case]
+    error = refused(SOUND | change)
+    assert any(told in problem for problem in error.problems), error.problems
+    assert all(problem.startswith(found.what) for problem, found in zip(error.problems, error.found, strict=True))
+    assert str(error) == "\n".join(error.problems)
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_the_lines_that_it_names_mend_it(case: str) -> None:
+    file = StackFile(SOUND | BROKEN[case][0])
+    for _ in range(3):  # what was hidden behind a first problem shows after it
+        try:
+            parse(file.values)
+        except InvalidDeployment as error:
+            for found in error.found:
+                file.obey(found.mend.replace("<id>", "0a1b"))
+    parse(file.values)
+
+
+def test_a_model_that_fits_nothing_is_removed_once_and_no_other_with_it() -> None:
+    file = StackFile(SOUND | BROKEN["too large for anything"][0])
+    for found in refused(file.values).found:
+        file.obey(found.mend)
+    assert [model.name for model in parse(file.values).models] == ["org/Small-8B"]
+
+
+def test_the_problems_of_everything_are_told_at_once_and_mended_in_one_go() -> None:
+    odd = [
+        SMALL | {"instanceTypes": ["g9.xlarge", "g5.xlarge"], "idleTimeout": 0},
+        "org/Other",
+        SMALL | {"name": "org/Third", "market": "auction"},
+        7,
+        LARGE | {"instanceTypes": ["g5.xlarge", "g5.2xlarge"]},
+    ]
+    values = {"models": odd, "zones": 1, "edge": "public", "speed": "fast", "hfToken": "hf_x"}
+    error = refused(values, stack="Production", region=None, hf_token_in_clear=True)
+    told = "\n".join(error.problems)
+    for part in (
+        "idleTimeout must",
+        "models[1] is",
+        "auction",
+        "models[3] is",
+        "zones is",
+        "wants a domain",
+        "speed is not",
+    ):
+        assert part in told
+    for part in (
+        "no AWS region",
+        "hfToken is stored in clear",
+        "diogenes-Production",
+        "allowedEmails is empty",
+        "sign in",
+    ):
+        assert part in told
+    file = StackFile(values)
+    for found in error.found:
+        file.obey(found.mend.replace("<id>", "0a1b"))
+    error = refused(file.values, stack=file.stack, region=file.region)  # now the first model is looked at, too
+    assert [problem.split(":")[0] for problem in error.problems] == ["models[0] (org/Small-8B)"]
+    for found in error.found:
+        file.obey(found.mend)
+    deployment = parse(file.values, stack=file.stack, region=file.region)
+    assert [model.name for model in deployment.models] == ["org/Small-8B", "org/Third", "org/Large-32B"]
+
+
+@pytest.mark.parametrize("stack", ["a-much-longer-name", "Prod", "my_stack", "x-", "-x", "a--b"])
+def test_a_stack_whose_names_aws_would_refuse_is_refused(stack: str) -> None:
+    (problem,) = refused(SOUND, stack=stack).problems
+    assert "pulumi stack rename prod" in problem
+
+
+@pytest.mark.parametrize("region", [None, "", "Virginia", "us-east"])
+def test_a_region_is_wanted(region: str | None) -> None:
+    (problem,) = refused(SOUND, region=region).problems
+    assert problem.endswith("pulumi config set aws:region us-east-1")
+
+
+def test_a_certificate_of_a_public_edge_is_from_the_stacks_region() -> None:
+    values = SOUND | {"edge": "public", "domain": "llm.example.org", "certificateArn": ARN}
+    assert parse(values).certificate_arn == ARN
+    (problem,) = refused(values, region="eu-west-1").problems
+    assert "takes one from eu-west-1 only" in problem
+
+
+def test_the_longest_names_stay_within_what_aws_allows() -> None:
+    deployment = parse(SOUND | {"models": [SMALL | {"name": "x" * 128}]}, stack="x" * 15)
+    assert len(f"{deployment.namespace}-control") <= 32
+    assert len(slug(deployment.models[0].name)) <= MAX_SLUG_CHARS
+    assert len(f"{deployment.namespace}-{slug(deployment.models[0].name)}-node") <= 64
+
+
+# -- what is only noted ---------------------------------------------------------------------------------------------
+
+
+def test_a_margin_too_small_to_promise_is_a_note() -> None:
+    (note,) = parse(SOUND | {"models": [SMALL | {"vllmArgs": "--max-model-len 30000"}]}).notes
+    assert note.startswith("org/Small-8B may not fit g5.xlarge: it needs 15.0 (weights)")
+
+
+def test_a_model_of_which_nothing_is_known_is_a_note() -> None:
+    bare = {key: value for key, value in SMALL.items() if key != "geometry"}
+    (note,) = parse(SOUND | {"models": [bare]}, read_geometry=lambda *_: Unread("it is gated", asked=True)).notes
+    assert note.startswith("whether org/Small-8B fits could not be checked: it is gated")
+    error = refused(SOUND | {"models": [bare | {"instanceTypes": ["g5.xlrge"]}]})
+    assert error.found[0].mend == "pulumi config set --path 'models[0].instanceTypes[0]' g5.xlarge"
+
+
+def test_numbers_by_hand_stand_in_for_a_repository_that_was_asked_in_vain() -> None:
+    (note,) = parse(SOUND, read_geometry=lambda *_: Unread("it is gated", asked=True)).notes
+    assert note == "org/Small-8B was checked by the numbers of its geometry only: it is gated"
+
+
+def test_what_the_repository_says_goes_before_numbers_by_hand() -> None:
+    def read(repository: str, revision: str | None) -> Geometry:
+        assert (repository, revision) == ("org/Small-8B-AWQ", "v2")
+        return Geometry.of_numbers(NUMBERS_32B)
+
+    model = SMALL | {"repository": "org/Small-8B-AWQ", "revision": "v2"}
+    (problem,) = refused(SOUND | {"models": [model]}, read_geometry=read).problems
+    assert "it needs 61.0 (weights)" in problem
+
+
+# -- the files of the project ---------------------------------------------------------------------------------------
+
+
+def test_the_stack_that_comes_with_the_project_can_be_deployed_without_a_network() -> None:
+    config = yaml.safe_load((ROOT / "Pulumi.prod.yaml").read_text())["config"]
+    values = {name.removeprefix("diogenes:"): value for name, value in config.items() if name.startswith("diogenes:")}
+    deployment = parse(values, region=config["aws:region"])
+    assert len(deployment.models) == 3
+    assert deployment.notes == ()
+
+
+def test_the_schema_of_the_stack_names_every_setting_and_its_default() -> None:
+    schema = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
+    assert set(schema) == SETTINGS - {"hfToken"}
+    defaults = {name: setting["default"] for name, setting in schema.items() if "default" in setting}
+    assert parse(defaults | SOUND) == parse(SOUND)
+    kinds: dict[str, type] = {"string": str, "integer": int, "boolean": bool, "array": list}
+    assert all(isinstance(default, kinds[schema[name]["type"]]) for name, default in defaults.items())

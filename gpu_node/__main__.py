@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import boto3
 from botocore.config import Config
@@ -49,10 +49,11 @@ def main() -> int:
         log.critical("invalid settings", extra={"problems": str(error)})
         return 2
     waker = threading.Event()
-    identity = _identify(imds.endpoint(os.environ), waker)
+    metadata = imds.endpoint(os.environ)
+    identity = _identify(metadata, waker)
     if identity is None:
         return 1
-    agent = _compose(settings, identity, waker=waker)
+    agent = _compose(settings, identity, taken_down=lambda: imds.taken_down(metadata), waker=waker)
 
     def stop(*_: object) -> None:
         agent.stop()
@@ -83,7 +84,9 @@ def _identify(base: str, waker: threading.Event) -> imds.Identity | None:
     return None
 
 
-def _compose(settings: NodeSettings, identity: imds.Identity, *, waker: threading.Event) -> Agent:
+def _compose(
+    settings: NodeSettings, identity: imds.Identity, *, taken_down: Callable[[], bool], waker: threading.Event
+) -> Agent:
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     table = Table(
         boto3.client("dynamodb", region_name=region, config=_AWS),
@@ -108,6 +111,7 @@ def _compose(settings: NodeSettings, identity: imds.Identity, *, waker: threadin
         table=table,
         start_engine=start_engine,
         gpu_answers=engine.gpu_answers,
+        taken_down=taken_down,
         clock=time.time,
         sleep=sleep,
     )

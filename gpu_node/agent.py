@@ -14,7 +14,7 @@ from typing import Protocol
 
 from gpu_node import phases
 from gpu_node.engine import EngineSpec, InvalidSpec, Line, Load
-from gpu_node.imds import Identity
+from gpu_node.imds import Identity, MetadataUnavailable
 from gpu_node.lease import Halt, LeasePolicy, Situation, decide
 from gpu_node.protocol import Failure, NodeState, Orders, Phase, Report
 from gpu_node.settings import NodeSettings
@@ -73,15 +73,18 @@ class Agent:
         table: NodeTable,
         start_engine: Callable[[EngineSpec], RunningEngine],
         gpu_answers: Callable[[], bool],
+        taken_down: Callable[[], bool],
         clock: Callable[[], float],
         sleep: Callable[[float], None],
     ) -> None:
-        """``start_engine`` raises FileNotFoundError where the program is missing."""
+        """``start_engine`` raises FileNotFoundError where the program is missing; ``taken_down`` says whether the
+        node's group takes it down, or raises MetadataUnavailable."""
         self._settings = settings
         self._identity = identity
         self._table = table
         self._start_engine = start_engine
         self._gpu_answers = gpu_answers
+        self._taken_down = taken_down
         self._clock = clock
         self._sleep = sleep
         self._policy = LeasePolicy(blind_limit_s=settings.blind_limit_s, busy_limit_s=settings.busy_limit_s)
@@ -94,6 +97,8 @@ class Agent:
         self._load: Load | None = None
         self._answered_at = self._started_at  # by the engine
         self._stopping = False
+        self._taken_down_at: float | None = None
+        self._asked_at: float | None = None  # whether it is taken down
 
         self._orders: Orders | None = None
         self._read_at: float | None = None
@@ -126,6 +131,7 @@ class Agent:
             self._report_news()
             self._advance()
             self._report_news()
+            self._ask_whether_taken_down()
         except Exception as error:  # noqa: BLE001 - the lease must be judged whatever breaks here
             self._log_once(error)
         return self._judge()
@@ -276,12 +282,32 @@ class Agent:
         if self._state is NodeState.FAILED and self._written is NodeState.FAILED:
             self._leave("the engine failed")
             return 1
-        situation = Situation(self._started_at, self._busy, orders=self._orders, read_at=self._read_at)
+        situation = Situation(
+            self._started_at,
+            self._busy,
+            orders=self._orders,
+            read_at=self._read_at,
+            taken_down_at=self._taken_down_at,
+        )
         verdict = decide(situation, self._clock(), self._policy)
         if isinstance(verdict, Halt):
             self._leave(verdict.reason)
             return 0
         return None
+
+    def _ask_whether_taken_down(self) -> None:
+        now = self._clock()
+        lately = self._asked_at is not None and now - self._asked_at < self._settings.heartbeat_s
+        if lately or self._taken_down_at is not None:
+            return
+        self._asked_at = now
+        try:
+            taken_down = self._taken_down()
+        except MetadataUnavailable:
+            return  # asked again soon; without an answer the lease alone decides
+        if taken_down:
+            log.info("the group takes this node down")
+            self._taken_down_at = now
 
     @property
     def _busy(self) -> bool:

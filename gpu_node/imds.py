@@ -1,9 +1,9 @@
-"""Who am I: the instance metadata service, version 2 (a token first, then the questions)."""
+"""Who am I, and may I stay: the instance metadata service, version 2 (a token first, then the questions)."""
 
 from __future__ import annotations
 
 import http.client
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -34,12 +34,7 @@ def endpoint(environ: Mapping[str, str]) -> str:
 
 def identify(base: str) -> Identity:
     """Ask the service at ``base``. Raises MetadataUnavailable."""
-    token = _ask(base, "PUT", "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_LIFE_S)})
-    headers = {"X-aws-ec2-metadata-token": token}
-
-    def get(path: str) -> str:
-        return _ask(base, "GET", f"/latest/meta-data/{path}", headers)
-
+    get = _session(base)
     return Identity(
         instance_id=get("instance-id"),
         ip=get("local-ipv4"),
@@ -47,6 +42,18 @@ def identify(base: str) -> Identity:
         instance_type=get("instance-type"),
         market="spot" if get("instance-life-cycle") == "spot" else "on-demand",
     )
+
+
+def taken_down(base: str) -> bool:
+    """Has the machine's Auto Scaling group begun to take it down? Raises MetadataUnavailable, outside a group too."""
+    return _session(base)("autoscaling/target-lifecycle-state") == "Terminated"
+
+
+def _session(base: str) -> Callable[[str], str]:
+    """What answers questions below ``/latest/meta-data/``, for as long as a token lives."""
+    token = _ask(base, "PUT", "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_LIFE_S)})
+    headers = {"X-aws-ec2-metadata-token": token}
+    return lambda path: _ask(base, "GET", f"/latest/meta-data/{path}", headers)
 
 
 def _ask(base: str, method: str, path: str, headers: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpu_node.protocol import NodeState, Orders
+from gpu_node.protocol import DRAIN_HOOK_S, NodeState, Orders
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,8 @@ class LeasePolicy:
     grace_s: float = 5.0  # past the end of a lease: clocks differ, and a renewal may be on its way
     busy_limit_s: float = 600.0  # past that, for requests that still run
     blind_limit_s: float = 600.0  # with the table unreadable; twice this while requests run
+    notice_s: float = 60.0  # that a control plane gets to see that the node's group takes it down
+    drain_limit_s: float = DRAIN_HOOK_S - 60.0  # for requests that still run then; soon after, AWS ends the machine
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Situation:
     busy: bool  # the engine has requests running or waiting
     orders: Orders | None = None  # as last read; None before the first time
     read_at: float | None = None  # when that was
+    taken_down_at: float | None = None  # when the node learned that its group takes it down
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,14 @@ def decide(situation: Situation, now: float, policy: LeasePolicy) -> Stay | Halt
     3. The lease has run out `busy_limit_s` ago: halt, whatever still runs.
     4. The table could not be read for `blind_limit_s` and the engine is idle: halt.
     5. The table could not be read for twice `blind_limit_s`: halt, whatever still runs.
-    6. Stay. Draining is no reason of its own: the control plane takes the node down when its last request ends.
+    6. The node's group takes it down, nobody has cared for `notice_s`, and the engine is idle: halt.
+    7. The node's group takes it down since `drain_limit_s`: halt, whatever still runs.
+    8. Stay. Draining is no reason of its own: the control plane takes the node down when its last request ends.
 
     With everything else unchanged, a Halt never turns into a Stay as time goes by.
     """
-    return _by_orders(situation, now, policy) or _by_silence(situation, now, policy) or Stay()  # 6
+    rules = (_by_orders, _by_silence, _by_group)
+    return next((verdict for rule in rules if (verdict := rule(situation, now, policy))), Stay())  # 8
 
 
 def _by_orders(situation: Situation, now: float, policy: LeasePolicy) -> Halt | None:
@@ -76,4 +82,15 @@ def _by_silence(situation: Situation, now: float, policy: LeasePolicy) -> Halt |
         return Halt("the table cannot be read")
     if blind_s >= 2 * policy.blind_limit_s:  # 5
         return Halt("the table cannot be read, requests still run")
+    return None
+
+
+def _by_group(situation: Situation, now: float, policy: LeasePolicy) -> Halt | None:
+    if situation.taken_down_at is None:
+        return None
+    since_s = now - situation.taken_down_at
+    if since_s >= policy.notice_s and not situation.busy:  # 6
+        return Halt("the group takes this node down")
+    if since_s >= policy.drain_limit_s:  # 7
+        return Halt("the group takes this node down, requests still run")
     return None

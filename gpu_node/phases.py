@@ -130,6 +130,12 @@ ENGINE_MISSING = Failure(
     permanent=True,
 )
 
+ENGINE_NOT_INSTALLED = Failure(
+    "engine_not_installed",
+    "The engine could not be put on the machine.",
+    "It is tried again; see its last lines if that does not help.",
+)
+
 _EXPLANATIONS: Sequence[tuple[Failure, re.Pattern[str]]] = (
     (
         Failure(
@@ -161,6 +167,7 @@ _EXPLANATIONS: Sequence[tuple[Failure, re.Pattern[str]]] = (
         ),
         re.compile(r"No space left on device|Disk quota exceeded"),
     ),
+    (ENGINE_NOT_INSTALLED, re.compile(r"^diogenes: the engine could not be installed", re.MULTILINE)),
     (
         DRIVER_MISSING,
         re.compile(

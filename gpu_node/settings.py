@@ -51,6 +51,15 @@ class NodeSettings:
             raise InvalidSettings("; ".join(problems))
         return cls(**values)  # type: ignore[arg-type]  # each value has its default's type
 
+    def to_env(self) -> dict[str, str]:
+        """The variables that ``from_env`` reads back; what has its default is left out."""
+        told = {setting.name: getattr(self, setting.name) for setting in fields(self)}
+        return {
+            PREFIX + name.upper(): str(int(value)) if isinstance(value, bool) else str(value)
+            for name, value in told.items()
+            if value != getattr(NodeSettings, name)
+        }
+
 
 def _parse(text: str, kind: type) -> str | bool | float:
     if kind is bool:

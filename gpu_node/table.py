@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NewType
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from gpu_node.protocol import NodeState, Orders, Report, from_attributes, to_attributes
+from gpu_node.protocol import DRAIN_HOOK, NodeState, Orders, Report, from_attributes, to_attributes
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling import AutoScalingClient
@@ -96,7 +96,20 @@ class Table:
         return ModelRow(row.get("config") or {}, row.get("override") or {})
 
     def terminate_self(self, instance_id: str) -> None:
-        """Leave the group for good, and take the group's wish for this node along. Doing it twice is doing it once."""
+        """Leave the group for good, take the group's wish for this node along, and do not let the drain hook wait.
+
+        Doing it twice is doing it once. A node that its group takes down already may be refused the first of these;
+        the end of the wait is what it needs then.
+        """
+        try:
+            self._leave(instance_id)
+        except TableUnavailable:
+            if not self._complete_drain(instance_id):
+                raise
+        else:
+            self._complete_drain(instance_id)
+
+    def _leave(self, instance_id: str) -> None:
         try:
             self._scaling.terminate_instance_in_auto_scaling_group(
                 InstanceId=instance_id, ShouldDecrementDesiredCapacity=True
@@ -106,6 +119,23 @@ class Table:
                 raise TableUnavailable(_brief(error)) from error
         except BotoCoreError as error:
             raise TableUnavailable(_brief(error)) from error
+
+    def _complete_drain(self, instance_id: str) -> bool:
+        """False when nothing waits: no such action (yet, or any more), no such hook."""
+        try:
+            self._scaling.complete_lifecycle_action(
+                LifecycleHookName=DRAIN_HOOK,
+                AutoScalingGroupName=self._names.group,
+                InstanceId=instance_id,
+                LifecycleActionResult="CONTINUE",
+            )
+        except ClientError as error:
+            if error.response["Error"].get("Code") == "ValidationError":
+                return False
+            raise TableUnavailable(_brief(error)) from error
+        except BotoCoreError as error:
+            raise TableUnavailable(_brief(error)) from error
+        return True
 
     def _move(self, report: Report) -> _Update:
         sources = {f":from_{state}": str(state) for state in _SOURCES[report.state]}

@@ -21,7 +21,7 @@ def _aws_process() -> Iterator[int]:
     # A process of its own: inside this one, the emulator's state would be shared with every other test that uses it.
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = int(probe.getsockname()[1])
-    line = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    line = [sys.executable, "-m", "tests.gpu_node.emulator", str(port)]
     # The rehearsal's account, where another test made one in this process, has left switches of its own behind.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MOTO_")}
     process = subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -9,7 +9,8 @@ import pytest
 
 from gpu_node.agent import LEAVE_ATTEMPTS, STOP_GRACE_S
 from gpu_node.engine import EngineSpec, Line, Load
-from gpu_node.protocol import NodeState, Phase
+from gpu_node.lease import LeasePolicy
+from gpu_node.protocol import DRAIN_HOOK_S, NodeState, Phase
 from gpu_node.settings import NodeSettings
 from gpu_node.table import FIRST_LEASE_S, ModelRow
 from tests.gpu_node.world import LOADING, SETTINGS, SHARDS, World
@@ -270,6 +271,59 @@ def test_a_busy_node_outlives_its_lease_until_its_requests_end(world: World) -> 
     world.clock.at(FIRST_LEASE_S + 200, lambda: setattr(world.engine, "current", Load(0, 0)))
     assert world.live() == 0
     assert 1000 + FIRST_LEASE_S + 200 <= world.clock.now <= 1000 + FIRST_LEASE_S + 210
+
+
+def test_a_node_that_its_group_takes_down_drains_without_any_control_plane(world: World) -> None:
+    world.renew_always()
+    world.engine.current = Load(1, 0)
+    world.ready_after(1)
+    world.taken_down_after(100)
+    world.clock.at(400, lambda: setattr(world.engine, "current", Load(0, 0)))
+    assert world.live() == 0
+    assert 1400 <= world.clock.now <= 1405
+    assert (world.engine.stopped, world.table.terminated) == ([STOP_GRACE_S], 1)
+
+
+def test_a_node_that_its_group_takes_down_gives_a_control_plane_time_to_see_it(world: World) -> None:
+    world.renew_always()
+    world.ready_after(1)
+    world.taken_down_after(100)
+    assert world.live() == 0
+    seen_by = 1100 + SETTINGS.heartbeat_s
+    assert 1100 + LeasePolicy().notice_s <= world.clock.now <= seen_by + LeasePolicy().notice_s + 2
+
+
+def test_requests_without_end_do_not_keep_a_node_past_what_its_group_grants(world: World) -> None:
+    world.renew_always()
+    world.engine.current = Load(1, 0)
+    world.ready_after(1)
+    world.taken_down_after(100)
+    assert world.live() == 0
+    assert world.clock.now + STOP_GRACE_S < 1100 + DRAIN_HOOK_S
+    assert world.clock.now >= 1100 + LeasePolicy().drain_limit_s
+
+
+def test_a_start_that_its_group_takes_down_is_given_up(world: World) -> None:
+    world.renew_always()
+    world.taken_down_after(50)
+    assert world.live() == 0
+    assert world.table.states == [NodeState.BOOTING]
+    assert world.clock.now <= 1050 + SETTINGS.heartbeat_s + LeasePolicy().notice_s + 2
+
+
+def test_a_metadata_service_that_falls_silent_changes_nothing(world: World) -> None:
+    world.metadata = None
+    world.ready_after(1)
+    assert world.live() == 0
+    assert 1000 + FIRST_LEASE_S <= world.clock.now <= 1000 + FIRST_LEASE_S + 20
+
+
+def test_what_the_group_has_in_mind_is_asked_no_oftener_than_the_table(world: World) -> None:
+    world.renew_always()
+    world.ready_after(1)
+    world.clock.at(101, world.agent.stop)
+    world.live()
+    assert 9 <= world.metadata_asked <= 11
 
 
 def test_a_node_that_boots_without_a_lease_ends_too(world: World) -> None:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from gpu_node.imds import Identity, MetadataUnavailable, endpoint, identify
+from gpu_node.imds import Identity, MetadataUnavailable, endpoint, identify, taken_down
 
 ANSWERS = {
     "instance-id": "i-0123",
@@ -47,6 +47,17 @@ def test_a_silent_service_is_an_error_of_ours(metadata_service: Service) -> None
         pass
     with pytest.raises(MetadataUnavailable):
         identify(base)
+
+
+@pytest.mark.parametrize(("target", "answer"), [("Terminated", True), ("InService", False)])
+def test_a_node_learns_what_its_group_has_in_mind(metadata_service: Service, target: str, answer: bool) -> None:
+    with metadata_service(ANSWERS | {"autoscaling/target-lifecycle-state": target}) as base:
+        assert taken_down(base) is answer
+
+
+def test_outside_a_group_nobody_tells(metadata_service: Service) -> None:
+    with metadata_service(ANSWERS) as base, pytest.raises(MetadataUnavailable, match=r"target-lifecycle-state.*404"):
+        taken_down(base)
 
 
 def test_the_sdks_own_variable_moves_the_service() -> None:

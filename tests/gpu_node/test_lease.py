@@ -8,17 +8,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpu_node.agent import STOP_GRACE_S
 from gpu_node.lease import Halt, LeasePolicy, Situation, Stay, decide
-from gpu_node.protocol import NodeState, Orders
+from gpu_node.protocol import DRAIN_HOOK_S, NodeState, Orders
 
-POLICY = LeasePolicy(grace_s=5, busy_limit_s=600, blind_limit_s=600)
+POLICY = LeasePolicy(grace_s=5, busy_limit_s=600, blind_limit_s=600, notice_s=60, drain_limit_s=840)
 START = 1000.0
 
 
 def situation(
-    *, state: NodeState = NodeState.READY, lease_until: float = 2000.0, read_at: float = START, busy: bool = False
+    *,
+    state: NodeState = NodeState.READY,
+    lease_until: float = 2000.0,
+    read_at: float = START,
+    busy: bool = False,
+    taken_down_at: float | None = None,
 ) -> Situation:
-    return Situation(START, busy, orders=Orders(state, lease_until), read_at=read_at)
+    orders = Orders(state, lease_until)
+    return Situation(START, busy, orders=orders, read_at=read_at, taken_down_at=taken_down_at)
+
+
+def taken_down(*, busy: bool = False) -> Situation:
+    """With a lease that runs and a table that answers: the group alone wants the node gone."""
+    return situation(lease_until=9e9, read_at=1700, busy=busy, taken_down_at=1100)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +51,10 @@ def situation(
         pytest.param(situation(lease_until=9e9, read_at=1100), 1700, True, id="blind for long"),
         pytest.param(situation(lease_until=9e9, read_at=1100, busy=True), 2299, False, id="blind for long, but busy"),
         pytest.param(situation(lease_until=9e9, read_at=1100, busy=True), 2300, True, id="blind twice as long, busy"),
+        pytest.param(taken_down(), 1159, False, id="taken down, within the notice"),
+        pytest.param(taken_down(), 1160, True, id="taken down and idle"),
+        pytest.param(taken_down(busy=True), 1939, False, id="taken down, busy"),
+        pytest.param(taken_down(busy=True), 1940, True, id="taken down, busy until the last minute"),
     ],
 )
 def test_a_node_ends_itself_exactly_when_a_rule_says_so(case: Situation, now: float, halts: bool) -> None:
@@ -57,6 +73,8 @@ policies = st.builds(
     grace_s=st.floats(0, 60),
     busy_limit_s=st.floats(1, 3600),
     blind_limit_s=st.floats(1, 3600),
+    notice_s=st.floats(0, 120),
+    drain_limit_s=st.floats(120, 3600),
 )
 orders = st.none() | st.builds(Orders, state=st.sampled_from(NodeState), lease_until=times)
 
@@ -64,7 +82,13 @@ orders = st.none() | st.builds(Orders, state=st.sampled_from(NodeState), lease_u
 @st.composite
 def situations(draw: st.DrawFn) -> Situation:
     known = draw(orders)
-    return Situation(draw(times), draw(st.booleans()), orders=known, read_at=None if known is None else draw(times))
+    return Situation(
+        draw(times),
+        draw(st.booleans()),
+        orders=known,
+        read_at=None if known is None else draw(times),
+        taken_down_at=draw(st.none() | times),
+    )
 
 
 @given(situations(), policies, times, st.floats(0, 1e6))
@@ -87,6 +111,18 @@ def test_no_node_outlives_both_its_lease_and_the_limits(case: Situation, policy:
     last_sight = case.started_at if case.read_at is None else case.read_at
     end = max(lease_end + policy.grace_s + policy.busy_limit_s, last_sight + 2 * policy.blind_limit_s)
     assert isinstance(decide(case, end + extra + 1, policy), Halt)
+
+
+@given(situations(), policies, times, st.floats(0, 1e6))
+def test_no_node_outlives_what_its_group_grants(
+    case: Situation, policy: LeasePolicy, taken_down_at: float, extra: float
+) -> None:
+    told = replace(case, taken_down_at=taken_down_at)
+    assert isinstance(decide(told, taken_down_at + policy.drain_limit_s + extra + 1, policy), Halt)
+
+
+def test_the_machine_is_not_cut_off_by_aws_before_its_own_limit() -> None:
+    assert LeasePolicy().notice_s < LeasePolicy().drain_limit_s < DRAIN_HOOK_S - STOP_GRACE_S
 
 
 @given(situations(), policies, times)

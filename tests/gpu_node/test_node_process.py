@@ -82,6 +82,7 @@ class Node:
     process: subprocess.Popen[str]
     account: Account
     log: Path
+    metadata: dict[str, str]  # what the metadata service answers
 
     @property
     def engine(self) -> psutil.Process:
@@ -107,6 +108,7 @@ def start(metadata_service: Service, aws_endpoint: str, tmp_path: Path) -> Itera
             "placement/availability-zone": f"{REGION}a",
             "instance-type": "g5.xlarge",
             "instance-life-cycle": "spot",
+            "autoscaling/target-lifecycle-state": "InService",
         }
         metadata = stack.enter_context(metadata_service(facts))
 
@@ -135,7 +137,7 @@ def start(metadata_service: Service, aws_endpoint: str, tmp_path: Path) -> Itera
                 )
             stack.callback(process.wait)
             stack.callback(process.terminate)
-            return Node(process, account, log)
+            return Node(process, account, log, facts)
 
         yield begin
 
@@ -172,6 +174,14 @@ def test_a_termination_stops_the_engine_and_leaves_the_group_alone(start: Callab
     assert node.process.wait(20) == 0
     assert is_dead(engine)
     assert node.account.desired == 1
+
+
+def test_a_node_hears_that_its_group_takes_it_down(start: Callable[..., Node]) -> None:
+    node = start()
+    node.reaches("ready")
+    node.metadata["autoscaling/target-lifecycle-state"] = "Terminated"
+    wait_for(lambda: "the group takes this node down" in node.messages)
+    assert node.process.poll() is None
 
 
 def test_a_killed_engine_fails_the_node(start: Callable[..., Node]) -> None:

@@ -12,7 +12,17 @@ from botocore.config import Config
 from botocore.stub import Stubber
 
 from control_plane.nodes import MOVES
-from gpu_node.protocol import Failure, NodeState, Orders, Phase, PhaseRecord, Report, from_attributes, to_attributes
+from gpu_node.protocol import (
+    DRAIN_HOOK,
+    Failure,
+    NodeState,
+    Orders,
+    Phase,
+    PhaseRecord,
+    Report,
+    from_attributes,
+    to_attributes,
+)
 from gpu_node.table import _SOURCES, FIRST_LEASE_S, ModelName, ModelRow, Names, Table, TableUnavailable
 from tests.gpu_node.account import REGION, one_instance_group
 
@@ -176,19 +186,51 @@ def test_leaving_the_group_lowers_its_wish(cloud: Cloud) -> None:
     assert (group["DesiredCapacity"], group["Instances"]) == (0, [])
 
 
-def leave_with_answer(cloud: Cloud, code: str, message: str) -> None:
+GONE = ("ValidationError", "Instance Id not found - No managed instance found for instance ID: i-1")
+AT_MINIMUM = ("ValidationError", "Currently, desiredSize equals minSize (0). Terminating would exceed it.")
+NOTHING_WAITS = ("ValidationError", "No active Lifecycle Action found with instance ID i-1")
+
+Answer = tuple[str, str] | None  # code and message of a refusal; None for consent
+
+
+def leave(cloud: Cloud, *, group: Answer, hook: Answer) -> None:
+    """Leaves, where Auto Scaling answers so to the two calls in turn."""
+    asked: dict[str, dict[str, Any]] = {
+        "terminate_instance_in_auto_scaling_group": {"InstanceId": "i-1", "ShouldDecrementDesiredCapacity": True},
+        "complete_lifecycle_action": {
+            "LifecycleHookName": DRAIN_HOOK,
+            "AutoScalingGroupName": "group-1",
+            "InstanceId": "i-1",
+            "LifecycleActionResult": "CONTINUE",
+        },
+    }
     with Stubber(cloud.scaling) as stubber:
-        stubber.add_client_error("terminate_instance_in_auto_scaling_group", code, message)
+        for (call, expected), answer in zip(asked.items(), (group, hook), strict=True):
+            if answer is None:
+                stubber.add_response(call, {}, expected)
+            else:
+                stubber.add_client_error(call, *answer, expected_params=expected)
         cloud.table.terminate_self("i-1")
         stubber.assert_no_pending_responses()
 
 
-def test_an_instance_that_has_left_its_group_already_has_left_it(cloud: Cloud) -> None:
-    leave_with_answer(
-        cloud, "ValidationError", "Instance Id not found - No managed instance found for instance ID: i-1"
-    )
+@pytest.mark.parametrize("hook", [None, NOTHING_WAITS])
+@pytest.mark.parametrize("group", [None, GONE])
+def test_who_leaves_does_not_let_the_drain_hook_wait_where_it_does(cloud: Cloud, group: Answer, hook: Answer) -> None:
+    leave(cloud, group=group, hook=hook)
 
 
-def test_a_refusal_to_leave_is_an_error_of_ours(cloud: Cloud) -> None:
-    with pytest.raises(TableUnavailable, match="TerminateInstanceInAutoScalingGroup: ScalingActivityInProgress"):
-        leave_with_answer(cloud, "ScalingActivityInProgress", "Activity is in progress.")
+def test_a_node_whose_group_takes_it_down_needs_the_end_of_the_wait_alone(cloud: Cloud) -> None:
+    leave(cloud, group=AT_MINIMUM, hook=None)
+
+
+@pytest.mark.parametrize("refusal", [AT_MINIMUM, ("ScalingActivityInProgress", "Activity is in progress.")])
+def test_a_refusal_to_leave_is_an_error_of_ours_where_nothing_waits(cloud: Cloud, refusal: Answer) -> None:
+    assert refusal
+    with pytest.raises(TableUnavailable, match=f"TerminateInstanceInAutoScalingGroup: {refusal[0]}"):
+        leave(cloud, group=refusal, hook=NOTHING_WAITS)
+
+
+def test_a_wait_that_cannot_be_ended_is_an_error_of_ours(cloud: Cloud) -> None:
+    with pytest.raises(TableUnavailable, match="CompleteLifecycleAction: AccessDenied"):
+        leave(cloud, group=None, hook=("AccessDenied", "User is not authorized to perform this."))

@@ -123,6 +123,7 @@ def test_a_progress_bar_that_counts_files_is_not_taken_for_bytes() -> None:
             True,
         ),
         ("OSError: [Errno 28] No space left on device", "disk_full", True),
+        ("diogenes: the engine could not be installed", "engine_not_installed", False),
         ("RuntimeError: Found no NVIDIA driver on your system.", "driver_missing", True),
         ("RuntimeError: Failed to infer device type, please set VLLM_LOGGING_LEVEL", "driver_missing", True),
         ("RuntimeError: something else entirely", "engine_crashed", False),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from gpu_node.agent import Agent
 from gpu_node.engine import EngineSpec, Line, Load
-from gpu_node.imds import Identity
+from gpu_node.imds import Identity, MetadataUnavailable
 from gpu_node.protocol import NodeState, Orders, Report
 from gpu_node.settings import NodeSettings
 from gpu_node.table import FIRST_LEASE_S, ModelName, ModelRow, TableUnavailable
@@ -137,6 +137,8 @@ class World:
         self.engine = FakeEngine(self.clock)
         self.specs: list[EngineSpec] = []
         self.gpu = True
+        self.metadata: bool | None = False  # whether the group takes the node down; None: no answer
+        self.metadata_asked = 0
         self.program_missing = False
         self.agent = Agent(
             settings,
@@ -144,6 +146,7 @@ class World:
             table=self.table,
             start_engine=self._start,
             gpu_answers=lambda: self.gpu,
+            taken_down=self._taken_down,
             clock=self.clock,
             sleep=self.clock.sleep,
         )
@@ -167,6 +170,15 @@ class World:
 
     def order(self, state: NodeState) -> None:
         self.table.state = state
+
+    def taken_down_after(self, seconds: float) -> None:
+        self.clock.at(seconds, lambda: setattr(self, "metadata", True))
+
+    def _taken_down(self) -> bool:
+        self.metadata_asked += 1
+        if self.metadata is None:
+            raise MetadataUnavailable("no answer")
+        return self.metadata
 
     def _overdue(self) -> None:
         raise AssertionError("the node is still there")

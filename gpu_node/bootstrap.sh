@@ -1,0 +1,65 @@
+#!/bin/bash
+# Makes a machine a node: bootstrap.sh ENVIRONMENT-FILE, as root, in the folder where the agent's package lies.
+# Starts the agent first and nothing else; the agent starts the engine, and tells of it. Ends when the agent runs.
+set -euo pipefail
+
+environment=$1
+home=$(cd "$(dirname "$0")" && pwd)
+data=/var/lib/diogenes  # weights, the engine, caches: the home of the agent's user
+secrets=/run/diogenes/secrets.env
+
+set -a
+# shellcheck source=/dev/null
+. "$environment"
+set +a
+
+say() { echo "diogenes: $*" >&2; }
+
+# The image's Python may lack what makes a virtual environment, and the headers that Triton compiles against.
+python3 - <<'PYTHON' || packages=1
+import ensurepip, pathlib, sysconfig, venv
+raise SystemExit(not (pathlib.Path(sysconfig.get_path("include")) / "Python.h").exists())
+PYTHON
+if [ "${packages:-}" ]; then
+  say "installing Python's own packages"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get -o DPkg::Lock::Timeout=300 update -qq
+  apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends python3-venv python3-dev
+fi
+
+# The instance's own disk is many times faster than the volume; types without one keep everything on the volume.
+if [ ! -e "$data" ] && mountpoint -q /opt/dlami/nvme; then
+  mkdir -p /opt/dlami/nvme/diogenes
+  ln -sfn /opt/dlami/nvme/diogenes "$data"
+else
+  mkdir -p "$data"
+fi
+# A user of its own: a model's code runs in the engine.
+id diogenes > /dev/null 2>&1 || useradd --system --home-dir "$data" --shell /usr/sbin/nologin diogenes
+chown diogenes: "$data/"
+
+python3 -m venv "$home/venv"
+"$home/venv/bin/python" -m pip --quiet --disable-pip-version-check --retries 10 \
+  install --no-cache-dir --require-hashes -r "$home/requirements.txt"
+
+# The token never appears in a command line, in the journal or on a disk; systemd reads the file as root.
+if [ "${DIOGENES_HF_TOKEN_PARAMETER:-}" ]; then
+  (
+    umask 077
+    mkdir -p "$(dirname "$secrets")"
+    for pause in 1 2 4 8 16 0; do
+      if token=$(aws ssm get-parameter --region "$AWS_REGION" --name "$DIOGENES_HF_TOKEN_PARAMETER" \
+        --with-decryption --query Parameter.Value --output text); then
+        echo "HF_TOKEN=$token" > "$secrets"
+        exit
+      fi
+      sleep "$pause"
+    done
+    # Most models need none; one that does fails with a reason that names the token.
+    say "no Hugging Face token: it cannot be read"
+  )
+fi
+
+systemctl link "$home/diogenes-node.service"
+systemctl start diogenes-node.service
+systemctl stop diogenes-deadman.timer  # from here on the end of the agent is the end of the machine

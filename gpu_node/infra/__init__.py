@@ -1,0 +1,4 @@
+"""The GPU nodes as a Pulumi component; the only part of this folder that knows Pulumi."""
+
+from gpu_node.infra.group import NodeGroup
+from gpu_node.infra.nodes import GpuNodes

@@ -1,0 +1,90 @@
+"""All GPU nodes of a deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pulumi
+import pulumi_aws as aws
+
+from gpu_node.infra.files import NodeFiles
+from gpu_node.infra.group import NodeGroup
+from gpu_node.infra.model import ModelNodes, Surroundings
+
+AMI_PARAMETER = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
+"""Where AWS tells its newest Deep Learning Base AMI of a region: Ubuntu with the NVIDIA driver, without frameworks."""
+
+
+class GpuNodes(pulumi.ComponentResource):
+    """The Auto Scaling groups of all models, at rest at zero, and all that an instance of them needs.
+
+    A change of image, or of anything else that a node boots with, makes a new version of a launch template: the next
+    instance takes it, and no instance that runs is touched. How many a group has is the control plane's to say.
+    """
+
+    bucket_name: pulumi.Output[str]
+    bucket_arn: pulumi.Output[str]
+    group_arns: Sequence[pulumi.Output[str]]  # in the order of the groups
+    role_arns: Sequence[pulumi.Output[str]]  # one a model
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        namespace: str,
+        region: str,
+        groups: Sequence[NodeGroup],
+        max_size: int,
+        subnet_ids: Sequence[pulumi.Input[str]],
+        security_group_id: pulumi.Input[str],
+        instances_table_arn: pulumi.Input[str],
+        instances_table_name: pulumi.Input[str],
+        models_table_arn: pulumi.Input[str],
+        models_table_name: pulumi.Input[str],
+        hf_token_parameter_arn: pulumi.Input[str] | None,
+        hf_token_parameter_name: pulumi.Input[str] | None,
+        ami_id: str | None,
+        root_volume_gb: int,
+        tags: Mapping[str, str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """``max_size`` bounds every group; ``tags`` are for what no group owns. No ``ami_id``: AWS's newest image."""
+        super().__init__("diogenes:gpu_node:GpuNodes", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        files = NodeFiles(f"{namespace}-nodes", tags=tags, opts=child)
+        surroundings = Surroundings(
+            region=region,
+            subnet_ids=subnet_ids,
+            security_group_id=security_group_id,
+            instances_table_arn=instances_table_arn,
+            instances_table_name=instances_table_name,
+            models_table_arn=models_table_arn,
+            models_table_name=models_table_name,
+            hf_token_parameter_arn=hf_token_parameter_arn,
+            hf_token_parameter_name=hf_token_parameter_name,
+            image_id=ami_id or _newest_image(self),
+            root_volume_gb=root_volume_gb,
+            max_size=max_size,
+            files=files,
+        )
+        models = [
+            ModelNodes(
+                model,
+                groups=[group for group in groups if group.model == model],
+                surroundings=surroundings,
+                tags=tags,
+                opts=child,
+            )
+            for model in dict.fromkeys(group.model for group in groups)
+        ]
+        arns = {group: arn for model in models for group, arn in model.group_arns.items()}
+        self.group_arns = [arns[group.name] for group in groups]
+        self.role_arns = [model.role_arn for model in models]
+        self.bucket_name, self.bucket_arn = files.bucket_name, files.bucket_arn
+        self.register_outputs({"bucketName": self.bucket_name})
+
+
+def _newest_image(parent: pulumi.Resource) -> pulumi.Output[str]:
+    # Not `value`, which is a secret to Pulumi: a change of the image would not show in a preview.
+    found = aws.ssm.get_parameter_output(name=AMI_PARAMETER, opts=pulumi.InvokeOutputOptions(parent=parent))
+    return found.insecure_value

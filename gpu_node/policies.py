@@ -1,0 +1,110 @@
+"""What a node may do in the account: IAM and bucket policies, from names and ARNs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Document = dict[str, Any]
+
+AGENT_PREFIX = "agent/"
+"""Where in the bucket the agent's packages are."""
+
+
+@dataclass(frozen=True)
+class NodeAccess:
+    """What the nodes of one model have to do with."""
+
+    model: str
+    groups: Sequence[str]  # names of the model's Auto Scaling groups
+    instances_table_arn: str
+    models_table_arn: str
+    bucket_arn: str
+    hf_token_parameter_arn: str | None = None
+
+
+def node_policy(access: NodeAccess) -> Document:
+    """The policy of one model's nodes.
+
+    Not limited to the node's own row of the instances table and to its own instance in the group: IAM knows the
+    instance only as an ARN, the key of the row is the bare id, and no policy can take the one out of the other; Auto
+    Scaling knows no condition on instances at all. So a node that is taken over can tell lies about another node, and
+    end one of its own model. It cannot start anything.
+    """
+    region, account = access.instances_table_arn.split(":")[3:5]
+    statements = [
+        _allow("Report", ["dynamodb:UpdateItem"], [access.instances_table_arn]),
+        _allow(
+            "ReadOwnModel",
+            ["dynamodb:GetItem"],
+            [access.models_table_arn],
+            {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [access.model]}},
+        ),
+        _allow(
+            "Leave",
+            ["autoscaling:TerminateInstanceInAutoScalingGroup", "autoscaling:CompleteLifecycleAction"],
+            # By name, with a star for the id that AWS adds: the policy must stand before the group and outlive it.
+            [
+                f"arn:aws:autoscaling:{region}:{account}:autoScalingGroup:*:autoScalingGroupName/{group}"
+                for group in access.groups
+            ],
+        ),
+        *_files(access),
+        *_token(access, region=region, account=account),
+    ]
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def model_prefix(model: str) -> str:
+    """A model's name as one folder of the bucket, so that no model's folder lies in another's."""
+    return model.replace("/", "--")
+
+
+def trust_policy() -> Document:
+    """Who may take a node's role: EC2, for the instance it runs on."""
+    statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ec2.amazonaws.com"}}
+    return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+def bucket_policy(bucket_arn: str) -> Document:
+    """Nobody reads or writes over a connection that is not encrypted."""
+    statement = {
+        "Sid": "EncryptedConnectionsOnly",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": [bucket_arn, f"{bucket_arn}/*"],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+    return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+def _files(access: NodeAccess) -> Sequence[Document]:
+    folder = model_prefix(access.model)
+    own = [f"{access.bucket_arn}/{kind}/{folder}/*" for kind in ("weights", "cache")]
+    return [
+        _allow("ReadFiles", ["s3:GetObject"], [f"{access.bucket_arn}/{AGENT_PREFIX}*", *own]),
+        _allow("KeepFiles", ["s3:PutObject"], own),
+    ]
+
+
+def _token(access: NodeAccess, *, region: str, account: str) -> Sequence[Document]:
+    arn = access.hf_token_parameter_arn
+    if arn is None:
+        return []
+    through_ssm = {
+        "StringEquals": {
+            "kms:ViaService": f"ssm.{region}.amazonaws.com",
+            "kms:EncryptionContext:PARAMETER_ARN": arn,
+        }
+    }
+    return [
+        _allow("ReadToken", ["ssm:GetParameter"], [arn]),
+        _allow("DecryptToken", ["kms:Decrypt"], [f"arn:aws:kms:{region}:{account}:key/*"], through_ssm),
+    ]
+
+
+def _allow(sid: str, actions: Sequence[str], resources: Sequence[str], condition: Document | None = None) -> Document:
+    statement: Document = {"Sid": sid, "Effect": "Allow", "Action": list(actions), "Resource": list(resources)}
+    return statement | ({"Condition": condition} if condition else {})

@@ -1,0 +1,155 @@
+"""A machine becomes a node, or goes off: its user data and its scripts, run for real on a scratch machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gpu_node.package import Package
+from gpu_node.settings import NodeSettings
+from tests.gpu_node.machine import SETTINGS, TOKEN_PARAMETER, Machine, Outcome
+
+TOKEN = "hf_abcdefghijklmnopqrstuvwxyz"
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def environment(outcome: Outcome) -> dict[str, str]:
+    lines = (outcome.root / "etc/diogenes/node.env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+def assert_runs(outcome: Outcome) -> None:
+    assert outcome.status == 0, outcome.output
+    assert not outcome.is_off
+    start = outcome.calls.index("systemctl start diogenes-node.service")
+    assert start < outcome.calls.index("systemctl stop diogenes-deadman.timer")
+
+
+def assert_goes_off(outcome: Outcome) -> None:
+    assert outcome.status != 0
+    assert outcome.calls[-1] == "systemctl poweroff"
+    assert "systemctl stop diogenes-deadman.timer" not in outcome.calls
+
+
+def test_a_new_machine_starts_the_agent_and_then_nothing_waits_for_its_end(machine: Machine) -> None:
+    outcome = machine.boot()
+    assert_runs(outcome)
+    program = outcome.root / "opt/diogenes"
+    assert outcome.called("systemctl link") == [f"systemctl link {program}/diogenes-node.service"]
+    assert (program / "gpu_node/agent.py").is_file()
+    assert os.access(program / "venv/bin/python", os.X_OK)
+    assert os.access(program / "engine.sh", os.X_OK)
+
+
+def test_the_agent_reads_in_its_file_what_the_program_wrote(machine: Machine) -> None:
+    given = environment(machine.boot(token=True))
+    own = {name: value.replace(str(machine.root), "") for name, value in given.items()}
+    assert NodeSettings.from_env(own) == SETTINGS
+    assert own["AWS_REGION"] == "eu-west-1"
+
+
+def test_the_dead_man_is_armed_before_anything_that_can_fail(machine: Machine) -> None:
+    outcome = machine.boot()
+    assert outcome.calls[1] == "systemd-run --on-active=20min --unit=diogenes-deadman systemctl poweroff"
+
+
+def test_a_dead_man_that_is_armed_already_is_left_alone(machine: Machine) -> None:
+    (machine.answers / "is-active").write_text("0")
+    outcome = machine.boot()
+    assert_runs(outcome)
+    assert outcome.called("systemd-run") == []
+
+
+def test_the_package_is_asked_for_again_while_it_cannot_be_had(machine: Machine) -> None:
+    (machine.answers / "outages").write_text("1\n2\n3\n")
+    outcome = machine.boot()
+    assert_runs(outcome)
+    assert outcome.called("sleep") == ["sleep 1", "sleep 2", "sleep 4"]
+
+
+def test_a_machine_that_never_gets_the_package_goes_off(machine: Machine) -> None:
+    (machine.answers / "package").unlink()
+    outcome = machine.boot(Package(b"expected"))
+    assert_goes_off(outcome)
+    assert sum(int(pause.split()[1]) for pause in outcome.called("sleep")) < 5 * 60
+    assert outcome.called("systemctl start") == []
+
+
+def test_a_package_that_is_not_the_expected_one_is_not_unpacked(machine: Machine) -> None:
+    outcome = machine.boot(Package(b"expected"))
+    assert_goes_off(outcome)
+    assert not (outcome.root / "opt/diogenes").exists()
+
+
+def test_a_machine_whose_packages_cannot_be_installed_goes_off(machine: Machine) -> None:
+    outcome = machine.boot(machine.put_package(**{"requirements.txt": b"./nowhere\n"}))
+    assert_goes_off(outcome)
+    assert outcome.called("systemctl start") == []
+
+
+def test_a_machine_whose_agent_cannot_be_started_goes_off(machine: Machine) -> None:
+    (machine.answers / "start").write_text("1")
+    assert_goes_off(machine.boot())
+
+
+def test_an_image_without_pythons_headers_gets_them(machine: Machine) -> None:
+    (machine.answers / "python").write_text("1")
+    outcome = machine.boot()
+    assert_runs(outcome)
+    assert any("python3-venv python3-dev" in call for call in outcome.called("apt-get"))
+
+
+def test_an_image_that_has_them_asks_nobody(machine: Machine) -> None:
+    assert machine.boot().called("apt-get") == []
+
+
+@pytest.mark.parametrize("has_disk", [True, False])
+def test_data_is_on_the_instances_own_disk_where_there_is_one(machine: Machine, has_disk: bool) -> None:
+    (machine.answers / "mountpoint").write_text("0" if has_disk else "1")
+    outcome = machine.boot()
+    assert_runs(outcome)
+    data = outcome.root / "var/lib/diogenes"
+    assert data.is_dir()
+    disk = outcome.root / "opt/dlami/nvme/diogenes"
+    assert (data.resolve() == disk) is has_disk
+    assert outcome.called("useradd") == [
+        f"useradd --system --home-dir {data} --shell /usr/sbin/nologin diogenes",
+    ]
+
+
+# -- the Hugging Face token ----------------------------------------------------------------------------------------
+
+
+def test_the_token_is_where_only_root_can_read_it_and_nowhere_else(machine: Machine) -> None:
+    (machine.answers / "token").write_text(TOKEN)
+    outcome = machine.boot(token=True)
+    assert_runs(outcome)
+    secrets = outcome.root / "run/diogenes/secrets.env"
+    assert secrets.read_text() == f"HF_TOKEN={TOKEN}\n"
+    assert secrets.stat().st_mode & 0o077 == 0
+    assert any(f"--name {TOKEN_PARAMETER}" in call for call in outcome.called("aws ssm"))
+    assert TOKEN not in outcome.output + "".join(outcome.calls)
+    (machine.answers / "token").unlink()
+    assert [path for path in machine.root.rglob("*") if path.is_file() and TOKEN in path.read_text("latin-1")] == [
+        secrets
+    ]
+
+
+def test_without_a_token_nobody_asks_for_one(machine: Machine) -> None:
+    outcome = machine.boot()
+    assert outcome.called("aws ssm") == []
+    assert not (outcome.root / "run/diogenes").exists()
+
+
+def test_a_token_that_cannot_be_read_does_not_keep_the_node_from_starting(machine: Machine) -> None:
+    outcome = machine.boot(token=True)
+    assert_runs(outcome)
+    assert len(outcome.called("aws ssm")) == 6
+    assert "no Hugging Face token" in outcome.output
+    assert not (outcome.root / "run/diogenes/secrets.env").exists()

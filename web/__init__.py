@@ -1,0 +1,1 @@
+"""The web app: what browsers load, and where it is hosted."""

@@ -8,7 +8,7 @@ import itertools
 import logging
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -20,11 +20,12 @@ from control_plane.effects import Effects, Stores
 from control_plane.errors import Unavailable
 from control_plane.exchange import Receive, Scope, Send
 from control_plane.fleet import Fleet
+from control_plane.front import Doorkeeper
 from control_plane.launcher import Launcher
 from control_plane.loops import forever
 from control_plane.observer import Observer
 from control_plane.plan import Policy
-from control_plane.ports import Clock, Cloud, KeyStore, Probe, UsageStore, Wish
+from control_plane.ports import Clock, Cloud, FrontStore, KeyStore, Probe, StageHands, UsageStore, Wish
 from control_plane.reconciler import Cadence, Reconciler
 from control_plane.relay import Relay
 from control_plane.routes import cluster, keys, models, render
@@ -32,12 +33,23 @@ from control_plane.routes.gate import Gate
 from control_plane.routes.inference import Inference, patience, restarting
 from control_plane.services import Services
 from control_plane.settings import Settings
+from control_plane.slumber import Slumber
 from control_plane.upstream import Upstreams
 from control_plane.usage import Ledger
 
 BEAT_S = 1.0
 
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FrontAdapters:
+    """What is needed to sleep and to wake."""
+
+    store: FrontStore
+    hands: StageHands
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,7 @@ class Adapters:
     usage: UsageStore
     cloud: Cloud
     probe: Probe
+    front: FrontAdapters | None = None  # None: nothing stands in front that could be turned
 
 
 class ControlPlane:
@@ -64,13 +77,11 @@ class ControlPlane:
         entropy: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         holder = token()
-        policy = _policy(settings)
-        stores = adapters.stores
         self._settings = settings
-        self._stores = stores
+        self._stores = adapters.stores
         self._clock = clock
         self.fleet = Fleet(clock=clock, max_waiters=settings.max_waiters)
-        self.catalogue = Catalogue(stores.models, clock=clock)
+        self.catalogue = Catalogue(self._stores.models, clock=clock)
         self.keys = ApiKeys(adapters.keys, clock=clock, entropy=entropy, cache_s=settings.key_cache_s)
         self.ledger = Ledger(adapters.usage, clock=clock, writer=holder)
         self._upstreams = Upstreams()
@@ -82,60 +93,94 @@ class ControlPlane:
             clock=clock,
             patience=patience(settings),
         )
+        self.policy = _policy(settings)
+        self.reconciler = self._made_reconciler(adapters, holder=holder, token=token)
+        self._slumber = self._made_slumber(adapters.front)
+        numbers = itertools.count(1)
+
+        def request_id() -> str:  # unique without asking the system for randomness on every request
+            return f"req_{holder}{next(numbers):x}"
+
+        self.request_id = request_id
+        self.management = self._made_management()
+        self.app = Gateway(self._made_inference(), self.management, self.running)
+
+    def _made_reconciler(self, outside: Adapters, *, holder: str, token: Callable[[], str]) -> Reconciler:
+        settings, stores, clock = self._settings, outside.stores, self._clock
         launcher = Launcher(
-            adapters.cloud, stores.nodes, stores.launches, clock=clock, token=token, lease_s=settings.lease_s
+            outside.cloud, stores.nodes, stores.launches, clock=clock, token=token, lease_s=settings.lease_s
         )
         self._observer = Observer(
             stores,
-            adapters.cloud,
-            adapters.probe,
+            outside.cloud,
+            outside.probe,
             self.fleet,
             self.catalogue,
             clock=clock,
-            policy=policy,
+            policy=self.policy,
             cloud_watch_s=settings.cloud_watch_s,
         )
-        self.reconciler = Reconciler(
+        return Reconciler(
             self._observer,
-            Effects(stores, adapters.cloud, self.fleet, launcher, self.catalogue, clock=clock),
+            Effects(stores, outside.cloud, self.fleet, launcher, self.catalogue, clock=clock),
             self.fleet,
             stores.fence,
             clock=clock,
-            policy=policy,
+            policy=self.policy,
             cadence=Cadence(settings.tick_s, settings.watch_s),
             holder=holder,
         )
-        self.app = self._gateway(policy, holder)
 
-    def _gateway(self, policy: Policy, process: str) -> Gateway:
+    def _made_management(self) -> Gate:
         services = Services(
             clock=self._clock,
             stores=self._stores,
             keys=self.keys,
             catalogue=self.catalogue,
             fleet=self.fleet,
-            policy=policy,
+            policy=self.policy,
         )
-        numbers = itertools.count(1)
+        return Gate(management_app(services), self.keys, request_id=self.request_id)
 
-        def request_id() -> str:  # unique without asking the system for randomness on every request
-            return f"req_{process}{next(numbers):x}"
-
-        inference = Inference(
+    def _made_inference(self) -> Inference:
+        return Inference(
             self.keys,
             self.catalogue,
             self.relay,
             clock=self._clock,
             settings=self._settings,
-            request_id=request_id,
+            request_id=self.request_id,
         )
-        management = Gate(management_app(services), self.keys, request_id=request_id)
-        return Gateway(inference, management, self.running)
+
+    def _made_slumber(self, front: FrontAdapters | None) -> Slumber | None:
+        if front is None:
+            return None
+        return Slumber(
+            Doorkeeper(front.store, front.hands, clock=self._clock),
+            self.needed,
+            clock=self._clock,
+            idle_s=self._settings.control_plane_idle_timeout_s,
+            propagation_s=self._settings.propagation_s,
+            tick_s=self._settings.tick_s,
+        )
+
+    def needed(self) -> bool:
+        """A stream, a waiter, a node, a launch or a wish needs this process; so it is while nothing is known yet."""
+        world = self._observer.world
+        if world is None or any(self.fleet.in_flight.values()) or any(self.fleet.waiters.values()):
+            return True
+        now = self._clock()
+        wanted = any(
+            wish.desired and max(wish.hold_until, wish.keep_awake_until) > now for wish in world.wishes.values()
+        )
+        return wanted or bool(world.nodes or world.launches or world.launching)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The loops, for as long as the server is up; the ledger is flushed at the end."""
-        steps = (self.reconciler.turn, self.reconciler.watch, self._beat, self._flush)
+        steps = [self.reconciler.turn, self.reconciler.watch, self._beat, self._flush]
+        if self._slumber:
+            steps.append(self._slumber.turn)
         tasks = [asyncio.create_task(forever(step)) for step in steps]
         try:
             yield
@@ -181,8 +226,8 @@ class Gateway:
 
     def __init__(
         self,
-        inference: Inference,
-        management: Gate,
+        inference: Application,
+        management: Application,
         running: Callable[[], contextlib.AbstractAsyncContextManager[None]],
     ) -> None:
         self._inference = inference

@@ -1,4 +1,4 @@
-"""The commands of the image: ``serve`` (the control plane) and ``key create`` (the first key, by AWS credentials)."""
+"""The commands: ``serve`` (the control plane), ``key create`` (the first key, by AWS credentials), and ``doctor``."""
 
 from __future__ import annotations
 
@@ -10,37 +10,28 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from pathlib import Path
 
-import aiohttp
 import uvicorn
 import uvloop
 
 from control_plane import logs
 from control_plane.api_keys import ApiKeys
-from control_plane.app import Adapters, ControlPlane
-from control_plane.aws import AwsCloud, HttpProbe, open_autoscaling
-from control_plane.dynamo import (
-    DynamoFence,
-    DynamoKeys,
-    DynamoLaunches,
-    DynamoModels,
-    DynamoNodes,
-    DynamoUsage,
-    DynamoWishes,
-    open_dynamo,
-)
-from control_plane.effects import Stores
+from control_plane.app import ControlPlane
+from control_plane.dynamo import DynamoKeys, open_dynamo
 from control_plane.errors import DiogenesError
+from control_plane.outside import adapters
 from control_plane.settings import InvalidSettings, Settings
 
 GC_THRESHOLD = 50_000  # young objects between collections: a pause of the collector is a pause of every stream
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status: 0, 1 when AWS did not let us, 2 for odd arguments or settings."""
+    """The exit status: 0, 1 when AWS did not let us or the doctor found a failure, 2 for odd arguments or settings."""
     options = _parser().parse_args(arguments)
+    if options.command == "doctor":
+        return doctor(options.directory, options.stack, as_list=options.json)
     try:
         settings = Settings.from_env(os.environ)
     except InvalidSettings as error:
@@ -55,6 +46,15 @@ def main(arguments: Sequence[str]) -> int:
         print(f"diogenes: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def doctor(folder: Path, stack: str, *, as_list: bool) -> int:
+    """Print what is found; 1 with a failure, else 0."""
+    from control_plane.doctor.command import examine_stack  # here, so that ``serve`` starts without it
+
+    status, text = asyncio.run(examine_stack(os.environ, folder=folder, stack=stack, as_list=as_list))
+    print(text)
+    return status
 
 
 async def create_key(settings: Settings, *, email: str, name: str) -> str:
@@ -75,27 +75,6 @@ async def serve(settings: Settings) -> None:
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 20, 20)
         await server.serve()
-
-
-@asynccontextmanager
-async def adapters(settings: Settings) -> AsyncIterator[Adapters]:
-    """AWS, as the SDK's own variables point to it."""
-    namespace = settings.namespace
-    async with open_dynamo() as dynamo, open_autoscaling() as autoscaling, aiohttp.ClientSession() as http:
-        stores = Stores(
-            nodes=DynamoNodes(dynamo, namespace),
-            wishes=DynamoWishes(dynamo, namespace),
-            launches=DynamoLaunches(dynamo, namespace),
-            models=DynamoModels(dynamo, namespace),
-            fence=DynamoFence(dynamo, namespace, clock=time.time),
-        )
-        yield Adapters(
-            stores=stores,
-            keys=DynamoKeys(dynamo, namespace),
-            usage=DynamoUsage(dynamo, namespace),
-            cloud=AwsCloud(autoscaling, namespace),
-            probe=HttpProbe(http),
-        )
 
 
 class Server(uvicorn.Server):
@@ -134,4 +113,8 @@ def _parser() -> argparse.ArgumentParser:
     create = key.add_parser("create", help="make a key and print it, for the only time")
     create.add_argument("--email", required=True, help="whose key it is")
     create.add_argument("--name", required=True, help="what it is for")
+    look = commands.add_parser("doctor", help="what stands in the way of a deployment, or is wrong with it; reads only")
+    look.add_argument("--stack", default="prod", help="whose Pulumi.<stack>.yaml to read (prod)")
+    look.add_argument("--directory", type=Path, default=Path(), help="where Pulumi.yaml is (here)")
+    look.add_argument("--json", action="store_true", help="a list of {check, status, message, fix}")
     return parser

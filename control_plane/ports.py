@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
 from control_plane.nodes import Node, NodeId
@@ -194,6 +195,12 @@ class Fence(Protocol):
     async def take(self, holder: str) -> int:
         """Become the one reconciler: a new epoch, higher than every one before."""
 
+    async def take_over(self, holder: str, *, silent_s: float) -> int:
+        """The same, but only from a holder that was silent for so long, or let go. Raises Stale."""
+
+    async def release(self, epoch: int) -> None:
+        """Let go: whoever comes next need not wait. Raises Stale."""
+
     async def hold(self, epoch: int) -> None:
         """Show that the holder lives. Raises Stale when somebody took a newer epoch."""
 
@@ -212,7 +219,8 @@ class Instance:
     zone: str
     instance_type: str
     alive: bool  # in service or on its way there, and healthy
-    leaving: bool = False  # the group is terminating it already
+    leaving: bool = False  # its group is taking it down already
+    held: bool = False  # leaving, but up and serving until it is released, or its group's hook runs out of patience
 
 
 @dataclass(frozen=True)
@@ -236,9 +244,64 @@ class Cloud(Protocol):
         """One instance now, or LaunchRefused. The same token never launches twice."""
 
     async def terminate(self, node_id: NodeId) -> None:
-        """Take it out of its group and lower the group's desired capacity. An instance already gone is no error."""
+        """Take it out of its group and lower the group's desired capacity. An instance already gone is no error.
+
+        A group with the hook ``drain`` holds the instance first: it ends when it is released.
+        """
+
+    async def release(self, node_id: NodeId, group: str) -> None:
+        """Let its group take it down now. An instance that is not held, or already gone, is no error."""
 
 
 class Probe(Protocol):
     async def __call__(self, node: Node) -> bool:
         """Does the engine answer its health check within a short time?"""
+
+
+# -- who answers ---------------------------------------------------------------------------------------------------
+
+
+class FrontState(StrEnum):
+    """Whether the control plane runs, as everybody has agreed on it."""
+
+    ASLEEP = "asleep"  # no task; the night watch answers
+    WAKING = "waking"  # somebody wants it; the night watch answers until it is healthy
+    AWAKE = "awake"  # it answers
+    FALLING_ASLEEP = "falling-asleep"  # the night watch answers again; it still serves what arrives late
+
+
+@dataclass(frozen=True)
+class Front:
+    """The one item that all agree on; every move raises its epoch."""
+
+    state: FrontState = FrontState.ASLEEP
+    epoch: int = 0
+    since: float = 0.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What AWS shows of the front right now."""
+
+    desired: int  # tasks that the service shall run
+    healthy: bool  # the load balancer found the control plane healthy
+    facing_control_plane: bool  # where the listener sends requests
+
+
+class FrontStore(Protocol):
+    async def read(self) -> Front: ...
+
+    async def move(self, front: Front, target: FrontState, *, at: float) -> Front:
+        """One move; the front as it is then. Raises Stale when somebody else moved it since it was read."""
+
+
+class StageHands(Protocol):
+    """The service and the listener."""
+
+    async def look(self) -> Stage: ...
+
+    async def want(self, tasks: int) -> None:
+        """So many tasks, of the newest task definition. Doing it twice is doing it once."""
+
+    async def face(self, *, control_plane: bool) -> None:
+        """Send new requests to the control plane, or to the night watch."""

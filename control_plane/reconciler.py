@@ -8,6 +8,7 @@ seen again by the next.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass
 
@@ -99,12 +100,37 @@ class Reconciler:
                 case _:
                     await self._try(action)
 
+    async def once(self) -> bool:
+        """One tick in the place of a reconciler that is not there, with the launches that it begins.
+
+        False when one is there, or was a moment ago. Raises Unavailable.
+        """
+        try:
+            self._epoch = await self._fence.take_over(self._holder, silent_s=ABANDONED_S)
+        except Stale:
+            return False
+        self._since = self._clock()
+        epoch = self._epoch
+        try:
+            await self.tick()
+            await asyncio.gather(*self._launching.values())
+        except Superseded:
+            return False
+        finally:
+            self._epoch = None
+            with contextlib.suppress(Stale):
+                await self._fence.release(epoch)
+        return True
+
     async def close(self) -> None:
-        """Stop launching. A launch cut off here left its intent: the next reconciler repeats it."""
+        """Stop, and let go. A launch cut off here left its intent: the next reconciler repeats it."""
         tasks = list(self._launching.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._epoch is not None:
+            with contextlib.suppress(Stale, Unavailable):
+                await self._fence.release(self._epoch)
 
     # -- who acts
 

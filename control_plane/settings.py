@@ -50,6 +50,15 @@ class Settings:
     key_cache_s: float = 10.0  # a revoked key dies within this
     stop_timeout_s: float = 110.0  # what streams may still take after SIGTERM; ECS kills 10 s later
 
+    # Where the front is (see front.py and stage.py); without a listener, nothing sleeps or wakes
+    cluster: str = ""
+    service: str = ""  # also the family of its task definition
+    listener_arn: str = ""
+    control_plane_group_arn: str = ""  # target groups of the listener
+    night_watch_group_arn: str = ""
+    control_plane_idle_timeout_s: float = 600.0
+    propagation_s: float = 30.0  # from the turn of the listener until nothing arrives the old way
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
         """Raises InvalidSettings, with every problem in one message."""

@@ -6,17 +6,16 @@ fails once with ``broken.fail(...)``: before its effect, or after it (a lost rep
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import wraps
 from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 
-from control_plane.errors import DiogenesError, LaunchMisconfigured, LaunchRefused, Stale, Unavailable
+from control_plane.errors import DiogenesError, Stale, Unavailable
 from control_plane.nodes import MOVES, Node, NodeId
-from control_plane.ports import Group, Instance, KeyRow, Launch, ModelRow, Tally, Wish
+from control_plane.ports import KeyRow, Launch, ModelRow, Tally, Wish
 from gpu_node.protocol import Failure, NodeState
 
 T = TypeVar("T")
@@ -298,6 +297,17 @@ class MemoryFence(Fallible):
         self.epoch, self.holder, self.seen = self.epoch + 1, holder, self.clock()
         return self.epoch
 
+    async def take_over(self, holder: str, *, silent_s: float) -> int:
+        if self.epoch and self.seen > self.clock() - silent_s:
+            raise Stale("the holder gave a sign of life")
+        self.epoch, self.holder, self.seen = self.epoch + 1, holder, self.clock()
+        return self.epoch
+
+    async def release(self, epoch: int) -> None:
+        if epoch != self.epoch:
+            raise Stale("another reconciler took over")
+        self.seen = 0.0
+
     async def hold(self, epoch: int) -> None:
         if epoch != self.epoch:
             raise Stale("another reconciler took over")
@@ -305,65 +315,6 @@ class MemoryFence(Fallible):
 
     async def seen_at(self) -> float:
         return self.seen
-
-
-@dataclass
-class MemoryCloud(Fallible):
-    """Auto Scaling groups that say no where ``refusals`` says so, for as long as it stands there."""
-
-    clock: FakeClock = field(default_factory=FakeClock)
-    launch_s: float = 0.0  # what the clock steps while a launch is decided
-    refusals: dict[tuple[str, str], LaunchRefused] = field(default_factory=dict)  # by group and zone
-    launches: list[Launch] = field(default_factory=list)  # every call that was made
-    terminated: list[NodeId] = field(default_factory=list)
-    instance_type: str = "g6.xlarge"
-    _groups: dict[str, Group] = field(default_factory=dict)
-    _by_token: dict[str, Instance] = field(default_factory=dict)
-    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-
-    def add_group(self, group: Group) -> None:
-        self._groups[group.name] = group
-
-    def set_alive(self, node_id: NodeId, alive: bool) -> None:
-        """The instance fails its health check, or stopped by itself."""
-        for name, group in self._groups.items():
-            told = tuple(replace(one, alive=alive) if one.id == node_id else one for one in group.instances)
-            self._groups[name] = replace(group, instances=told)
-
-    def vanish(self, node_id: NodeId) -> None:
-        """The instance is gone, and its place in the group with it."""
-        for name, group in self._groups.items():
-            left = tuple(told for told in group.instances if told.id != node_id)
-            lost = len(group.instances) - len(left)
-            self._groups[name] = replace(group, instances=left, desired=group.desired - lost)
-
-    async def groups(self) -> Sequence[Group]:
-        return list(self._groups.values())
-
-    async def launch(self, launch: Launch) -> Instance:
-        self.launches.append(launch)
-        self.clock.step(self.launch_s)
-        if launch.token not in self._by_token:
-            self._by_token[launch.token] = self._launch(launch)
-        return self._by_token[launch.token]
-
-    async def terminate(self, node_id: NodeId) -> None:
-        if any(told.id == node_id for group in self._groups.values() for told in group.instances):
-            self.vanish(node_id)
-            self.terminated.append(node_id)
-
-    def _launch(self, launch: Launch) -> Instance:
-        group = self._groups.get(launch.group)
-        if group is None or launch.zone not in group.zones:
-            raise LaunchMisconfigured("ValidationError", f"{launch.group} has no zone {launch.zone}")
-        if refusal := self.refusals.get((launch.group, launch.zone)):
-            raise refusal
-        if group.desired >= group.max_size:
-            raise LaunchMisconfigured("ValidationError", f"{launch.group} is at its max size {group.max_size}")
-        number = next(self._numbers)
-        instance = Instance(NodeId(f"i-{number:017x}"), launch.zone, self.instance_type, alive=True)
-        self._groups[group.name] = replace(group, desired=group.desired + 1, instances=(*group.instances, instance))
-        return instance
 
 
 @dataclass

@@ -122,6 +122,20 @@ class DynamoFence:
         row = await self._rows.update(_RECONCILER, assignments(values) + " ADD #epoch :one", values | {"one": 1})
         return int(row["epoch"])
 
+    async def take_over(self, holder: str, *, silent_s: float) -> int:
+        now = self._clock()
+        row = await self._rows.update(
+            _RECONCILER,
+            assignments({"holder": holder, "seen_at": now}) + " ADD #epoch :one",
+            {"holder": holder, "seen_at": now, "one": 1, "silent_since": now - silent_s},
+            when="attribute_not_exists(#seen_at) OR #seen_at <= :silent_since",
+        )
+        return int(row["epoch"])
+
+    async def release(self, epoch: int) -> None:
+        values = {"seen_at": 0}
+        await self._rows.update(_RECONCILER, assignments(values), values | {"epoch": epoch}, when="#epoch = :epoch")
+
     async def hold(self, epoch: int) -> None:
         values = {"seen_at": self._clock()}
         await self._rows.update(_RECONCILER, assignments(values), values | {"epoch": epoch}, when="#epoch = :epoch")

@@ -10,8 +10,9 @@ from control_plane.aws import AwsCloud
 from control_plane.errors import LaunchMisconfigured, LaunchRefused, NoCapacity, QuotaExceeded
 from control_plane.ports import Cloud, Group
 from control_plane.schema import MARKET_TAG, MODEL_TAG, TAG
+from gpu_node.protocol import DRAIN_HOOK, DRAIN_HOOK_S
 from rehearsal.faults import Fault, Faults
-from tests.memory import MemoryCloud
+from tests.memory_cloud import MemoryCloud
 
 if TYPE_CHECKING:
     from types_aiobotocore_autoscaling import AutoScalingClient
@@ -30,8 +31,11 @@ class GroupsUnderTest(Protocol):
     @property
     def cloud(self) -> Cloud: ...
 
-    def add(self, *, max_size: int = 2, market: str = "on-demand") -> str:
-        """The name of a new group of ours in both zones."""
+    def add(self, *, max_size: int = 2, market: str = "on-demand", holds: bool = False) -> str:
+        """The name of a new group of ours in both zones; one that holds has the hook ``drain``."""
+
+    def close(self, name: str) -> None:
+        """A deletion begins: the group shall have no instances, and get no new ones."""
 
     def add_foreign(self) -> None:
         """A group that is not ours."""
@@ -44,10 +48,13 @@ class MemoryGroups:
     def __init__(self) -> None:
         self.cloud = MemoryCloud()
 
-    def add(self, *, max_size: int = 2, market: str = "on-demand") -> str:
+    def add(self, *, max_size: int = 2, market: str = "on-demand", holds: bool = False) -> str:
         name = f"{MODEL}-{market}"
-        self.cloud.add_group(Group(name, MODEL, market, ZONES, max_size=max_size, desired=0))
+        self.cloud.add_group(Group(name, MODEL, market, ZONES, max_size=max_size, desired=0), holds=holds)
         return name
+
+    def close(self, name: str) -> None:
+        self.cloud.close(name)
 
     def add_foreign(self) -> None:
         """The fake knows no others."""
@@ -64,11 +71,24 @@ class AwsGroups:
         self._namespace = namespace
         self._faults = faults
 
-    def add(self, *, max_size: int = 2, market: str = "on-demand") -> str:
+    def add(self, *, max_size: int = 2, market: str = "on-demand", holds: bool = False) -> str:
         name = f"{self._namespace}-{MODEL}-{market}"
         tags = {TAG: self._namespace, MODEL_TAG: MODEL, MARKET_TAG: market}
         self._create(name, tags, max_size)
+        if holds:
+            boto3.client("autoscaling").put_lifecycle_hook(
+                AutoScalingGroupName=name,
+                LifecycleHookName=DRAIN_HOOK,
+                LifecycleTransition="autoscaling:EC2_INSTANCE_TERMINATING",
+                HeartbeatTimeout=DRAIN_HOOK_S,
+                DefaultResult="CONTINUE",
+            )
         return name
+
+    def close(self, name: str) -> None:
+        boto3.client("autoscaling").update_auto_scaling_group(
+            AutoScalingGroupName=name, MinSize=0, MaxSize=0, DesiredCapacity=0
+        )
 
     def add_foreign(self) -> None:
         self._create(f"{self._namespace}-foreign", {TAG: "another", MODEL_TAG: MODEL}, 1)

@@ -16,6 +16,7 @@ from control_plane.errors import (
     QuotaExceeded,
     Unavailable,
 )
+from control_plane.nodes import NodeId
 from control_plane.ports import Launch
 from tests.contract.groups import MODEL, ZONES, AwsGroups
 from tests.memory import FakeClock
@@ -237,21 +238,67 @@ class Listing:
 
 
 @pytest.mark.parametrize(
-    ("state", "health", "alive", "leaving"),
+    ("state", "health", "alive", "leaving", "held"),
     [
-        ("Pending", "Healthy", True, False),
-        ("Pending:Wait", "Healthy", True, False),
-        ("InService", "Healthy", True, False),
-        ("InService", "Unhealthy", False, False),
-        ("Terminating", "Healthy", False, True),
-        ("Terminating:Wait", "Unhealthy", False, True),
-        ("Terminated", "Healthy", False, True),
-        ("Standby", "Healthy", False, False),
+        ("Pending", "Healthy", True, False, False),
+        ("Pending:Wait", "Healthy", True, False, False),
+        ("InService", "Healthy", True, False, False),
+        ("InService", "Unhealthy", False, False, False),
+        ("Terminating", "Healthy", False, True, False),
+        ("Terminating:Wait", "Healthy", False, True, True),
+        ("Terminating:Wait", "Unhealthy", False, True, True),  # it died; the hook waits all the same
+        ("Terminating:Proceed", "Healthy", False, True, False),
+        ("Terminated", "Healthy", False, True, False),
+        ("Standby", "Healthy", False, False, False),
     ],
 )
 async def test_an_instance_is_alive_in_service_or_on_its_way_there(
-    state: str, health: str, alive: bool, leaving: bool
+    state: str, health: str, alive: bool, leaving: bool, held: bool
 ) -> None:
     told = await AwsCloud(cast(Any, Listing(state, health)), "test").groups()
     assert len(told) == 2  # both pages
-    assert [(one.alive, one.leaving) for group in told for one in group.instances] == [(alive, leaving)] * 2
+    instances = [one for group in told for one in group.instances]
+    assert [(one.alive, one.leaving, one.held) for one in instances] == [(alive, leaving, held)] * 2
+
+
+# -- ending ------------------------------------------------------------------------------------------------------------
+
+
+class Refusing:
+    """An Auto Scaling client that ends nothing."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self._error = refusing(code, message)
+
+    async def terminate_instance_in_auto_scaling_group(self, **asked: Any) -> None:
+        raise self._error
+
+    async def complete_lifecycle_action(self, **asked: Any) -> None:
+        raise self._error
+
+
+def at_its_minimum(size: int) -> str:
+    return f"Currently, desiredSize equals minSize ({size}). Terminating instance without replacement will violate"
+
+
+async def test_a_group_that_shall_have_none_takes_its_instances_down_without_being_asked() -> None:
+    await AwsCloud(cast(Any, Refusing("ValidationError", at_its_minimum(0))), "test").terminate(NodeId("i-1"))
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("ValidationError", at_its_minimum(1)),  # somebody raised it by hand: the instance stays
+        ("ScalingActivityInProgress", ""),
+        ("AccessDenied", "not found"),
+    ],
+)
+async def test_an_instance_that_was_not_terminated_is_tried_again(code: str, message: str) -> None:
+    with pytest.raises(Unavailable):
+        await AwsCloud(cast(Any, Refusing(code, message)), "test").terminate(NodeId("i-1"))
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "ResourceContention", "ValidationError"])
+async def test_an_instance_that_was_not_released_is_tried_again(code: str) -> None:
+    with pytest.raises(Unavailable):
+        await AwsCloud(cast(Any, Refusing(code, "something else")), "test").release(NodeId("i-1"), "group")

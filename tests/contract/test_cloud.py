@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -104,3 +105,64 @@ async def test_terminating_what_is_gone_is_no_error(groups: GroupsUnderTest) -> 
     for gone in (instance.id, instance.id, NodeId("i-00000000000000000")):
         await groups.cloud.terminate(gone)
     assert (await only(groups)).desired == 1
+
+
+# -- groups that hold what they take out
+
+
+async def test_a_group_with_the_hook_holds_a_terminated_instance_until_it_is_released(groups: GroupsUnderTest) -> None:
+    name = groups.add(holds=True)
+    instance = await groups.cloud.launch(launch(name))
+    await groups.cloud.terminate(instance.id)
+    group = await only(groups)
+    assert (group.desired, group.instances) == (0, (replace(instance, alive=False, leaving=True, held=True),))
+    await groups.cloud.release(instance.id, name)
+    assert (await only(groups)).instances == ()
+
+
+async def test_a_held_instance_counts_no_more(groups: GroupsUnderTest) -> None:
+    name = groups.add(max_size=1, holds=True)
+    old = await groups.cloud.launch(launch(name))
+    await groups.cloud.terminate(old.id)
+    new = await groups.cloud.launch(launch(name, "call-2"))
+    await groups.cloud.release(old.id, name)
+    group = await only(groups)
+    assert (group.desired, group.instances) == (1, (new,))
+
+
+async def test_a_group_that_shall_have_none_holds_those_it_has(groups: GroupsUnderTest) -> None:
+    name = groups.add(holds=True)
+    instances = [await groups.cloud.launch(launch(name, f"call-{number}")) for number in range(2)]
+    groups.close(name)
+    group = await only(groups)
+    assert (group.max_size, group.desired) == (0, 0)
+    assert [(told.alive, told.leaving, told.held) for told in group.instances] == [(False, True, True)] * 2
+    for instance in instances:
+        await groups.cloud.terminate(instance.id)  # AWS refuses: it has none to take away any more
+        await groups.cloud.release(instance.id, name)
+    assert (await only(groups)).instances == ()
+
+
+async def test_a_group_that_shall_have_none_gives_none(groups: GroupsUnderTest) -> None:
+    name = groups.add(holds=True)
+    groups.close(name)
+    with pytest.raises(LaunchMisconfigured):
+        await groups.cloud.launch(launch(name))
+
+
+async def test_releasing_what_is_not_held_changes_nothing(groups: GroupsUnderTest) -> None:
+    name = groups.add(holds=True)
+    instance = await groups.cloud.launch(launch(name))
+    await groups.cloud.release(instance.id, name)
+    await groups.cloud.release(NodeId("i-00000000000000000"), name)
+    await groups.cloud.release(instance.id, "nowhere")
+    assert (await only(groups)).instances == (instance,)
+
+
+async def test_releasing_twice_is_no_error(groups: GroupsUnderTest) -> None:
+    name = groups.add(holds=True)
+    instance = await groups.cloud.launch(launch(name))
+    await groups.cloud.terminate(instance.id)
+    for _ in range(2):
+        await groups.cloud.release(instance.id, name)
+    assert (await only(groups)).instances == ()

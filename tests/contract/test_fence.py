@@ -8,7 +8,7 @@ import pytest
 
 from control_plane.errors import Stale
 from tests.contract.under_test import Desk, Stores
-from tests.memory import FakeClock
+from tests.memory import FakeClock, MemoryFence
 
 
 async def test_every_epoch_is_higher_than_those_before(stores: Stores) -> None:
@@ -38,3 +38,37 @@ async def test_holding_leaves_a_sign_of_life(
     await dynamo_stores.fence.hold(epoch)
     row = desk.account.row(f"{namespace}-control", {"item": {"S": "reconciler"}})
     assert row == {"item": "reconciler", "epoch": 1, "holder": "task-1", "seen_at": clock.now}
+
+
+async def test_a_reconciler_that_lives_is_not_taken_over_from(stores: Stores, clock: FakeClock) -> None:
+    await stores.fence.take("task-1")
+    with pytest.raises(Stale):
+        await stores.fence.take_over("janitor", silent_s=60)
+
+
+async def test_one_that_let_go_is_taken_over_from_at_once(stores: Stores) -> None:
+    epoch = await stores.fence.take("task-1")
+    await stores.fence.release(epoch)
+    assert await stores.fence.take_over("janitor", silent_s=60) == epoch + 1
+    with pytest.raises(Stale):
+        await stores.fence.release(epoch)
+
+
+async def test_where_there_was_never_one_anybody_takes_over_but_only_one(stores: Stores) -> None:
+    taking = (stores.fence.take_over(f"night-{n}", silent_s=60) for n in range(10))
+    found = await asyncio.gather(*taking, return_exceptions=True)
+    assert [epoch for epoch in found if isinstance(epoch, int)] == [1]
+    assert sum(isinstance(error, Stale) for error in found) == 9
+
+
+async def test_silence_long_enough_lets_another_take_over(stores: Stores, clock: FakeClock) -> None:
+    epoch = await stores.fence.take("task-1")
+    step(stores, clock, 61)
+    assert await stores.fence.take_over("janitor", silent_s=60) == epoch + 1
+
+
+def step(stores: Stores, clock: FakeClock, seconds: float) -> None:
+    """The clock of either store."""
+    clock.step(seconds)
+    if isinstance(stores.fence, MemoryFence) and isinstance(stores.fence.clock, FakeClock):
+        stores.fence.clock.step(seconds)

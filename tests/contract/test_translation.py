@@ -27,6 +27,7 @@ from tests.contract.under_test import Desk, Stores
 from tests.memory import FakeClock, MemoryKeys
 
 ATTEMPTS = 3
+GONE = NodeId("i-00000000000000000")
 LAUNCH = Launch("token-1", "small", "group", "us-east-1a", "spot", 1.0)
 
 CALLS: Mapping[str, tuple[str, Callable[[Stores], Awaitable[object]]]] = {
@@ -98,18 +99,23 @@ async def test_a_dynamodb_behind_a_closed_port_is_unavailable(closed_port: None)
 async def test_an_auto_scaling_behind_a_closed_port_is_unavailable(closed_port: None) -> None:
     async with open_autoscaling() as client:
         cloud = AwsCloud(client, "test")
-        calls = (cloud.groups(), cloud.launch(LAUNCH), cloud.terminate(NodeId("i-00000000000000000")))
+        calls = (cloud.groups(), cloud.launch(LAUNCH), cloud.terminate(GONE), cloud.release(GONE, "group"))
         results = await asyncio.gather(*calls, return_exceptions=True)
-        assert [type(result) for result in results] == [Unavailable] * 3
+        assert [type(result) for result in results] == [Unavailable] * 4
 
 
 async def test_a_throttled_auto_scaling_is_unavailable(aws_groups: AwsGroups, desk: Desk) -> None:
     cloud = aws_groups.cloud
-    for operation in ("DescribeAutoScalingGroups", "LaunchInstances", "TerminateInstanceInAutoScalingGroup"):
+    for operation in (
+        "DescribeAutoScalingGroups",
+        "LaunchInstances",
+        "TerminateInstanceInAutoScalingGroup",
+        "CompleteLifecycleAction",
+    ):
         desk.faults.add(Fault("throttle", f"autoscaling:{operation}", times=ATTEMPTS))
-    calls = (cloud.groups(), cloud.launch(LAUNCH), cloud.terminate(NodeId("i-00000000000000000")))
+    calls = (cloud.groups(), cloud.launch(LAUNCH), cloud.terminate(GONE), cloud.release(GONE, "group"))
     results = await asyncio.gather(*calls, return_exceptions=True)
-    assert [type(result) for result in results] == [Unavailable] * 3
+    assert [type(result) for result in results] == [Unavailable] * 4
     assert not desk.faults.pending("throttle")
 
 

@@ -1,0 +1,133 @@
+"""Who answers: the night watch or the control plane. Level-triggered: whoever looks, mends.
+
+``correction`` decides from one look (pure); ``Doorkeeper`` looks, decides and acts. The night watch runs it while it
+holds a request, the janitor on its schedule, and the control plane in its loop; none of them needs another of them.
+
+ 1. Wanted, and ASLEEP or FALLING-ASLEEP: WAKING. Falling asleep is taken back this way while the task still serves.
+ 2. WAKING: one task; once it is healthy, the listener faces it, and then the state is AWAKE. Nothing ever faces a
+    task that is not healthy.
+ 3. AWAKE: one task, faced. One that is not healthy any more is waited for again: WAKING, with the night watch in front.
+ 4. FALLING-ASLEEP: the night watch in front. If whoever began it does not end it in time, it ends here: ASLEEP.
+ 5. ASLEEP: the night watch in front, then no task. Somebody who wakes it at this very moment raises the count again:
+    rule 2 holds for as long as anybody waits.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import assert_never
+
+from control_plane.errors import Stale
+from control_plane.ports import Clock, Front, FrontState, FrontStore, Stage, StageHands
+
+FALL_LIMIT_S = 180.0  # falling asleep takes half a minute; whoever began it and took longer is gone
+
+MOVES: dict[FrontState, frozenset[FrontState]] = {
+    FrontState.ASLEEP: frozenset({FrontState.WAKING}),
+    FrontState.WAKING: frozenset({FrontState.AWAKE}),
+    FrontState.AWAKE: frozenset({FrontState.FALLING_ASLEEP, FrontState.WAKING}),
+    FrontState.FALLING_ASLEEP: frozenset({FrontState.ASLEEP, FrontState.WAKING, FrontState.AWAKE}),
+}
+"""Every legal move."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Want:
+    """So many tasks."""
+
+    tasks: int
+
+
+@dataclass(frozen=True)
+class Face:
+    """Requests go to the control plane, or to the night watch."""
+
+    control_plane: bool
+
+
+@dataclass(frozen=True)
+class Move:
+    """The state that all agree on becomes this one."""
+
+    target: FrontState
+
+
+Step = Want | Face | Move
+
+
+def correction(front: Front, stage: Stage, *, wanted: bool, now: float) -> list[Step]:
+    """What to do next, in this order; nothing when all agrees. At most one move a look."""
+    return list(_steps(front, stage, wanted=wanted, now=now))
+
+
+def _steps(front: Front, stage: Stage, *, wanted: bool, now: float) -> Iterator[Step]:
+    match front.state:
+        case FrontState.ASLEEP | FrontState.FALLING_ASLEEP if wanted:
+            yield Move(FrontState.WAKING)  # 1
+        case FrontState.WAKING | FrontState.AWAKE:
+            yield from _up(front, stage)  # 2, 3
+        case FrontState.FALLING_ASLEEP:
+            yield from _facing(stage, control_plane=False)  # 4
+            if now > front.since + FALL_LIMIT_S:
+                yield Move(FrontState.ASLEEP)
+        case FrontState.ASLEEP:
+            yield from _facing(stage, control_plane=False)  # 5
+            if stage.desired:
+                yield Want(0)
+        case _:
+            assert_never(front.state)
+
+
+def _up(front: Front, stage: Stage) -> Iterator[Step]:
+    if stage.desired != 1:
+        yield Want(1)
+    yield from _facing(stage, control_plane=stage.healthy)
+    target = FrontState.AWAKE if stage.healthy else FrontState.WAKING
+    if front.state is not target:
+        yield Move(target)
+
+
+def _facing(stage: Stage, *, control_plane: bool) -> Iterator[Step]:
+    if stage.facing_control_plane is not control_plane:
+        yield Face(control_plane)
+
+
+class Doorkeeper:
+    """The effects of ``correction``. Twice is once; a race lost is left to the next look."""
+
+    def __init__(self, store: FrontStore, hands: StageHands, *, clock: Clock) -> None:
+        self._store = store
+        self._hands = hands
+        self._clock = clock
+
+    async def look(self, *, wanted: bool) -> Front:
+        """One look and its correction; the front as it is then. Raises Unavailable."""
+        front = await self._store.read()
+        stage = await self._hands.look()
+        for step in correction(front, stage, wanted=wanted, now=self._clock()):
+            match step:
+                case Want(tasks):
+                    await self._hands.want(tasks)
+                    log.info("control plane's tasks set", extra={"tasks": tasks, "state": str(front.state)})
+                case Face(control_plane):
+                    await self._hands.face(control_plane=control_plane)
+                    log.info("listener turned", extra={"control_plane": control_plane, "state": str(front.state)})
+                case Move(target):
+                    try:
+                        front = await self.move(front, target)
+                    except Stale:
+                        return await self._store.read()
+                case _:
+                    assert_never(step)
+        return front
+
+    async def move(self, front: Front, target: FrontState) -> Front:
+        """Raises Stale when somebody moved it since; Unavailable."""
+        assert target in MOVES[front.state], f"no move from {front.state} to {target}"
+        moved = await self._store.move(front, target, at=self._clock())
+        log.info("front moved", extra={"source": str(front.state), "target": str(target), "epoch": moved.epoch})
+        return moved

@@ -1,0 +1,65 @@
+"""The outside world of a process, opened: AWS, as the SDK's own variables point to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import aiohttp
+
+from control_plane.app import Adapters, FrontAdapters
+from control_plane.aws import AwsCloud, HttpProbe, open_autoscaling
+from control_plane.dynamo import (
+    DynamoFence,
+    DynamoFront,
+    DynamoKeys,
+    DynamoLaunches,
+    DynamoModels,
+    DynamoNodes,
+    DynamoUsage,
+    DynamoWishes,
+    open_dynamo,
+)
+from control_plane.effects import Stores
+from control_plane.settings import Settings
+from control_plane.stage import StageNames, open_stage
+
+
+@asynccontextmanager
+async def adapters(settings: Settings) -> AsyncIterator[Adapters]:
+    """One client of each service; without a listener in the settings, nothing of the front."""
+    namespace = settings.namespace
+    async with AsyncExitStack() as stack:
+        dynamo = await stack.enter_async_context(open_dynamo())
+        autoscaling = await stack.enter_async_context(open_autoscaling())
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        stores = Stores(
+            nodes=DynamoNodes(dynamo, namespace),
+            wishes=DynamoWishes(dynamo, namespace),
+            launches=DynamoLaunches(dynamo, namespace),
+            models=DynamoModels(dynamo, namespace),
+            fence=DynamoFence(dynamo, namespace, clock=time.time),
+        )
+        front = None
+        if settings.listener_arn:
+            hands = await stack.enter_async_context(open_stage(stage_names(settings)))
+            front = FrontAdapters(DynamoFront(dynamo, namespace), hands)
+        yield Adapters(
+            stores=stores,
+            keys=DynamoKeys(dynamo, namespace),
+            usage=DynamoUsage(dynamo, namespace),
+            cloud=AwsCloud(autoscaling, namespace),
+            probe=HttpProbe(http),
+            front=front,
+        )
+
+
+def stage_names(settings: Settings) -> StageNames:
+    return StageNames(
+        cluster=settings.cluster,
+        service=settings.service,
+        listener_arn=settings.listener_arn,
+        control_plane_group_arn=settings.control_plane_group_arn,
+        night_watch_group_arn=settings.night_watch_group_arn,
+    )

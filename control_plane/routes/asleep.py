@@ -1,0 +1,100 @@
+"""The inference routes while the control plane sleeps: check, wish, wake, and send the client on.
+
+Nothing can be streamed from here. A client is held in silence for a while, then sent to the same address again: most
+follow a 307 with method, body and key, so a chain of holds bridges the start; the others are told to come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from control_plane.api_keys import ApiKeys
+from control_plane.catalogue import Catalogue
+from control_plane.dialect import DIALECTS, Dialect
+from control_plane.errors import MethodNotAllowed, ModelStarting
+from control_plane.exchange import Receive, Scope, Send, refuse
+from control_plane.ports import Clock, Wish, WishStore
+from control_plane.routes.admission import Incoming, max_wait_s, parse, read_body
+from control_plane.routes.caller import authenticate
+from control_plane.routes.render import as_request_error
+from control_plane.settings import Settings
+from control_plane.waking import Waking
+
+COME_BACK_S = 5
+_STAY_PUT = (b"pydantic-ai/",)  # clients that were seen not to follow a redirect
+
+
+class Asleep:
+    """ASGI application of the paths in DIALECTS."""
+
+    def __init__(
+        self,
+        keys: ApiKeys,
+        catalogue: Catalogue,
+        wishes: WishStore,
+        waking: Waking,
+        *,
+        clock: Clock,
+        settings: Settings,
+        request_id: Callable[[], str],
+    ) -> None:
+        self._keys = keys
+        self._catalogue = catalogue
+        self._wishes = wishes
+        self._waking = waking
+        self._clock = clock
+        self._settings = settings
+        self._request_id = request_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        dialect = DIALECTS[scope["path"]]
+        headers = dict(scope["headers"])
+        extra = [(b"x-request-id", self._request_id().encode()), (b"cache-control", b"no-store")]
+        try:
+            if scope["method"] != "POST":
+                extra.append((b"allow", b"POST"))
+                raise MethodNotAllowed(f"Only POST is allowed at {dialect.path}.")
+            send_on = await self._admit(dialect, headers, Incoming(receive))
+        except Exception as error:  # noqa: BLE001 - rendered: a client never sees a bare 500
+            await refuse(send, as_request_error(error), dialect=dialect, extra=extra)
+            return
+        await self._send_on(scope, send, dialect, stays=not send_on, extra=extra)
+
+    async def _admit(self, dialect: Dialect, headers: Mapping[bytes, bytes], incoming: Incoming) -> bool:
+        """Everything up to the end of the hold. True when the client shall go to the same address again."""
+        authorization = headers.get(b"authorization", b"").decode("latin-1")
+        caller = await authenticate(authorization, headers.get(b"x-api-key", b"").decode("latin-1"), self._keys)
+        body = await read_body(incoming, headers, limit=self._settings.max_body_bytes)
+        model = await self._catalogue.get(parse(dialect, body).model)
+        asked_s = max_wait_s(headers)
+        limit_s = caller.wait_s if asked_s is None else asked_s
+        await self._waking.refuse_what_stands(model.name)
+        now = self._clock()
+        await self._wishes.ask(Wish(model.name, 1, now + self._settings.cancel_grace_s, caller.email, now))
+        awake = await self._waking.hold(model.name, self._settings.max_wait_s if limit_s is None else limit_s)
+        return _follows(headers) and (awake or limit_s is None)
+
+    async def _send_on(
+        self, scope: Scope, send: Send, dialect: Dialect, *, stays: bool, extra: list[tuple[bytes, bytes]]
+    ) -> None:
+        """307 to the same path and query; whoever would not go there is told to come back."""
+        error = ModelStarting(
+            "Diogenes wakes up. The same request again is answered, or waits on: clients that follow redirects do "
+            "that by themselves (curl: -L).",
+            retry_after_s=COME_BACK_S,
+            should_retry=True,
+        )
+        if stays:
+            await refuse(send, error, dialect=dialect, extra=extra)
+            return
+        query = scope.get("query_string", b"")
+        location = scope["path"].encode() + (b"?" + query if query else b"")
+        body = dialect.error_body(error)
+        headers = [*extra, (b"location", location), (b"content-type", b"application/json")]
+        headers.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": 307, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _follows(headers: Mapping[bytes, bytes]) -> bool:
+    return not headers.get(b"user-agent", b"").startswith(_STAY_PUT)

@@ -1,0 +1,62 @@
+"""The control plane's own sleep: when nothing needs it any more, it hands over to the night watch and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from control_plane.errors import Stale
+from control_plane.front import Doorkeeper
+from control_plane.ports import Clock, FrontState
+
+log = logging.getLogger(__name__)
+
+
+class Slumber:
+    """A loop's step. ``busy`` tells of streams, waiters, nodes and wishes; reading things never keeps it awake."""
+
+    def __init__(
+        self,
+        keeper: Doorkeeper,
+        busy: Callable[[], bool],
+        *,
+        clock: Clock,
+        idle_s: float,
+        propagation_s: float,
+        tick_s: float,
+    ) -> None:
+        self._keeper = keeper
+        self._busy = busy
+        self._clock = clock
+        self._idle_s = idle_s
+        self._propagation_s = propagation_s
+        self._tick_s = tick_s
+        self._idle_since = clock()
+
+    async def turn(self) -> None:
+        """A pause, then one look. Raises Unavailable."""
+        await asyncio.sleep(self._tick_s)
+        try:
+            await self._look()
+        except Stale as error:
+            log.info("race lost", extra={"error": str(error)})
+
+    async def _look(self) -> None:
+        """1 busy: whatever was begun is taken back. 2 idle long enough: fall asleep. 3 nothing arrives the old way
+        any more: asleep; whoever moved the front since then is right, and this task stays up."""
+        busy = self._busy()
+        now = self._clock()
+        if busy:
+            self._idle_since = now
+        front = await self._keeper.look(wanted=busy)  # 1
+        if busy or self._busy():
+            return
+        # From the wake on as well: whoever was sent here by the night watch is still on the way.
+        idle_since = max(self._idle_since, front.since)
+        if front.state is FrontState.AWAKE and now >= idle_since + self._idle_s:
+            await self._keeper.move(front, FrontState.FALLING_ASLEEP)  # 2
+            await self._keeper.look(wanted=False)
+        elif front.state is FrontState.FALLING_ASLEEP and now >= front.since + self._propagation_s:
+            await self._keeper.move(front, FrontState.ASLEEP)  # 3
+            await self._keeper.look(wanted=False)

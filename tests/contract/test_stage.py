@@ -1,0 +1,134 @@
+"""The service and the listener, over an emulated ECS and load balancer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import boto3
+import pytest
+
+from control_plane.errors import Unavailable
+from control_plane.ports import Stage
+from control_plane.stage import AwsStage, StageNames, open_stage
+from rehearsal.faults import Fault
+from tests.contract.under_test import Desk
+
+ATTEMPTS = 3  # of the SDK
+
+
+def _target_group(namespace: str, part: str) -> str:
+    client = boto3.client("elbv2")
+    kind = "lambda" if part == "night" else "ip"
+    where = {} if part == "night" else {"Protocol": "HTTP", "Port": 8080, "VpcId": _vpc()}
+    made = client.create_target_group(Name=f"{namespace}-{part}", TargetType=kind, **where)
+    return str(made["TargetGroups"][0]["TargetGroupArn"])
+
+
+def _vpc() -> str:
+    return str(boto3.client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"])
+
+
+def _listener(namespace: str, weights: dict[str, int]) -> str:
+    client = boto3.client("elbv2")
+    subnets = boto3.client("ec2").describe_subnets()["Subnets"][:2]
+    balancer = client.create_load_balancer(Name=namespace, Subnets=[subnet["SubnetId"] for subnet in subnets])
+    groups = [{"TargetGroupArn": arn, "Weight": weight} for arn, weight in weights.items()]
+    made = client.create_listener(
+        LoadBalancerArn=balancer["LoadBalancers"][0]["LoadBalancerArn"],
+        Protocol="HTTP",
+        Port=80,
+        DefaultActions=[{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}],
+    )
+    return str(made["Listeners"][0]["ListenerArn"])
+
+
+def _service(namespace: str) -> None:
+    client = boto3.client("ecs")
+    client.create_cluster(clusterName=namespace)
+    for _ in range(2):
+        client.register_task_definition(
+            family=namespace, containerDefinitions=[{"name": "control", "image": "x", "memory": 512}]
+        )
+    client.create_service(cluster=namespace, serviceName=namespace, taskDefinition=f"{namespace}:1", desiredCount=0)
+
+
+@pytest.fixture
+def names(desk: Desk, namespace: str) -> StageNames:
+    control, night = _target_group(namespace, "control"), _target_group(namespace, "night")
+    _service(namespace)
+    return StageNames(namespace, namespace, _listener(namespace, {night: 1, control: 0}), control, night)
+
+
+@pytest.fixture
+async def stage(names: StageNames) -> AsyncIterator[AwsStage]:
+    async with open_stage(names) as made:
+        yield made
+
+
+async def test_it_shows_what_is_there(stage: AwsStage) -> None:
+    assert await stage.look() == Stage(desired=0, healthy=False, facing_control_plane=False)
+
+
+async def test_the_listener_is_turned_and_turned_back(stage: AwsStage, names: StageNames) -> None:
+    await stage.face(control_plane=True)
+    await stage.face(control_plane=True)
+    assert (await stage.look()).facing_control_plane
+    await stage.face(control_plane=False)
+    assert not (await stage.look()).facing_control_plane
+    found = boto3.client("elbv2").describe_listeners(ListenerArns=[names.listener_arn])["Listeners"][0]
+    (action,) = found["DefaultActions"]
+    assert {group["TargetGroupArn"]: group["Weight"] for group in action["ForwardConfig"]["TargetGroups"]} == {
+        names.control_plane_group_arn: 0,
+        names.night_watch_group_arn: 1,
+    }
+
+
+async def test_a_wake_names_the_family_and_so_its_newest_revision_and_sleep_changes_none(
+    stage: AwsStage, names: StageNames
+) -> None:
+    client = boto3.client("ecs")
+
+    def definition() -> str:
+        (service,) = client.describe_services(cluster=names.cluster, services=[names.service])["services"]
+        return str(service["taskDefinition"]).rpartition("/")[2]
+
+    assert definition() == f"{names.service}:1"
+    await stage.want(1)
+    assert (await stage.look()).desired == 1
+    assert definition() == names.service
+    await stage.want(0)
+    assert (await stage.look()).desired == 0
+    assert definition() == names.service
+
+
+async def test_a_registered_target_is_healthy(stage: AwsStage, names: StageNames) -> None:
+    boto3.client("elbv2").register_targets(
+        TargetGroupArn=names.control_plane_group_arn, Targets=[{"Id": "10.0.0.9", "Port": 8080}]
+    )
+    assert (await stage.look()).healthy
+
+
+@pytest.mark.parametrize(
+    "operation",
+    ["ecs:DescribeServices", "elasticloadbalancing:DescribeTargetHealth", "elasticloadbalancing:DescribeListeners"],
+)
+async def test_what_does_not_answer_is_told(stage: AwsStage, desk: Desk, operation: str) -> None:
+    desk.faults.add(Fault("fail", operation, times=ATTEMPTS))
+    with pytest.raises(Unavailable):
+        await stage.look()
+
+
+async def test_a_turn_and_a_count_that_fail_are_told(stage: AwsStage, desk: Desk) -> None:
+    desk.faults.add(Fault("fail", "elasticloadbalancing:ModifyListener", times=ATTEMPTS))
+    with pytest.raises(Unavailable):
+        await stage.face(control_plane=True)
+    desk.faults.add(Fault("fail", "ecs:UpdateService", times=ATTEMPTS))
+    with pytest.raises(Unavailable):
+        await stage.want(1)
+
+
+async def test_a_service_that_is_not_there_is_told(names: StageNames) -> None:
+    nowhere = StageNames(names.cluster, "other", names.listener_arn, names.control_plane_group_arn, "arn")
+    async with open_stage(nowhere) as stage:
+        with pytest.raises(Unavailable):
+            await stage.look()

@@ -1,0 +1,128 @@
+"""What is mended at a look, for every state and everything that AWS may show."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from control_plane.errors import Stale, Unavailable
+from control_plane.front import FALL_LIMIT_S, MOVES, Doorkeeper, Face, Move, Step, Want, correction
+from control_plane.ports import Front, FrontState, Stage
+from tests.memory import FakeClock
+from tests.night.stage import MemoryFront, MemoryStage
+
+ASLEEP, WAKING, AWAKE, FALLING = FrontState
+NOW = 1000.0
+DOWN = Stage(desired=0, healthy=False, facing_control_plane=False)
+STARTING = Stage(desired=1, healthy=False, facing_control_plane=False)
+STARTED = Stage(desired=1, healthy=True, facing_control_plane=False)
+UP = Stage(desired=1, healthy=True, facing_control_plane=True)
+BROKEN = Stage(desired=1, healthy=False, facing_control_plane=True)
+
+
+@pytest.mark.parametrize(
+    ("state", "stage", "wanted", "steps"),
+    [
+        (ASLEEP, DOWN, False, []),
+        (ASLEEP, DOWN, True, [Move(WAKING)]),
+        (FALLING, UP, True, [Move(WAKING)]),
+        (WAKING, DOWN, True, [Want(1)]),
+        (WAKING, STARTING, True, []),
+        (WAKING, STARTED, True, [Face(True), Move(AWAKE)]),
+        (WAKING, UP, True, [Move(AWAKE)]),
+        (WAKING, BROKEN, True, [Face(False)]),
+        (AWAKE, UP, False, []),
+        (AWAKE, STARTED, False, [Face(True)]),
+        (AWAKE, BROKEN, False, [Face(False), Move(WAKING)]),
+        (AWAKE, DOWN, False, [Want(1), Move(WAKING)]),
+        (FALLING, UP, False, [Face(False)]),
+        (FALLING, STARTED, False, []),
+        (ASLEEP, UP, False, [Face(False), Want(0)]),
+        (ASLEEP, STARTED, False, [Want(0)]),
+    ],
+)
+def test_one_look_mends_this(state: FrontState, stage: Stage, wanted: bool, steps: list[Step]) -> None:
+    assert correction(Front(state, 1, NOW), stage, wanted=wanted, now=NOW) == steps
+
+
+def test_a_fall_that_nobody_ends_is_ended() -> None:
+    fallen = Front(FALLING, 3, NOW - FALL_LIMIT_S - 1)
+    assert correction(fallen, STARTED, wanted=False, now=NOW) == [Move(ASLEEP)]
+
+
+@pytest.mark.parametrize("stage", [Stage(*each) for each in itertools.product((0, 1, 2), (True, False), (True, False))])
+@pytest.mark.parametrize("state", FrontState)
+@pytest.mark.parametrize("wanted", [True, False])
+def test_every_step_is_legal_and_nothing_ever_faces_a_task_that_is_not_healthy(
+    state: FrontState, stage: Stage, wanted: bool
+) -> None:
+    steps = correction(Front(state, 1, NOW), stage, wanted=wanted, now=NOW)
+    assert Face(True) not in steps or stage.healthy
+    assert sum(isinstance(step, Move) for step in steps) <= 1
+    assert all(step.target in MOVES[state] for step in steps if isinstance(step, Move))
+
+
+async def _settled(front: MemoryFront, stage: MemoryStage, clock: FakeClock, *, wanted: bool) -> None:
+    keeper = Doorkeeper(front, stage, clock=clock)
+    for _ in range(200):
+        await keeper.look(wanted=wanted)
+        clock.step(1)
+
+
+@pytest.mark.parametrize("state", FrontState)
+@pytest.mark.parametrize("desired", [0, 1])
+@pytest.mark.parametrize("facing", [True, False])
+async def test_whatever_was_left_behind_somebody_who_waits_gets_there(
+    state: FrontState, desired: int, facing: bool
+) -> None:
+    clock = FakeClock()
+    front = MemoryFront(Front(state, 5, clock()))
+    stage = MemoryStage(clock, desired=desired, facing=facing)
+    await _settled(front, stage, clock, wanted=True)
+    assert (front.front.state, stage.desired, stage.facing) == (AWAKE, 1, True)
+
+
+@pytest.mark.parametrize("state", [ASLEEP, FALLING])
+@pytest.mark.parametrize("facing", [True, False])
+async def test_a_sleep_that_somebody_began_comes_to_its_end(state: FrontState, facing: bool) -> None:
+    clock = FakeClock()
+    front = MemoryFront(Front(state, 5, clock()))
+    stage = MemoryStage(clock, desired=1, facing=facing)
+    await _settled(front, stage, clock, wanted=False)
+    assert (front.front.state, stage.desired, stage.facing) == (ASLEEP, 0, False)
+
+
+async def test_a_count_that_came_too_late_is_raised_again() -> None:
+    """Falling asleep, the old task sets 0 after somebody woke it: whoever waits sets 1 at the next look."""
+    clock = FakeClock()
+    front, stage = MemoryFront(), MemoryStage(clock)
+    keeper = Doorkeeper(front, stage, clock=clock)
+    await keeper.look(wanted=True)
+    await keeper.look(wanted=True)
+    await stage.want(0)
+    await keeper.look(wanted=True)
+    assert stage.desired == 1
+
+
+async def test_a_lost_race_changes_nothing() -> None:
+    clock = FakeClock()
+    front, stage = MemoryFront(), MemoryStage(clock)
+    front.broken.fail("move", Stale("raced"))
+    assert (await Doorkeeper(front, stage, clock=clock).look(wanted=True)).state is ASLEEP
+    assert stage.desired == 0
+
+
+@pytest.mark.parametrize("method", ["look", "want", "face"])
+async def test_an_aws_that_does_not_answer_is_told_and_mended_later(method: str) -> None:
+    clock = FakeClock()
+    front = MemoryFront(Front(WAKING, 1, clock()))
+    stage = MemoryStage(clock, start_s=0)
+    if method == "face":
+        await stage.want(1)
+    stage.broken.fail(method)
+    with pytest.raises(Unavailable):
+        await Doorkeeper(front, stage, clock=clock).look(wanted=True)
+    assert front.front.state is WAKING
+    await _settled(front, stage, clock, wanted=True)
+    assert front.front.state is AWAKE

@@ -1,0 +1,337 @@
+"""The night watch as the load balancer calls it: one event in, one buffered answer out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from mangum.handlers import ALB
+from mangum.protocols import HTTPCycle
+
+from control_plane.api_keys import ApiKeys
+from control_plane.app import Adapters, FrontAdapters, Gateway
+from control_plane.effects import Stores
+from control_plane.errors import NoCapacity, Unavailable
+from control_plane.janitor import clean
+from control_plane.night import Night, night_app
+from control_plane.ports import Front, FrontState, Group
+from control_plane.settings import InvalidSettings, Settings
+from tests.memory import (
+    FakeClock,
+    MemoryFence,
+    MemoryKeys,
+    MemoryLaunches,
+    MemoryModels,
+    MemoryNodes,
+    MemoryProbe,
+    MemoryUsage,
+    MemoryWishes,
+)
+from tests.memory_cloud import MemoryCloud
+from tests.night.stage import MemoryFront, MemoryStage
+
+MODEL = "org/model"
+ASK = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}
+GROUP = Group("g", MODEL, "on-demand", ("a", "b"), max_size=9, desired=0)
+
+
+@dataclass
+class Answer:
+    """What the load balancer gets back."""
+
+    status: int
+    headers: Mapping[str, list[str]]
+    body: str
+
+    @property
+    def code(self) -> str:
+        return str(json.loads(self.body)["error"]["code"])
+
+
+@dataclass
+class Deployment:
+    """Everything asleep, in memory; time passes only where the night watch waits."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    settings: Settings = field(default_factory=Settings)
+
+    def __post_init__(self) -> None:
+        self.nodes, self.wishes, self.launches = MemoryNodes(), MemoryWishes(), MemoryLaunches()
+        self.models, self.keys, self.cloud = MemoryModels(), MemoryKeys(), MemoryCloud(self.clock)
+        self.fence = MemoryFence(self.clock)
+        self.front, self.stage = MemoryFront(), MemoryStage(self.clock)
+        self.cloud.add_group(GROUP)
+
+    @property
+    def outside(self) -> Adapters:
+        stores = Stores(self.nodes, self.wishes, self.launches, self.models, self.fence)
+        return Adapters(stores, self.keys, MemoryUsage(), self.cloud, MemoryProbe(), self.fronts)
+
+    @property
+    def fronts(self) -> FrontAdapters:
+        return FrontAdapters(self.front, self.stage)
+
+    def app(self) -> Gateway:
+        """As a new function's process has it."""
+        return night_app(self.settings, self.outside, self.fronts, clock=self.clock, sleep=self.sleep)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+        self.clock.step(seconds)
+
+
+@asynccontextmanager
+async def asleep(**model: object) -> AsyncIterator[tuple[Deployment, str]]:
+    """The deployment and a key."""
+    world = Deployment()
+    await world.models.seed(MODEL, {"name": MODEL, "instanceTypes": ["g5.xlarge"], **model})
+    key = await _key(world)
+    yield world, key
+
+
+async def _key(world: Deployment) -> str:
+    keys = ApiKeys(world.keys, clock=world.clock, entropy=lambda size: b"k" * size)
+    key, _ = await keys.create(email="ann@example.com", name="laptop")
+    return key
+
+
+async def call(
+    app: Gateway,
+    method: str,
+    path: str,
+    *,
+    key: str = "",
+    body: object = None,
+    query: Mapping[str, list[str]] | None = None,
+    **headers: str,
+) -> Answer:
+    """As Mangum does it, on the running loop."""
+    sent = {name.replace("_", "-"): [value] for name, value in headers.items()}
+    event: dict[str, Any] = {
+        "requestContext": {"elb": {"targetGroupArn": "arn:…:night"}},
+        "httpMethod": method,
+        "path": path,
+        "multiValueQueryStringParameters": query or {},
+        "multiValueHeaders": {"host": ["x"], **({"authorization": [f"Bearer {key}"]} if key else {}), **sent},
+        "body": "" if body is None else json.dumps(body),
+        "isBase64Encoded": False,
+    }
+    config: Any = {"api_gateway_base_path": "/", "text_mime_types": ["application/json"], "exclude_headers": []}
+    context: Any = object()
+    alb = ALB(event, context, config)
+    cycle = HTTPCycle(alb.scope, alb.body)
+    await cycle.run(app)
+    told = alb({"status": cycle.status, "headers": cycle.headers, "body": cycle.body})
+    return Answer(told["statusCode"], told["multiValueHeaders"], told["body"])
+
+
+async def test_a_question_wakes_all_and_is_sent_to_the_same_address_again() -> None:
+    async with asleep() as (world, key):
+        answer = await call(world.app(), "POST", "/v1/chat/completions", key=key, body=ASK, query={"a": ["b c"]})
+        assert answer.status == 307
+        assert answer.headers["location"] == ["/v1/chat/completions?a=b+c"]
+        assert answer.headers["cache-control"] == ["no-store"]
+        assert answer.code == "model_starting"
+        assert (world.front.front.state, world.stage.desired, world.stage.facing) == (FrontState.AWAKE, 1, True)
+        assert [launch.model for launch in world.cloud.launches] == [MODEL]
+        assert [node.model for node in await world.nodes.list()] == [MODEL]
+
+
+async def test_a_start_longer_than_one_hold_is_bridged_by_another() -> None:
+    async with asleep() as (world, key):
+        world.stage.start_s = 100
+        app, began = world.app(), world.clock()
+        for hop in range(3):
+            answer = await call(app, "POST", "/v1/chat/completions", key=key, body=ASK)
+            assert answer.status == 307
+            assert world.clock() - began <= 46 * (hop + 1)
+        assert world.stage.facing
+        assert len(world.cloud.launches) == 1
+
+
+async def test_the_control_plane_that_comes_up_takes_over_without_a_wait() -> None:
+    async with asleep() as (world, key):
+        await call(world.app(), "POST", "/v1/chat/completions", key=key, body=ASK)
+        assert await world.fence.seen_at() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers", "status"),
+    [
+        ("/v1/chat/completions", ASK, {"authorization": "Bearer dio-nobody"}, 401),
+        ("/v1/chat/completions", {"model": MODEL}, {}, 400),
+        ("/v1/chat/completions", {**ASK, "model": "other"}, {}, 404),
+        ("/v1/chat/completions", ASK, {"x_diogenes_wait": "soon"}, 400),
+        ("/api/cluster/scale", {"model": "other", "desired": 1}, {}, 404),
+        ("/v1/unknown", {}, {}, 404),
+    ],
+)
+async def test_what_is_wrong_wakes_nothing(path: str, body: object, headers: dict[str, Any], status: int) -> None:
+    async with asleep() as (world, key):
+        given = "" if "authorization" in headers else key
+        answer = await call(world.app(), "POST", path, key=given, body=body, **headers)
+        assert answer.status == status
+        assert world.front.history == []
+        assert not world.wishes.rows
+        assert not world.cloud.launches
+
+
+async def test_another_method_wakes_nothing_and_names_the_right_one() -> None:
+    async with asleep() as (world, key):
+        answer = await call(world.app(), "GET", "/v1/chat/completions", key=key)
+        assert (answer.status, answer.headers["allow"]) == (405, ["POST"])
+        assert world.front.history == []
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/api/cluster", "/api/models", "/api/keys", "/healthz"])
+async def test_reading_is_answered_from_the_tables_and_wakes_nothing(path: str) -> None:
+    async with asleep() as (world, key):
+        answer = await call(world.app(), "GET", path, key=key)
+        assert answer.status == 200
+        assert (world.front.history, world.wishes.rows, world.cloud.launches) == ([], {}, [])
+
+
+async def test_a_wake_by_hand_sets_all_going_and_holds_nobody() -> None:
+    async with asleep() as (world, key):
+        began = world.clock()
+        answer = await call(world.app(), "POST", "/api/cluster/scale", key=key, body={"model": MODEL, "desired": 1})
+        assert answer.status == 202
+        assert world.clock() == began
+        assert (world.front.front.state, world.stage.desired) == (FrontState.WAKING, 1)
+        assert len(world.cloud.launches) == 1
+
+
+async def test_putting_a_model_to_sleep_wakes_nothing() -> None:
+    async with asleep() as (world, key):
+        answer = await call(world.app(), "POST", "/api/cluster/scale", key=key, body={"model": MODEL, "desired": 0})
+        assert answer.status == 202
+        assert world.front.history == []
+
+
+async def test_a_refused_launch_reaches_the_client_with_its_true_status_and_at_once() -> None:
+    async with asleep() as (world, key):
+        for zone in GROUP.zones:
+            world.cloud.refusals[GROUP.name, zone] = NoCapacity("InsufficientInstanceCapacity", "none left")
+        began = world.clock()
+        answer = await call(world.app(), "POST", "/v1/chat/completions", key=key, body=ASK)
+        assert (answer.status, answer.code) == (503, "no_gpu_capacity")
+        assert answer.headers["x-should-retry"] == ["false"]
+        assert world.clock() - began < 10
+        again = await call(world.app(), "POST", "/v1/chat/completions", key=key, body=ASK)
+        assert again.code == "no_gpu_capacity"
+        assert len(world.cloud.launches) == len(GROUP.zones)
+
+
+async def test_a_client_that_follows_nothing_is_told_to_come_back() -> None:
+    async with asleep() as (world, key):
+        answer = await call(
+            world.app(), "POST", "/v1/chat/completions", key=key, body=ASK, user_agent="pydantic-ai/2.68.0"
+        )
+        assert (answer.status, answer.code) == (503, "model_starting")
+        assert answer.headers["retry-after"] == ["5"]
+        assert answer.headers["x-should-retry"] == ["true"]
+
+
+async def test_a_client_that_will_not_wait_gets_its_answer_at_once_and_the_start_goes_on() -> None:
+    async with asleep() as (world, key):
+        began = world.clock()
+        answer = await call(world.app(), "POST", "/v1/chat/completions", key=key, body=ASK, x_diogenes_wait="0")
+        assert (answer.status, answer.code) == (503, "model_starting")
+        assert world.clock() - began <= 1
+        assert world.stage.desired == 1
+
+
+async def test_an_anthropic_client_reads_its_own_shape() -> None:
+    async with asleep() as (world, key):
+        answer = await call(
+            world.app(), "POST", "/v1/messages", body={**ASK, "max_tokens": 5}, x_api_key=key, x_diogenes_wait="0"
+        )
+        assert json.loads(answer.body)["error"]["type"] == "overloaded_error"
+
+
+async def test_two_questions_at_once_start_one_node() -> None:
+    async with asleep() as (world, key):
+        asking = [call(world.app(), "POST", "/v1/chat/completions", key=key, body=ASK) for _ in range(5)]
+        assert {answer.status for answer in await asyncio.gather(*asking)} == {307}
+        assert len(world.cloud.launches) == 1
+
+
+async def test_where_a_control_plane_is_at_work_it_alone_launches() -> None:
+    async with asleep() as (world, key):
+        await world.fence.take("task-1")
+        answer = await call(world.app(), "POST", "/v1/chat/completions", key=key, body=ASK)
+        assert answer.status == 307
+        assert world.cloud.launches == []
+        assert world.wishes.rows[MODEL].by == "ann@example.com"
+
+
+async def test_tables_that_cannot_be_read_are_told_as_such() -> None:
+    async with asleep() as (world, key):
+        world.wishes.broken.fail("ask")
+        answer = await call(world.app(), "POST", "/v1/chat/completions", key=key, body=ASK)
+        assert (answer.status, answer.code) == (503, "aws_unavailable")
+
+
+async def test_a_front_that_cannot_be_seen_for_a_moment_loses_nobody() -> None:
+    async with asleep() as (world, key):
+        world.stage.broken.fail("look", Unavailable("ECS"), times=3)
+        world.stage.broken.fail("want", Unavailable("ECS"))
+        answer = await call(world.app(), "POST", "/v1/chat/completions", key=key, body=ASK)
+        assert answer.status == 307
+        assert world.stage.facing
+
+
+# -- the janitor -----------------------------------------------------------------------------------------------------
+
+
+async def test_the_janitor_wakes_the_control_plane_for_a_wish_that_nobody_serves() -> None:
+    async with asleep() as (world, key):
+        await call(world.app(), "POST", "/v1/chat/completions", key=key, body=ASK, x_diogenes_wait="0")
+        world.front.front, world.stage.desired = Front(FrontState.ASLEEP, 7), 0
+        found = await clean(world.settings, world.outside, world.fronts, clock=world.clock)
+        assert (found.state, found.acted, world.stage.desired) == ("waking", True, 1)
+
+
+async def test_the_janitor_takes_down_a_node_that_nobody_wants() -> None:
+    async with asleep() as (world, key):
+        await call(world.app(), "POST", "/v1/chat/completions", key=key, body=ASK, x_diogenes_wait="0")
+        world.clock.step(world.settings.cancel_grace_s + 1)
+        for _ in range(4):
+            world.clock.step(120)
+            await clean(world.settings, world.outside, world.fronts, clock=world.clock)
+        assert world.cloud.terminated
+        assert await world.nodes.list() == []
+
+
+async def test_the_janitor_leaves_all_to_a_control_plane_that_lives() -> None:
+    async with asleep() as (world, _):
+        world.front.front = Front(FrontState.AWAKE, 3, world.clock())
+        world.stage.desired, world.stage.start_s, world.stage.facing = 1, 0, True
+        await world.fence.take("task-1")
+        found = await clean(world.settings, world.outside, world.fronts, clock=world.clock)
+        assert (found.state, found.acted) == ("awake", False)
+
+
+async def test_the_janitor_turns_the_listener_away_from_a_task_that_died() -> None:
+    async with asleep() as (world, _):
+        world.front.front = Front(FrontState.AWAKE, 3, world.clock())
+        world.stage.desired, world.stage.never, world.stage.facing = 1, True, True
+        found = await clean(world.settings, world.outside, world.fronts, clock=world.clock)
+        assert (found.state, world.stage.facing) == ("waking", False)
+
+
+async def test_the_janitor_passes_on_what_it_could_not_do() -> None:
+    async with asleep() as (world, _):
+        world.stage.broken.fail("look")
+        with pytest.raises(Unavailable):
+            await clean(world.settings, world.outside, world.fronts, clock=world.clock)
+
+
+def test_a_function_without_a_listener_does_not_start() -> None:
+    with pytest.raises(InvalidSettings, match="DIOGENES_LISTENER_ARN"):
+        Night({})

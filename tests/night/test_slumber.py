@@ -1,0 +1,89 @@
+"""The control plane's own sleep: only when idle, taken back when needed, never on a request that comes late."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from control_plane.front import Doorkeeper
+from control_plane.ports import Front, FrontState
+from control_plane.slumber import Slumber
+from tests.memory import FakeClock
+from tests.night.stage import MemoryFront, MemoryStage
+from tests.stories.virtual import story
+
+
+@dataclass
+class Bench:
+    """An awake control plane, idle unless told otherwise."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    busy: bool = False
+
+    def __post_init__(self) -> None:
+        self.front = MemoryFront(Front(FrontState.AWAKE, 1, self.clock()))
+        self.stage = MemoryStage(self.clock, start_s=0, desired=1, facing=True)
+        keeper = Doorkeeper(self.front, self.stage, clock=self.clock)
+        self.slumber = Slumber(keeper, lambda: self.busy, clock=self.clock, idle_s=600, propagation_s=30, tick_s=5)
+
+    async def live(self, seconds: float) -> None:
+        for _ in range(int(seconds / 5)):
+            self.clock.step(5)
+            await self.slumber.turn()
+
+    @property
+    def state(self) -> FrontState:
+        return self.front.front.state
+
+
+@story
+async def test_an_idle_control_plane_hands_over_waits_for_what_comes_late_and_ends() -> None:
+    bench = Bench()
+    await bench.live(595)
+    assert (bench.state, bench.stage.facing) == (FrontState.AWAKE, True)
+    await bench.live(10)
+    assert (bench.state, bench.stage.facing, bench.stage.desired) == (FrontState.FALLING_ASLEEP, False, 1)
+    await bench.live(20)
+    assert bench.stage.desired == 1
+    await bench.live(15)
+    assert (bench.state, bench.stage.facing, bench.stage.desired) == (FrontState.ASLEEP, False, 0)
+
+
+@story
+async def test_a_busy_one_never_sleeps_and_the_clock_begins_at_the_end() -> None:
+    bench = Bench(busy=True)
+    await bench.live(3600)
+    assert bench.front.history == []
+    bench.busy = False
+    await bench.live(590)
+    assert bench.front.history == []
+    await bench.live(15)
+    assert bench.state is FrontState.FALLING_ASLEEP
+
+
+@story
+async def test_a_request_that_comes_late_takes_the_fall_back() -> None:
+    bench = Bench()
+    await bench.live(610)
+    assert bench.state is FrontState.FALLING_ASLEEP
+    bench.busy = True
+    await bench.live(15)
+    assert (bench.state, bench.stage.facing, bench.stage.desired) == (FrontState.AWAKE, True, 1)
+
+
+@story
+async def test_a_night_watch_that_wakes_it_while_it_falls_wins() -> None:
+    bench = Bench()
+    await bench.live(610)
+    await Doorkeeper(bench.front, bench.stage, clock=bench.clock).look(wanted=True)
+    await bench.live(60)
+    assert (bench.state, bench.stage.facing, bench.stage.desired) == (FrontState.AWAKE, True, 1)
+    assert bench.stage.turns == [False, True]
+
+
+@story
+async def test_the_same_task_may_be_woken_and_sleep_again() -> None:
+    bench = Bench()
+    await bench.live(610)
+    await Doorkeeper(bench.front, bench.stage, clock=bench.clock).look(wanted=True)
+    await bench.live(1500)
+    assert (bench.state, bench.stage.desired) == (FrontState.ASLEEP, 0)

@@ -13,14 +13,19 @@ export PORT BOOT_SECONDS LOAD_SECONDS IDLE_SECONDS ENGINE FAULTS REHEARSAL_VLLM_
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --disable-pip-version-check --quiet
-COMPILE_FLAGS := --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --quiet
-COMPILE := uv pip compile pyproject.toml $(COMPILE_FLAGS)
+COMPILE_FLAGS := --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
+# The engine on a GPU node: the machine image's Python. A newer vLLM may print other lines: see gpu_node/phases.py.
+VLLM := 0.32.0
+NODE_FLAGS := $(COMPILE_FLAGS) --python-version 3.12 --python-platform x86_64-manylinux_2_39
+COMPILE := uv pip compile pyproject.toml --python-version 3.11 $(COMPILE_FLAGS)
 
-.PHONY: help run test test-vllm check bench lock
+.PHONY: help install run test test-vllm check bench lock
 .DEFAULT_GOAL := help
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+install: $(VENV)/.deploy ## the packages of the Pulumi program and of the command line, into .venv
 
 run: $(VENV)/.rehearsal $(if $(filter vllm,$(ENGINE)),$(REHEARSAL_VLLM_VENV)/.installed) ## everything on this machine, without AWS; see rehearsal/README.md
 	@exec $(PYTHON) -m rehearsal
@@ -35,6 +40,7 @@ check: $(VENV)/.tests ## format, lint, types, import contracts
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(VENV)/bin/pyright
 	$(VENV)/bin/lint-imports
 
 bench: $(VENV)/.tests ## the relay's speed beside nginx, and the reaction of a cold model; LITELLM=1 adds LiteLLM
@@ -45,9 +51,15 @@ lock: ## compile all requirements again (needs uv)
 	$(COMPILE) -c tests/requirements.txt -o control_plane/requirements.txt
 	$(COMPILE) --extra deploy -c tests/requirements.txt -o control_plane/requirements-deploy.txt
 	$(COMPILE) --extra deploy --extra node --extra rehearsal -c tests/requirements.txt -o rehearsal/requirements.txt
-	echo boto3 | uv pip compile - $(COMPILE_FLAGS) -c tests/requirements.txt -o gpu_node/requirements.txt
+	echo boto3 | uv pip compile - --python-version 3.11 $(COMPILE_FLAGS) -c tests/requirements.txt -o gpu_node/requirements.txt
+	echo uv | uv pip compile - --python-version 3.11 $(COMPILE_FLAGS) -o gpu_node/requirements-installer.txt
+	echo vllm==$(VLLM) | uv pip compile - $(NODE_FLAGS) -o gpu_node/requirements-engine.txt
 
 # The stamps: installed again only when the list changed. The tests' list holds all that the rehearsal's does.
+$(VENV)/.deploy: control_plane/requirements-deploy.txt | $(PYTHON)
+	$(PIP) install --require-hashes -r $<
+	@touch $@
+
 $(VENV)/.rehearsal: rehearsal/requirements.txt | $(PYTHON)
 	$(PIP) install --require-hashes -r $<
 	@touch $@

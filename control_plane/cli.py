@@ -15,6 +15,7 @@ from pathlib import Path
 
 import uvicorn
 import uvloop
+from botocore.exceptions import BotoCoreError
 
 from control_plane import logs
 from control_plane.api_keys import ApiKeys
@@ -44,6 +45,9 @@ def main(arguments: Sequence[str]) -> int:
             print(asyncio.run(create_key(settings, email=options.email, name=options.name)))
     except DiogenesError as error:
         print(f"diogenes: {error}", file=sys.stderr)
+        return 1
+    except BotoCoreError as error:  # no region, no credentials: said before any client of ours exists
+        print(f"diogenes: the AWS SDK is not set up: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -37,6 +37,12 @@ MODEL_TAG = "diogenes:model"
 MARKET_TAG = "diogenes:market"
 """On an Auto Scaling group: ``on-demand`` or ``spot``."""
 
+EXCLUDED_ZONE_IDS = ("use1-az3", "usw1-az2", "cac1-az3", "apne1-az3", "apne2-az1")
+"""Availability Zones that CloudFront's VPC origins do not reach, and that are therefore not used at all."""
+
+CALLBACK_PATH = "/session/callback"
+"""Where a sign-in provider sends the browser back to: a page of the web app."""
+
 GROUP_MAX_SIZE = 9
 """MaxSize of every group: room for the most nodes a model may have, and for a replacement while one drains. What is
 really wanted is the reconciler's to say; this bounds what a fault of ours could cost."""

@@ -19,7 +19,7 @@ VLLM := 0.32.0
 NODE_FLAGS := $(COMPILE_FLAGS) --python-version 3.12 --python-platform x86_64-manylinux_2_39
 COMPILE := uv pip compile pyproject.toml --python-version 3.11 $(COMPILE_FLAGS)
 
-.PHONY: help install run test test-vllm check bench lock
+.PHONY: help install run test test-vllm check bench bench-image lock
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -45,6 +45,9 @@ check: $(VENV)/.tests ## format, lint, types, import contracts
 
 bench: $(VENV)/.tests ## the relay's speed beside nginx, and the reaction of a cold model; LITELLM=1 adds LiteLLM
 	$(PYTHON) -m tests.bench $(if $(LITELLM),--with-litellm)
+
+bench-image: $(VENV)/.tests ## the image's size, and how soon it answers (Docker)
+	$(PYTHON) -m tests.image.measure
 
 lock: ## compile all requirements again (needs uv)
 	$(COMPILE) --all-extras -o tests/requirements.txt

@@ -50,6 +50,14 @@ class Evict:
 
 
 @dataclass(frozen=True)
+class Release:
+    """Its group holds it until somebody says that it may go; nothing of ours needs it any more."""
+
+    group: Group
+    instance: Instance
+
+
+@dataclass(frozen=True)
 class Drain:
     node: Node
     reason: str
@@ -119,6 +127,7 @@ Action = (
     | Abandon
     | Adopt
     | Evict
+    | Release
     | Drain
     | Fail
     | Terminate

@@ -31,6 +31,7 @@ from control_plane.errors import (
 from control_plane.nodes import Node, NodeId
 from control_plane.ports import Group, Instance, Launch
 from control_plane.schema import MARKET_TAG, MODEL_TAG, TAG
+from gpu_node.protocol import DRAIN_HOOK
 
 if TYPE_CHECKING:
     from types_aiobotocore_autoscaling import AutoScalingClient
@@ -155,7 +156,19 @@ class AwsCloud:
                 InstanceId=node_id, ShouldDecrementDesiredCapacity=True
             )
         except (ClientError, BotoCoreError, aiohttp.ClientError, TimeoutError) as error:
-            if not _already_gone(error):
+            if not _goes_anyway(error):
+                raise _unanswered(error) from error
+
+    async def release(self, node_id: NodeId, group: str) -> None:
+        try:
+            await self._client.complete_lifecycle_action(
+                AutoScalingGroupName=group,
+                LifecycleHookName=DRAIN_HOOK,
+                InstanceId=node_id,
+                LifecycleActionResult="CONTINUE",
+            )
+        except (ClientError, BotoCoreError, aiohttp.ClientError, TimeoutError) as error:
+            if not _not_held(error):
                 raise _unanswered(error) from error
 
     # -- launching by desired capacity: one at a time, so that a new instance is ours --------------------------------
@@ -266,6 +279,7 @@ def _instance(told: InstanceTypeDef) -> Instance:
         instance_type=told.get("InstanceType", ""),
         alive=(state.startswith("Pending") or state == "InService") and told["HealthStatus"] == "Healthy",
         leaving=state.startswith("Terminat"),
+        held=state == "Terminating:Wait",
     )
 
 
@@ -316,12 +330,21 @@ def _cannot_launch_directly(error: Exception) -> bool:
     return code in ("UnsupportedOperation", "InvalidAction") or "warm pool" in message.lower()
 
 
-def _already_gone(error: Exception) -> bool:
+def _goes_anyway(error: Exception) -> bool:
+    """The instance is gone, or its group is told to have none: then it takes this one down without being asked."""
+    return _invalid(error, "not found", "not part of", "no managed instance", "desiredsize equals minsize (0)")
+
+
+def _not_held(error: Exception) -> bool:
+    return _invalid(error, "no active lifecycle action", "not found")
+
+
+def _invalid(error: Exception, *words: str) -> bool:
+    """A ValidationError that says one of these; AWS has no finer codes here."""
     if not isinstance(error, ClientError):
         return False
     code, message = _told(error)
-    gone = ("not found", "not part of", "no managed instance")
-    return code == "ValidationError" and any(words in message.lower() for words in gone)
+    return code == "ValidationError" and any(one in message.lower() for one in words)
 
 
 def _unanswered(error: Exception) -> DiogenesError:

@@ -12,6 +12,7 @@ from control_plane.deployment import Deployment, Edge
 from control_plane.instance_types import instance_type
 from control_plane.model import Model
 from control_plane.prices import HOURS_PER_MONTH, Services, prices
+from control_plane.schema import FRONT_ZONES
 
 # What happens in a month in which nobody asks anything; estimates, not measured.
 _JANITOR_RUNS = HOURS_PER_MONTH * 30  # every 2 minutes
@@ -37,8 +38,8 @@ def at_rest(deployment: Deployment) -> Sequence[Item]:
     asked = prices().services
     items = [Item("load balancer (ALB)", HOURS_PER_MONTH * asked.alb_usd_per_hour, f"{asked.alb_usd_per_hour} an hour")]
     if deployment.edge is Edge.PUBLIC:
-        addresses = deployment.zones * HOURS_PER_MONTH * asked.public_ipv4_usd_per_hour
-        items.append(Item("its public addresses", addresses, f"one in each of {deployment.zones} zones"))
+        addresses = FRONT_ZONES * HOURS_PER_MONTH * asked.public_ipv4_usd_per_hour
+        items.append(Item("its public addresses", addresses, f"one in each of its {FRONT_ZONES} zones"))
     return [*items, *_small(deployment, asked)]
 
 

@@ -20,6 +20,7 @@ from control_plane.actions import (
     Hold,
     NoteStart,
     Refuse,
+    Release,
     Renew,
     Repeat,
     Start,
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 
 NodeAction = Drain | Fail | Terminate | Bury | Renew
 ModelAction = Start | NoteStart | Hold | CountFailure | Refuse | Fulfil
-CloudAction = Repeat | Abandon | Adopt | Evict
+CloudAction = Repeat | Abandon | Adopt | Evict | Release
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Effects:
                 await self._to_node(action)
             case Start() | NoteStart() | Hold() | CountFailure() | Refuse() | Fulfil():
                 await self._to_model(action, groups)
-            case Repeat() | Abandon() | Adopt() | Evict():
+            case Repeat() | Abandon() | Adopt() | Evict() | Release():
                 await self._to_cloud(action)
             case _:
                 assert_never(action)
@@ -134,6 +135,10 @@ class Effects:
                 log.warning("instance without a row adopted", extra={"node": instance.id, "model": group.model})
             case Evict(instance):
                 await self._cloud.terminate(instance.id)
+            case Release(group, instance):
+                await self._cloud.release(instance.id, group.name)
+                log.info("instance released", extra={"node": instance.id, "model": group.model})
+                return  # it takes the cloud its time to be gone
         self._fleet.disturbed.set()
 
     async def _start(self, name: str, groups: Sequence[Group]) -> None:

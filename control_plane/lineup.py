@@ -21,6 +21,7 @@ _EXAMPLES: Mapping[str, object] = {
     "idleTimeout": 300,
     "maxInstances": 1,
 }
+_OF_HARDWARE = {"name", "repository", "revision", "instanceTypes", "vllmArgs", "geometry"}
 FIRST_MODEL = (
     f"{set_path('models[0].name', _EXAMPLES['name'])} && {set_path('models[0].instanceTypes[0]', 'g5.xlarge')}"
 )
@@ -57,9 +58,19 @@ def _one(config: object, index: int, before: Sequence[Model], read_geometry: Rea
     try:
         model = Model.parse(config)
     except InvalidModel as error:
-        return Lineup(problems=[_of_fault(fault, index, config) for fault in error.faults])
+        faults = Lineup(problems=[_of_fault(fault, index, config) for fault in error.faults])
+        return faults + _rest(config, error.faults, index, read_geometry)
     named = Lineup(models=[model], problems=list(_name_problems(model, path, before)))
     return named + _fit(model, path, read_geometry)
+
+
+def _rest(config: Mapping[str, Any], faults: Sequence[Fault], index: int, read_geometry: ReadGeometry) -> Lineup:
+    """What would show up once these faults are mended: whether the hardware is right, where they do not concern it."""
+    wrong = {fault.key.partition("[")[0] for fault in faults}
+    if wrong & _OF_HARDWARE:
+        return Lineup()
+    model = Model.parse({key: value for key, value in config.items() if key not in wrong})
+    return _fit(model, f"models[{index}]", read_geometry)
 
 
 # -- one model's own configuration ----------------------------------------------------------------------------------

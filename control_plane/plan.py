@@ -6,23 +6,26 @@
   1. The cloud no longer has it (looked, and not just launched): bury it if it was leaving, else it is lost.
   2. FAILED: take its instance down; count the failure once if it never became ready.
   3. DRAINING: take it down when its last request ended, or at the drain deadline.
-  4. Starting (PENDING, BOOTING): cancel it when nobody wants the model any more; fail it when the instance never
-     spoke, fell silent, or is slower than the boot limit.
-  5. READY: note how long the start took; fail it when its engine does not answer; drain it when its agent fell silent,
-     when the model idled for its idle timeout, when it was put to sleep by hand, or when there are more than wanted
-     (the youngest goes first).
+     Taking down (2, 3) is two steps: terminate the instance, unless its group does so already; and where the group
+     holds it for its drain, release it, again and again until it is gone.
+  4. Starting (PENDING, BOOTING): cancel it when nobody wants the model any more, or its group takes it down; fail it
+     when the instance never spoke, fell silent, or is slower than the boot limit.
+  5. READY: note how long the start took; fail it when its engine does not answer; drain it when its group takes it
+     down, when its agent fell silent, when the model idled for its idle timeout, was put to sleep by hand or is no
+     longer configured, or when there are more than wanted (the youngest goes first).
   6. Whatever stays gets its lease renewed, and with it the time of its last use; nothing else keeps a node alive.
 
  Models, each by itself
   7. A failure that still stands starts nothing: it refuses everyone who waits, and takes the wish back. While another
      node serves, only the wish is taken back.
-  8. Put to sleep by hand: who still waits is told so.
+  8. No longer configured, or put to sleep by hand: who still waits is told so.
   9. A wish that has its nodes is fulfilled; idle time is counted from here on.
  10. Wanted, and fewer nodes (counting those on their way) than wanted: launch one. Waiters keep their wish alive.
 
  The cloud
  11. An unsettled launch is repeated with its own token while it is wanted, else abandoned: rule 12 finds its instance.
- 12. A living instance of ours without a row is adopted; one that died in its group is taken out of it.
+ 12. A living instance of ours without a row is adopted; one that died in its group is taken out of it; one that its
+     group holds is released.
 """
 
 from __future__ import annotations
@@ -43,6 +46,7 @@ from control_plane.actions import (
     Hold,
     NoteStart,
     Refuse,
+    Release,
     Renew,
     Repeat,
     Start,
@@ -50,7 +54,7 @@ from control_plane.actions import (
 )
 from control_plane.model import Model
 from control_plane.nodes import LEAVING, STARTING, Node, NodeId
-from control_plane.ports import Group, Instance, Launch, ModelRow, Wish
+from control_plane.ports import Group, Launch, ModelRow, Wish
 from gpu_node.protocol import Failure, NodeState
 
 LAUNCH_VISIBLE_S = 60.0  # a new instance may be missing from the cloud's answer this long
@@ -134,14 +138,16 @@ class _Planner:
         self._world = world
         self._now = now
         self._policy = policy
-        self._in_cloud = _by_id(world.groups)
+        self._in_cloud = {one.id: one for group in world.groups or () for one in group.instances}
+        self._group_of = {one.id: group for group in world.groups or () for one in group.instances}
 
     def actions(self) -> Iterator[Action]:
         surplus = self._surplus()
         for node in self._world.nodes:
             yield from self._node(node, surplus=node.id in surplus)
-        for name in self._names():
+        for name in sorted(self._world.models):
             yield from self._model(name)
+        yield from self._removed()
         for launch in self._world.launches:
             if launch.model not in self._world.launching:
                 yield self._unsettled(launch)
@@ -173,7 +179,7 @@ class _Planner:
         instance = self._in_cloud.get(node.id)
         if instance is None:
             return node.state in LEAVING or self._now > node.launched_at + LAUNCH_VISIBLE_S
-        return not instance.alive and node.state not in LEAVING
+        return not instance.alive and not instance.leaving and node.state not in LEAVING
 
     def _count(self, node: Node) -> Iterator[Action]:
         history = self._world.history.get(node.model)
@@ -199,6 +205,13 @@ class _Planner:
         instance = self._in_cloud.get(node.id)
         if instance is None or not instance.leaving:
             yield Terminate(node)
+        elif instance.held:
+            yield Release(self._group_of[node.id], instance)
+
+    def _taken(self, node: Node) -> bool:
+        """Its group takes it down: it was told to have fewer instances, or is being deleted."""
+        instance = self._in_cloud.get(node.id)
+        return instance is not None and instance.leaving
 
     def _busy(self, node: Node) -> bool:
         if self._world.in_flight.get(node.id, 0):
@@ -214,6 +227,8 @@ class _Planner:
         age = self._now - node.launched_at
         if not self._wanted(node.model) and not self._kept_awake(node.model):
             return Drain(node, "start cancelled: nobody waits for it any more")
+        if self._taken(node):
+            return Drain(node, _TAKEN)
         if node.state is NodeState.PENDING and age > self._policy.claim_limit_s:
             return Fail(node, _never_spoke(age))
         if age > self._policy.boot_limit_s:
@@ -225,24 +240,23 @@ class _Planner:
     def _ready(self, node: Node, *, surplus: bool) -> Action | None:
         if node.id in self._world.lost:
             return Fail(node, _ENGINE_LOST)
+        if self._taken(node):
+            return Drain(node, _TAKEN)
         if self._silent(node):
             return Drain(node, "its agent fell silent")
         if surplus:
             return Drain(node, "more nodes than wanted")
-        if self._busy(node) and not self._asleep(node.model) and node.model in self._world.models:
-            return None
-        if not self._awake(node):
-            return Drain(node, "put to sleep by hand" if self._asleep(node.model) else "idle")
-        return None
+        if node.model not in self._world.models:
+            return Drain(node, "its model is no longer configured")
+        if self._asleep(node.model):
+            return Drain(node, "put to sleep by hand")
+        return None if self._busy(node) or self._awake(node) else Drain(node, "idle")
 
     def _awake(self, node: Node) -> bool:
-        """Is a ready node still to be kept?"""
-        model = self._world.models.get(node.model)
-        if model is None or self._asleep(node.model):
-            return False
+        """Is a ready node that does nothing still to be kept?"""
         if self._world.waiters.get(node.model) or self._kept_awake(node.model):
             return True
-        return self._now < self._last_use(node) + model.idle_timeout_s
+        return self._now < self._last_use(node) + self._world.models[node.model].idle_timeout_s
 
     def _last_use(self, node: Node) -> float:
         return max(node.ready_at, node.last_request_at, self._world.last_request.get(node.model, 0.0))
@@ -258,7 +272,8 @@ class _Planner:
     def _surplus(self) -> frozenset[NodeId]:
         surplus: list[NodeId] = []
         for name, model in self._world.models.items():
-            ready = sorted(self._nodes(name, {NodeState.READY}), key=lambda node: node.ready_at)
+            ready = [node for node in self._nodes(name, {NodeState.READY}) if not self._taken(node)]
+            ready.sort(key=lambda node: node.ready_at)
             wish = self._world.wishes.get(name)
             wanted = min(model.max_instances, wish.desired or model.max_instances) if wish else model.max_instances
             surplus += [node.id for node in ready[wanted:]]
@@ -266,8 +281,9 @@ class _Planner:
 
     # -- models
 
-    def _names(self) -> Iterable[str]:
-        return sorted({*self._world.models, *self._world.wishes})
+    def _removed(self) -> Iterator[Action]:  # 8
+        for name in sorted({*self._world.wishes, *self._world.waiters} - self._world.models.keys()):
+            yield Refuse(name, _not_configured(name), self._world.wishes.get(name))
 
     def _model(self, name: str) -> Iterator[Action]:
         wish = self._world.wishes.get(name)
@@ -333,19 +349,28 @@ class _Planner:
     def _strangers(self, group: Group) -> Iterator[Action]:  # 12
         known = {node.id for node in self._world.nodes}
         for instance in group.instances:
-            if instance.id in known or instance.leaving:
+            if instance.id in known:
                 continue
-            yield Adopt(group, instance) if instance.alive else Evict(instance)
+            if instance.held:
+                yield Release(group, instance)
+            elif not instance.leaving:
+                yield Adopt(group, instance) if instance.alive else Evict(instance)
 
 
-def _by_id(groups: Sequence[Group] | None) -> dict[NodeId, Instance]:
-    return {instance.id: instance for group in groups or () for instance in group.instances}
-
-
+_TAKEN = "its group takes it down"
 _BY_HAND = "nothing is tried until its configuration changes, or somebody wakes it with POST /api/cluster/scale."
 _LOST = Failure("node_lost", "The GPU instance went away.", "Ask again: a new one is started.")
 _SILENT = Failure("node_silent", "The GPU node stopped reporting while it started.", "Ask again: a new one is started.")
 _ENGINE_LOST = Failure("engine_lost", "The engine stopped answering.", "Ask again: a new node is started.")
+
+
+def _not_configured(model: str) -> Failure:
+    return Failure(
+        "model_removed",
+        f"{model} is no longer configured.",
+        "Ask for one of those that GET /v1/models lists.",
+        permanent=True,
+    )
 
 
 def _never_spoke(age: float) -> Failure:

@@ -40,6 +40,10 @@ MARKET_TAG = "diogenes:market"
 EXCLUDED_ZONE_IDS = ("use1-az3", "usw1-az2", "cac1-az3", "apne1-az3", "apne2-az1")
 """Availability Zones that CloudFront's VPC origins do not reach, and that are therefore not used at all."""
 
+FRONT_ZONES = 2
+"""Zones of the load balancer, and so of the task behind it: as few as AWS allows, so that a zone more for the GPUs
+never touches a load balancer that a CDN points to."""
+
 CALLBACK_PATH = "/session/callback"
 """Where a sign-in provider sends the browser back to: a page of the web app."""
 

@@ -2,3 +2,5 @@
 
 from gpu_node.infra.group import NodeGroup
 from gpu_node.infra.nodes import GpuNodes
+
+__all__ = ["GpuNodes", "NodeGroup"]

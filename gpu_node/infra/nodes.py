@@ -87,4 +87,5 @@ class GpuNodes(pulumi.ComponentResource):
 def _newest_image(parent: pulumi.Resource) -> pulumi.Output[str]:
     # Not `value`, which is a secret to Pulumi: a change of the image would not show in a preview.
     found = aws.ssm.get_parameter_output(name=AMI_PARAMETER, opts=pulumi.InvokeOutputOptions(parent=parent))
-    return found.insecure_value
+    image: pulumi.Output[str] = found.insecure_value
+    return image

@@ -19,6 +19,7 @@ from control_plane.actions import (
     Fulfil,
     Hold,
     Refuse,
+    Release,
     Renew,
     Repeat,
     Start,
@@ -32,7 +33,8 @@ from control_plane.launcher import Launcher
 from control_plane.nodes import Node, NodeId
 from control_plane.ports import Group, Instance, Launch, Wish
 from gpu_node.protocol import Failure, NodeState
-from tests.memory import FakeClock, MemoryCloud, MemoryFence, MemoryLaunches, MemoryModels, MemoryNodes, MemoryWishes
+from tests.memory import FakeClock, MemoryFence, MemoryLaunches, MemoryModels, MemoryNodes, MemoryWishes
+from tests.memory_cloud import MemoryCloud
 
 FAILURE = Failure("broken", "It broke.", "Mend it.")
 INSTANCE = Instance(NodeId("i-1"), "a", "g6.xlarge", alive=True)
@@ -193,6 +195,20 @@ async def test_a_dead_instance_is_taken_out_of_its_group(bench: Bench) -> None:
     assert bench.cloud.terminated == ["i-1"]
 
 
+async def test_a_held_instance_is_released(bench: Bench) -> None:
+    bench.cloud.add_group(GROUP, holds=True)
+    await bench.apply(Terminate(READY))
+    await bench.apply(Release(GROUP, INSTANCE))
+    assert (bench.cloud.terminated, bench.cloud.released) == (["i-1"], ["i-1"])
+
+
+async def test_what_the_cloud_needs_time_for_begins_no_hasty_tick(bench: Bench) -> None:
+    bench.fleet.disturbed.clear()
+    await bench.apply(Terminate(READY))
+    await bench.apply(Release(GROUP, INSTANCE))
+    assert not bench.fleet.disturbed.is_set()
+
+
 # -- failures
 
 FAILING: list[
@@ -214,6 +230,7 @@ FAILING = [
     (Abandon(LAUNCH), lambda bench: bench.launches, "settle"),
     (Adopt(GROUP, INSTANCE), lambda bench: bench.nodes, "add"),
     (Evict(INSTANCE), lambda bench: bench.cloud, "terminate"),
+    (Release(GROUP, INSTANCE), lambda bench: bench.cloud, "release"),
 ]
 
 

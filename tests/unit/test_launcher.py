@@ -13,7 +13,8 @@ from control_plane.model import Model
 from control_plane.nodes import Node, NodeId
 from control_plane.ports import Group, Instance, Launch
 from gpu_node.protocol import Failure, NodeState
-from tests.memory import FakeClock, MemoryCloud, MemoryLaunches, MemoryNodes
+from tests.memory import FakeClock, MemoryLaunches, MemoryNodes
+from tests.memory_cloud import MemoryCloud
 
 SPOT = Group("g-spot", "m", "spot", ("a", "b"), max_size=4, desired=0)
 ON_DEMAND = Group("g-od", "m", "on-demand", ("a", "b"), max_size=4, desired=0)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from control_plane.actions import (
     Abandon,
-    Action,
     Adopt,
     Bury,
     CountFailure,
@@ -27,52 +25,24 @@ from control_plane.actions import (
 )
 from control_plane.model import Model
 from control_plane.nodes import Node, NodeId
-from control_plane.plan import Policy, World, plan, standing_failure
-from control_plane.ports import Group, Instance, Launch, ModelRow, Wish
-from gpu_node.protocol import Failure, NodeState
-
-NOW = 10_000.0
-POLICY = Policy()
-NAME = "org/model"
-CONFIG = {"name": NAME, "instanceTypes": ["g5.xlarge"], "idleTimeout": 300}
-MODEL = Model.parse(CONFIG)
-CRASH = Failure("engine_crashed", "It crashed.")
-GATED = Failure("gated_model", "It is gated.", permanent=True)
-
-
-def node(state: NodeState = NodeState.READY, name: str = "i-1", **changes: object) -> Node:
-    base = Node(
-        NodeId(name), NAME, state, "group", "a", "g5.xlarge", "on-demand",
-        launched_at=NOW - 100, lease_until=NOW + 290, heartbeat_at=NOW - 5, ip="10.0.0.1",
-    )  # fmt: skip
-    if state in (NodeState.READY, NodeState.DRAINING):
-        base = replace(base, ready_at=NOW - 50)
-    if state is NodeState.DRAINING:
-        base = replace(base, draining_since=NOW - 10)
-    return replace(base, **changes)  # type: ignore[arg-type]
-
-
-def wish(**changes: object) -> Wish:
-    return replace(Wish(NAME, 1, NOW + 120, "ann@example.com", NOW - 1, version=1), **changes)  # type: ignore[arg-type]
-
-
-def group(*instances: Instance) -> Group:
-    return Group("group", NAME, "on-demand", ("a",), 9, len(instances), instances)
-
-
-def instance(name: str = "i-1", **changes: object) -> Instance:
-    return replace(Instance(NodeId(name), "a", "g5.xlarge", alive=True), **changes)  # type: ignore[arg-type]
-
-
-def actions(*nodes: Node, **world: object) -> Sequence[Action]:
-    """What is done; leases are looked at by the tests that are about leases."""
-    full = World(**{"models": {NAME: MODEL}, "history": {NAME: ModelRow(NAME, CONFIG)}, "nodes": nodes, **world})  # type: ignore[arg-type]
-    return [action for action in plan(full, NOW, POLICY) if not isinstance(action, Renew | Hold)]
-
-
-def kinds(*nodes: Node, **world: object) -> list[type]:
-    return [type(action) for action in actions(*nodes, **world)]
-
+from control_plane.plan import World, plan, standing_failure
+from control_plane.ports import Launch, ModelRow
+from gpu_node.protocol import NodeState
+from tests.unit.planning import (
+    CONFIG,
+    CRASH,
+    GATED,
+    MODEL,
+    NAME,
+    NOW,
+    POLICY,
+    actions,
+    group,
+    instance,
+    kinds,
+    node,
+    wish,
+)
 
 # -- 1: what the cloud no longer has
 
@@ -232,8 +202,8 @@ def test_the_youngest_of_too_many_nodes_goes_first() -> None:
 
 def test_nodes_of_a_model_that_is_no_longer_configured_drain() -> None:
     used = node()
-    assert kinds(used, models={}, in_flight={used.id: 1}) == [Drain]
-    assert kinds(node(NodeState.BOOTING), models={}, waiters={NAME: 1}) == [Drain]
+    assert actions(used, models={}, in_flight={used.id: 1}) == [Drain(used, "its model is no longer configured")]
+    assert kinds(node(NodeState.BOOTING), models={}, waiters={NAME: 1}) == [Drain, Refuse]
 
 
 # -- 6: leases
@@ -351,8 +321,12 @@ def test_a_launch_whose_outcome_is_unknown_counts_as_a_node_on_its_way() -> None
     assert actions(launches=[launch], wishes={NAME: wish()}) == [Repeat(launch)]
 
 
-def test_a_wish_for_an_unknown_model_starts_nothing() -> None:
-    assert kinds(models={}, wishes={NAME: wish()}, waiters={NAME: 1}) == []
+def test_who_waits_for_a_model_that_is_no_longer_configured_is_told_so() -> None:
+    asked = wish()
+    for wishes, waiters in (({NAME: asked}, {}), ({NAME: asked}, {NAME: 1}), ({}, {NAME: 1})):
+        (action,) = actions(models={}, wishes=wishes, waiters=waiters)
+        assert isinstance(action, Refuse)
+        assert (action.failure.code, action.wish) == ("model_removed", wishes.get(NAME))
 
 
 def test_people_who_wait_keep_their_wish_alive() -> None:

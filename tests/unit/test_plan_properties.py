@@ -19,6 +19,7 @@ from control_plane.actions import (
     Hold,
     NoteStart,
     Refuse,
+    Release,
     Renew,
     Start,
     Terminate,
@@ -28,7 +29,7 @@ from control_plane.nodes import MOVES, Node, NodeId
 from control_plane.plan import Policy, World, plan
 from control_plane.ports import Group, Instance, ModelRow, Wish
 from gpu_node.lease import Halt, LeasePolicy, Situation, decide
-from gpu_node.protocol import Failure, NodeState, Orders
+from gpu_node.protocol import DRAIN_HOOK_S, Failure, NodeState, Orders
 
 NAME = "org/model"
 CONFIG = {"name": NAME, "instanceTypes": ["g5.xlarge"], "idleTimeout": 300, "maxInstances": 2}
@@ -38,10 +39,11 @@ LEASES = LeasePolicy()
 SLACK_S = 300.0  # beyond idle timeout and drain: the bound that the architecture promises
 ALONE_S = 600.0  # more, with the node's lease as the only guard
 TICK_S = 5.0
+RELEASED_S = 3 * TICK_S  # an idle node that its group holds goes within this
 
 EVENTS = (
     "nothing", "nothing", "ask", "ask", "hang up", "speak", "boot", "boot", "end", "end", "end",
-    "crash", "fail boot", "vanish", "silence",
+    "crash", "fail boot", "vanish", "silence", "take out",
     "scale 2", "sleep", "keep awake", "orphan", "refuse launches", "allow launches", "stop ticking", "tick again",
 )  # fmt: skip
 
@@ -50,13 +52,17 @@ EVENTS = (
 class Sim:
     """One model, its nodes and its cloud, moved by events; the real ``plan`` and the real ``decide`` act."""
 
+    hooked: bool = True  # its group holds what it takes out
     now: float = 1_000_000.0
     ticking: bool = True
+    ticking_since: float = 0.0
     refusing: bool = False
     wish: Wish | None = None
     history: ModelRow = field(default_factory=lambda: ModelRow(NAME, CONFIG))
     nodes: dict[NodeId, Node] = field(default_factory=dict)
     alive: dict[NodeId, bool] = field(default_factory=dict)  # what the cloud lists
+    held: dict[NodeId, float] = field(default_factory=dict)  # since when its group waits with its end
+    busy_at: dict[NodeId, float] = field(default_factory=dict)  # last seen with requests
     silent: set[NodeId] = field(default_factory=set)
     waiters: int = 0
     events: int = 0
@@ -119,6 +125,12 @@ class Sim:
             self.alive[node_id] = False  # it stays in its group's count
             self.in_flight.pop(node_id, None)
 
+    def _on_take_out(self) -> None:
+        for node_id in [one for one in self.alive if one not in self.held][:1]:
+            if not self.hooked:
+                self.in_flight.pop(node_id, None)
+            self._take_out(node_id)
+
     def _on_silence(self) -> None:
         self.silent.update(list(self.alive)[:1])
 
@@ -149,7 +161,8 @@ class Sim:
         self.last_request = 0.0
 
     def _on_tick_again(self) -> None:
-        self.ticking = True
+        if not self.ticking:
+            self.ticking, self.ticking_since = True, self.now
 
     # -- time
 
@@ -158,6 +171,7 @@ class Sim:
         while self.now < end:
             self.now += TICK_S
             self._agents()
+            self._end_of_patience()
             if self.ticking:
                 self._tick()
             self._check()
@@ -171,7 +185,27 @@ class Sim:
             orders = Orders(node.state, node.lease_until)
             verdict = decide(Situation(node.launched_at, busy, orders=orders, read_at=self.now), self.now, LEASES)
             if isinstance(verdict, Halt):
-                del self.alive[node.id]
+                self._halt(node.id)
+
+    def _halt(self, node_id: NodeId) -> None:
+        """Off, at worst without a word to its group, which then waits in vain."""
+        self.in_flight.pop(node_id, None)
+        if self.hooked:
+            self.alive[node_id] = False
+            self.held.setdefault(node_id, self.now)
+        else:
+            self._end(node_id)
+
+    def _end_of_patience(self) -> None:
+        for node_id, since in list(self.held.items()):
+            if self.now >= since + DRAIN_HOOK_S:
+                if node_id in self.nodes:
+                    self._no_request_is_cut(self.nodes[node_id])
+                self._end(node_id)
+
+    def _end(self, node_id: NodeId) -> None:
+        self.alive.pop(node_id, None)
+        self.held.pop(node_id, None)
 
     def _tick(self) -> None:
         if self.waiters or any(self.in_flight.values()):
@@ -181,7 +215,7 @@ class Sim:
         self.was_starting = frozenset(node.id for node in self._in(NodeState.PENDING, NodeState.BOOTING))
 
     def _world(self) -> World:
-        instances = tuple(Instance(node_id, "a", "g5.xlarge", alive) for node_id, alive in self.alive.items())
+        instances = tuple(self._instance(node_id) for node_id in self.alive)
         return World(
             models={NAME: MODEL},
             history={NAME: self.history},
@@ -194,6 +228,10 @@ class Sim:
             was_starting=self.was_starting,
         )
 
+    def _instance(self, node_id: NodeId) -> Instance:
+        held = node_id in self.held
+        return Instance(node_id, "a", "g5.xlarge", self.alive[node_id] and not held, leaving=held, held=held)
+
     def _apply(self, action: Action) -> None:  # noqa: C901 - one case an action
         match action:
             case Start():
@@ -203,13 +241,19 @@ class Sim:
             case Drain(node, reason):
                 self._set(node, NodeState.DRAINING, draining_since=self.now, reason=reason)
             case Fail(node, failure):
+                assert failure.code != "node_lost" or not self.alive.get(node.id), "it is up: its requests go on"
                 self.in_flight.pop(node.id, None)
                 self._set(node, NodeState.FAILED, error=failure)
             case Terminate(node):
                 self._no_request_is_cut(node)
-                self.alive.pop(node.id, None)
+                self._take_out(node.id)
             case Evict(instance):
-                self.alive.pop(instance.id, None)
+                self._take_out(instance.id)
+            case Release(_, instance):
+                assert instance.id in self.held
+                if instance.id in self.nodes:
+                    self._no_request_is_cut(self.nodes[instance.id])
+                self._end(instance.id)
             case Bury(node):
                 self._set(node, NodeState.TERMINATED)
             case Renew(node, lease_until):
@@ -224,6 +268,13 @@ class Sim:
                 self.wish = wish
             case NoteStart():
                 self.history = replace(self.history, failures=0, failure=None)
+
+    def _take_out(self, node_id: NodeId) -> None:
+        assert node_id not in self.held, "terminated twice: that may take another node along"
+        if not self.hooked:
+            self._end(node_id)
+        elif node_id in self.alive:
+            self.held[node_id] = self.now
 
     def _launch(self) -> None:
         self.launches.append(self.now)
@@ -269,28 +320,38 @@ class Sim:
             if alive and node_id in self.nodes and node_id not in self.silent:
                 born = self.nodes[node_id].launched_at
                 assert self.now <= max(self.excused_until, born) + bound, self.nodes[node_id]
+        if self.ticking:
+            self._check_held()
+
+    def _check_held(self) -> None:
+        self.busy_at |= {node_id: self.now for node_id, count in self.in_flight.items() if count}
+        for node_id, since in self.held.items():
+            idle_since = max(since, self.ticking_since, self.busy_at.get(node_id, 0.0))
+            assert self.now <= idle_since + RELEASED_S, f"{node_id} is kept waiting for nothing"
 
 
 steps = st.lists(st.tuples(st.sampled_from(EVENTS), st.sampled_from([5.0, 30.0, 120.0, 1000.0])), max_size=30)
 
 
 @settings(max_examples=300, deadline=None)
-@given(steps)
-def test_no_schedule_of_events_leaks_a_node_or_cuts_a_request(events: list[tuple[str, float]]) -> None:
-    sim = Sim()
+@given(steps, st.booleans())
+def test_no_schedule_of_events_leaks_a_node_or_cuts_a_request(events: list[tuple[str, float]], hooked: bool) -> None:
+    sim = Sim(hooked)
     for event, seconds in events:
         sim.happen(event)
         sim.pass_time(seconds)
 
 
 @settings(max_examples=150, deadline=None)
-@given(steps)
-def test_when_demand_ends_everything_goes_and_nothing_is_forgotten(events: list[tuple[str, float]]) -> None:
-    sim = Sim()
+@given(steps, st.booleans())
+def test_when_demand_ends_everything_goes_and_nothing_is_forgotten(
+    events: list[tuple[str, float]], hooked: bool
+) -> None:
+    sim = Sim(hooked)
     for event, seconds in events:
         sim.happen(event)
         sim.pass_time(seconds)
-    sim.ticking = True
+    sim.happen("tick again")
     sim.waiters = 0
     sim.in_flight.clear()
     sim.pass_time(POLICY.boot_limit_s + MODEL.idle_timeout_s + POLICY.drain_timeout_s + SLACK_S)
@@ -299,9 +360,11 @@ def test_when_demand_ends_everything_goes_and_nothing_is_forgotten(events: list[
 
 
 @settings(max_examples=150, deadline=None)
-@given(steps)
-def test_with_nobody_reconciling_the_leases_alone_take_every_node_down(events: list[tuple[str, float]]) -> None:
-    sim = Sim()
+@given(steps, st.booleans())
+def test_with_nobody_reconciling_the_leases_alone_take_every_node_down(
+    events: list[tuple[str, float]], hooked: bool
+) -> None:
+    sim = Sim(hooked)
     for event, seconds in events:
         sim.happen(event)
         sim.pass_time(seconds)
@@ -311,9 +374,9 @@ def test_with_nobody_reconciling_the_leases_alone_take_every_node_down(events: l
 
 
 @settings(max_examples=200, deadline=None)
-@given(steps)
-def test_who_waits_is_served_or_refused_once_machines_boot(events: list[tuple[str, float]]) -> None:
-    sim = Sim()
+@given(steps, st.booleans())
+def test_who_waits_is_served_or_refused_once_machines_boot(events: list[tuple[str, float]], hooked: bool) -> None:
+    sim = Sim(hooked)
     for event, seconds in events:
         sim.happen(event)
         sim.pass_time(seconds)

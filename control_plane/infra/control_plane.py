@@ -1,0 +1,116 @@
+"""The control plane, composed: image, front, service, night watch, janitor, and what each of them may do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from control_plane.deployment import Deployment, Edge
+from control_plane.infra import policies
+from control_plane.infra.data import Data
+from control_plane.infra.environment import environment
+from control_plane.infra.front import Front
+from control_plane.infra.functions import Janitor, NightWatch, Program
+from control_plane.infra.image import Image
+from control_plane.infra.network import Network
+from control_plane.infra.policies import Place, Statement
+from control_plane.infra.service import Service
+from control_plane.settings import Settings
+
+
+class ControlPlane(pulumi.ComponentResource):
+    """Everything that answers requests and looks after the nodes; at rest, a load balancer and two functions."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        deployment: Deployment,
+        network: Network,
+        data: Data,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("diogenes:control_plane:ControlPlane", name, {}, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        place = aws.get_caller_identity_output().account_id.apply(
+            lambda account: Place(account, deployment.region, deployment.namespace)
+        )
+        image = Image(
+            "image",
+            place=place,
+            namespace=deployment.namespace,
+            architecture=deployment.architecture,
+            opts=child,
+        )
+        front = Front(
+            "front",
+            namespace=deployment.namespace,
+            vpc_id=network.vpc_id,
+            subnet_ids=network.front_subnet_ids,
+            security_group_id=network.load_balancer_security_group_id,
+            gateway=network.gateway,
+            port=Settings().port,
+            certificate_arn=deployment.certificate_arn if deployment.edge is Edge.PUBLIC else None,
+            opts=child,
+        )
+        program = Program(image.uri, _environment(deployment, front))
+        service = Service(
+            "service",
+            deployment=deployment,
+            place=place,
+            network=network,
+            front=front,
+            image_uri=program.image_uri,
+            repository_arn=image.repository_arn,
+            environment=program.environment,
+            opts=child,
+        )
+        serving = _statements(place, data, front, service, tables=policies.SERVING_TABLES)
+        service.role.allow(serving)
+        NightWatch("night", deployment=deployment, front=front, program=program, statements=serving, opts=child)
+        cleaning = _statements(place, data, front, service, tables=policies.JANITOR_TABLES)
+        Janitor("janitor", deployment=deployment, program=program, statements=cleaning, opts=child)
+
+        self.image_uri = image.uri
+        self.load_balancer_arn = front.load_balancer_arn
+        self.load_balancer_dns_name = front.load_balancer_dns_name
+        self.load_balancer_zone_id = front.load_balancer_zone_id
+        self.register_outputs({"imageUri": self.image_uri})
+
+
+def _environment(deployment: Deployment, front: Front) -> pulumi.Output[Mapping[str, str]]:
+    arns = pulumi.Output.all(
+        listener_arn=front.listener.arn,
+        control_plane_group_arn=front.control_plane_group.arn,
+        night_watch_group_arn=front.night_watch_group.arn,
+    )
+    return arns.apply(lambda arns: environment(deployment, **arns))
+
+
+def _statements(
+    place: pulumi.Output[Place],
+    data: Data,
+    front: Front,
+    service: Service,
+    *,
+    tables: Mapping[str, Sequence[str]],
+) -> pulumi.Output[Sequence[Statement]]:
+    told = pulumi.Output.all(
+        place=place,
+        tables={name: data.tables[name].arn for name in tables},
+        listener=front.listener.arn,
+        service=service.arn,
+        roles=[service.role.arn, service.execution_role.arn],
+    )
+
+    def allowed(told: Mapping[str, Any]) -> Sequence[Statement]:
+        return [
+            *policies.tables(told["tables"], tables),
+            *policies.fleet(told["place"]),
+            *policies.front(policies.Front(told["service"], told["listener"], told["roles"])),
+        ]
+
+    return told.apply(allowed)

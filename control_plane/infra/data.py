@@ -1,0 +1,157 @@
+"""What must outlive every task and node: the tables, the models' rows, the parameters; and the budget's alarm."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from control_plane import schema
+from control_plane.deployment import Deployment
+from control_plane.model import Model, slug
+from control_plane.schema import TAG
+from gpu_node.protocol import to_attributes
+
+GOOGLE = {"name": "google", "issuer": "https://accounts.google.com"}
+
+ALERT_PERCENT = (80, 100)
+
+_SESSION_KEY_CHARS = 64
+
+
+class Data(pulumi.ComponentResource):
+    """Tables on demand with point-in-time recovery, rows of ``models``, parameters, and a budget that tells the owner.
+
+    A model's row gets its name and its configuration; what the UI changed and what was learnt of its starts stands
+    beside them and is never written here.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        deployment: Deployment,
+        hf_token: pulumi.Output[str] | None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("diogenes:control_plane:Data", name, {}, opts)
+        self._name = name
+        self._tags = {TAG: deployment.namespace}
+        self._child = pulumi.ResourceOptions(parent=self)
+        self.parameter_prefix = f"/{deployment.namespace}"
+
+        self.tables: Mapping[str, aws.dynamodb.Table] = {
+            table.name: self._make_table(deployment.namespace, table) for table in schema.TABLES
+        }
+        for model in deployment.models:
+            self._make_row(model)
+        self.allowed_emails_parameter = self._parameter(
+            "allowed-emails",
+            "StringList",
+            ",".join(deployment.allowed_emails),
+            "Who may sign in; the first is the owner",
+        )
+        self.oidc_clients_parameter = self._parameter(
+            "oidc-clients", "String", json.dumps(oidc_clients(deployment)), "Whose ID tokens are taken, and for whom"
+        )
+        self.session_key_parameter = self._make_session_key()
+        self.hf_token_parameter = (
+            self._parameter("hf-token", "SecureString", hf_token, "Read by GPU nodes only") if hf_token else None
+        )
+        self._make_budget(deployment)
+
+        self.hf_token_parameter_arn = self.hf_token_parameter.arn if self.hf_token_parameter else None
+        self.hf_token_parameter_name = self.hf_token_parameter.name if self.hf_token_parameter else None
+        self.register_outputs({"tables": {key: table.name for key, table in self.tables.items()}})
+
+    def _make_table(self, namespace: str, table: schema.Table) -> aws.dynamodb.Table:
+        keys = [table.hash_key, table.range_key] if table.range_key else [table.hash_key]
+        return aws.dynamodb.Table(
+            f"{self._name}-{table.name}",
+            name=table.full_name(namespace),
+            billing_mode="PAY_PER_REQUEST",
+            hash_key=table.hash_key,
+            range_key=table.range_key,
+            attributes=[aws.dynamodb.TableAttributeArgs(name=key, type="S") for key in keys],
+            ttl=aws.dynamodb.TableTtlArgs(attribute_name=table.ttl, enabled=True) if table.ttl else None,
+            point_in_time_recovery=aws.dynamodb.TablePointInTimeRecoveryArgs(enabled=True),
+            deletion_protection_enabled=False,  # `pulumi destroy` leaves nothing behind
+            tags=self._tags,
+            opts=self._child,
+        )
+
+    def _make_row(self, model: Model) -> None:
+        table = self.tables[schema.MODELS.name]
+        aws.dynamodb.TableItem(
+            f"{self._name}-model-{slug(model.name)}",
+            table_name=table.name,
+            hash_key=schema.MODELS.hash_key,
+            item=json.dumps(to_attributes({"name": model.name, "config": model.config}), sort_keys=True),
+            opts=self._child,
+        )
+
+    def _make_session_key(self) -> aws.ssm.Parameter:
+        # AWS makes the secret, a new one at every run; the first stays, since the value's changes are ignored.
+        made = aws.secretsmanager.get_random_password_output(
+            password_length=_SESSION_KEY_CHARS, exclude_punctuation=True
+        )
+        return self._parameter(
+            "session-key",
+            "SecureString",
+            pulumi.Output.secret(made.random_password),
+            "Signs web sessions",
+            ignore_changes=["value"],
+        )
+
+    def _parameter(
+        self,
+        key: str,
+        kind: str,
+        value: pulumi.Input[str],
+        description: str,
+        *,
+        ignore_changes: list[str] | None = None,
+    ) -> aws.ssm.Parameter:
+        return aws.ssm.Parameter(
+            f"{self._name}-{key}",
+            name=f"{self.parameter_prefix}/{key}",
+            type=kind,
+            value=value,
+            description=description,
+            tags=self._tags,
+            opts=pulumi.ResourceOptions(parent=self, ignore_changes=ignore_changes),
+        )
+
+    def _make_budget(self, deployment: Deployment) -> None:
+        aws.budgets.Budget(
+            f"{self._name}-budget",
+            name=deployment.namespace,
+            budget_type="COST",
+            limit_amount=f"{deployment.monthly_budget_usd}",
+            limit_unit="USD",
+            time_unit="MONTHLY",
+            notifications=[
+                aws.budgets.BudgetNotificationArgs(
+                    comparison_operator="GREATER_THAN",
+                    notification_type="ACTUAL",
+                    threshold=percent,
+                    threshold_type="PERCENTAGE",
+                    subscriber_email_addresses=[deployment.allowed_emails[0]],
+                )
+                for percent in ALERT_PERCENT
+            ],
+            tags=self._tags,
+            opts=self._child,
+        )
+
+
+def oidc_clients(deployment: Deployment) -> Sequence[Mapping[str, Any]]:
+    """The issuers whose ID tokens are taken, Google first, each with the client that they must be made for."""
+    google = [{**GOOGLE, "clientId": deployment.google_client_id}] if deployment.google_client_id else []
+    return google + [
+        {"name": provider.name, "issuer": provider.issuer, "clientId": provider.client_id}
+        for provider in deployment.oidc_providers
+    ]

@@ -1,0 +1,30 @@
+"""What the containers are told: the same settings for the task and both functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from control_plane.deployment import Deployment
+from control_plane.infra.names import cluster_name, service_name
+from control_plane.settings import PREFIX, Settings
+
+
+def environment(
+    deployment: Deployment, *, listener_arn: str, control_plane_group_arn: str, night_watch_group_arn: str
+) -> Mapping[str, str]:
+    """The variables that give these settings: what differs from the defaults, and always the namespace."""
+    settings = Settings(
+        namespace=deployment.namespace,
+        cluster=cluster_name(deployment.namespace),
+        service=service_name(deployment.namespace),
+        listener_arn=listener_arn,
+        control_plane_group_arn=control_plane_group_arn,
+        night_watch_group_arn=night_watch_group_arn,
+        control_plane_idle_timeout_s=float(deployment.control_plane_idle_timeout_s),
+    )
+    defaults = Settings().to_env()
+    return {
+        name: value
+        for name, value in settings.to_env().items()
+        if name == f"{PREFIX}NAMESPACE" or value != defaults[name]
+    }

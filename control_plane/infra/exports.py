@@ -1,0 +1,32 @@
+"""What the stack tells whoever deployed it: texts, ready to paste. Pure."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+from control_plane.deployment import Deployment
+from control_plane.settings import PREFIX
+
+
+def first_key(deployment: Deployment) -> str:
+    """The command that makes an API key with AWS credentials, before anybody can sign in."""
+    email = shlex.quote(deployment.allowed_emails[0])
+    return (
+        f"AWS_DEFAULT_REGION={deployment.region} {PREFIX}NAMESPACE={deployment.namespace} "
+        f".venv/bin/python -m control_plane key create --email {email} --name first"
+    )
+
+
+def snippet(deployment: Deployment, api_base_url: str) -> str:
+    """A question to the first model; the key is expected in DIOGENES_KEY."""
+    question = {
+        "model": deployment.models[0].name,
+        "stream": True,
+        "messages": [{"role": "user", "content": "Hello! Who are you?"}],
+    }
+    return (
+        # Redirects are followed: a sleeping control plane answers with one to itself.
+        f'curl -NL {api_base_url}/chat/completions -H "Authorization: Bearer $DIOGENES_KEY" '
+        f"-H 'Content-Type: application/json' -d {shlex.quote(json.dumps(question))}"
+    )

@@ -1,0 +1,82 @@
+"""Tables, the models' rows, parameters, budget."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from control_plane import schema
+from control_plane.model import Model
+from gpu_node.protocol import from_attributes
+from tests.infra.component import Registrations
+from tests.infra.whole import CODER, GENERAL, configured, ran
+
+
+@pytest.fixture(scope="module")
+def registrations() -> Registrations:
+    return configured("as published").registrations
+
+
+@pytest.mark.parametrize("table", schema.TABLES, ids=lambda table: table.name)
+def test_a_table_is_what_the_schema_says(registrations: Registrations, table: schema.Table) -> None:
+    made = registrations.one("dynamodb/table:Table", f"data-{table.name}").inputs
+    assert made["name"] == f"diogenes-desk-{table.name}"
+    assert (made["hashKey"], made.get("rangeKey")) == (table.hash_key, table.range_key)
+    assert {key["name"] for key in made["attributes"]} == {table.hash_key, table.range_key} - {None}
+    assert made.get("ttl") == ({"attributeName": table.ttl, "enabled": True} if table.ttl else None)
+    assert made["billingMode"] == "PAY_PER_REQUEST"
+    assert made["pointInTimeRecovery"] == {"enabled": True}
+    assert made["deletionProtectionEnabled"] is False
+
+
+def test_there_are_seven_tables(registrations: Registrations) -> None:
+    assert len(registrations.of("dynamodb/table:Table")) == len(schema.TABLES) == 7
+
+
+def test_a_models_row_holds_its_name_and_configuration_and_nothing_else(registrations: Registrations) -> None:
+    rows = [from_attributes(json.loads(row.inputs["item"])) for row in registrations.of(":TableItem")]
+    assert {CODER, GENERAL} < {row["name"] for row in rows}
+    for row in rows:
+        assert row.keys() == {"name", "config"}
+        assert Model.parse(row["config"]).name == row["name"]
+
+
+def test_a_models_row_is_the_same_whatever_the_order_of_its_settings() -> None:
+    one = {"name": "acme/model", "instanceTypes": ["g5.xlarge"], "idleTimeout": 60}
+    other = dict(reversed(one.items()))
+    rows = [ran(models=[model]).registrations.one(":TableItem").inputs["item"] for model in (one, other)]
+    assert rows[0] == rows[1]
+
+
+def test_parameters_stand_under_the_namespace(registrations: Registrations) -> None:
+    parameters = {each.inputs["name"]: each.inputs for each in registrations.of("ssm/parameter:Parameter")}
+    assert parameters.keys() == {f"/diogenes-desk/{name}" for name in ("allowed-emails", "oidc-clients", "session-key")}
+    assert parameters["/diogenes-desk/allowed-emails"]["value"] == "you@example.com,*@example.org"
+    assert json.loads(parameters["/diogenes-desk/oidc-clients"]["value"]) == []
+
+
+def test_the_issuers_of_sign_in_are_told_to_the_control_plane_and_the_page() -> None:
+    registrations = configured("with sign-in").registrations
+    clients = [
+        {"name": "google", "issuer": "https://accounts.google.com", "clientId": "1234-abc.apps.googleusercontent.com"},
+        {"name": "work", "issuer": "https://login.example.org", "clientId": "diogenes"},
+    ]
+    parameter = registrations.one("ssm/parameter:Parameter", "data-oidc-clients")
+    assert json.loads(parameter.inputs["value"]) == clients
+    page = registrations.one(":BucketObjectv2", "web-site/config.json")
+    assert json.loads(page.inputs["content"])["signIn"] == clients
+
+
+def test_the_session_key_is_long_and_random(registrations: Registrations) -> None:
+    asked = [told for token, told in configured("as published").recorder.asked if token.endswith("getRandomPassword")]
+    assert [told["passwordLength"] for told in asked] == [64]
+    assert len(registrations.one("ssm/parameter:Parameter", "data-session-key").inputs["value"]) == 64
+
+
+def test_the_owner_hears_of_the_months_costs_at_80_and_at_100_percent(registrations: Registrations) -> None:
+    budget = registrations.one(":Budget").inputs
+    assert (budget["limitAmount"], budget["limitUnit"], budget["timeUnit"]) == ("100", "USD", "MONTHLY")
+    assert "costFilters" not in budget
+    assert [told["threshold"] for told in budget["notifications"]] == [80, 100]
+    assert all(told["subscriberEmailAddresses"] == ["you@example.com"] for told in budget["notifications"])

@@ -1,0 +1,220 @@
+"""What each role may do: as IAM understands it, by a linter's tables, and as we mean it."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from control_plane import schema
+from control_plane.infra import policies
+from control_plane.infra.policies import Front, Place, Statement
+from tests.infra.component import ACCOUNT, REGION, Registrations
+from tests.infra.whole import CONFIGURATIONS, configured
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # its own: an old way to find its files, and one that it leaves open
+    import parliament
+
+PLACE = Place(ACCOUNT, REGION, "diogenes-desk")
+
+NEWER_THAN_THE_LINTER = {
+    "autoscaling:LaunchInstances": "came in 2025; the linter's tables of actions are older",
+}
+
+KNOWN_BETTER = {
+    ("LaunchWithOurs", "RESOURCE_MISMATCH"): "the linter wants all kinds of resources of an action in one statement; "
+    "AWS asks for each kind by itself, and only these bear tags",
+    ("TurnListener", "RESOURCE_MISMATCH"): "the linter's tables know listeners of network load balancers only",
+}
+"""Findings that are the linter's mistakes, by statement."""
+
+FOR_ALL_RESOURCES = {
+    "autoscaling:DescribeAutoScalingGroups": "AWS limits no Describe call of Auto Scaling",
+    "autoscaling:DescribeScalingActivities": "AWS limits no Describe call of Auto Scaling",
+    "ec2:DescribeLaunchTemplateVersions": "AWS limits no Describe call of EC2's launch templates",
+    "ecr:GetAuthorizationToken": "the token is the registry's, not a repository's",
+    "elasticloadbalancing:DescribeListeners": "AWS limits no Describe call of Elastic Load Balancing",
+    "elasticloadbalancing:DescribeTargetHealth": "AWS limits no Describe call of Elastic Load Balancing",
+}
+
+ROLES = ("service-task", "service-execution", "night-role", "janitor-role")
+
+
+def statements(policy: str) -> Sequence[Mapping[str, Any]]:
+    found: Sequence[Mapping[str, Any]] = json.loads(policy)["Statement"]
+    return found
+
+
+def of_roles(registrations: Registrations) -> Mapping[str, str]:
+    return {each.name: each.inputs["policy"] for each in registrations.of("iam/rolePolicy:RolePolicy")}
+
+
+def actions(policy: str) -> set[str]:
+    return {action for statement in statements(policy) for action in statement["Action"]}
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGURATIONS))
+def test_the_linter_finds_nothing_in_any_role(name: str) -> None:
+    registrations = configured(name).registrations
+    found = {(role, *finding) for role, policy in of_roles(registrations).items() for finding in lint(policy)}
+    assert {one for one in found if one[1:] not in KNOWN_BETTER} == set()
+
+
+def test_what_the_linter_gets_wrong_it_still_gets_wrong() -> None:
+    policy = of_roles(configured("as published").registrations)["service-task"]
+    assert lint(policy) == KNOWN_BETTER.keys()
+
+
+def lint(policy: str) -> set[tuple[str, str]]:
+    """The linter's findings by statement, without those about actions that it cannot know."""
+    found = set()
+    for statement in statements(policy):
+        known = [action for action in statement["Action"] if action not in NEWER_THAN_THE_LINTER]
+        found |= {(statement["Sid"], issue) for issue in _issues({**statement, "Action": known})}
+    return found
+
+
+def _issues(statement: Mapping[str, Any]) -> Sequence[str]:
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    return [finding.issue for finding in parliament.analyze_policy_string(policy).findings]
+
+
+@pytest.mark.parametrize("action", sorted(NEWER_THAN_THE_LINTER))
+def test_what_the_linter_is_not_asked_is_really_unknown_to_it(action: str) -> None:
+    assert _issues({"Effect": "Allow", "Action": [action], "Resource": ["*"]}) == ["UNKNOWN_ACTION"]
+
+
+def test_the_linter_sees_an_action_that_does_not_exist_and_a_resource_that_does_not_match() -> None:
+    wrong = [
+        Statement("Wrong", ["ecs:UpdateServices"], ["*"]),
+        Statement("Mismatch", ["ssm:GetParameter"], ["arn:aws:s3:::bucket"]),
+    ]
+    assert lint(policies.document(wrong)) == {("Wrong", "UNKNOWN_ACTION"), ("Mismatch", "RESOURCE_MISMATCH")}
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGURATIONS))
+def test_only_what_aws_cannot_limit_is_allowed_on_everything(name: str) -> None:
+    for policy in of_roles(configured(name).registrations).values():
+        for statement in statements(policy):
+            assert statement["Effect"] == "Allow"
+            assert not any("*" in action for action in statement["Action"])
+            if "*" in statement["Resource"]:
+                assert set(statement["Action"]) <= FOR_ALL_RESOURCES.keys()
+
+
+def test_what_is_allowed_on_everything_is_used_so() -> None:
+    everywhere = {
+        action
+        for policy in of_roles(configured("as published").registrations).values()
+        for statement in statements(policy)
+        if "*" in statement["Resource"]
+        for action in statement["Action"]
+    }
+    assert everywhere == FOR_ALL_RESOURCES.keys()
+
+
+def test_nodes_are_started_and_ended_by_name_and_by_tag() -> None:
+    moving = [
+        statement
+        for statement in statements(policies.document(policies.fleet(PLACE)))
+        if any(action.startswith("autoscaling:") and ":Describe" not in action for action in statement["Action"])
+    ]
+    assert len(moving) == 1
+    (resource,) = moving[0]["Resource"]
+    assert resource.endswith(":autoScalingGroupName/diogenes-desk-*")
+    assert moving[0]["Condition"] == {"StringEquals": {"aws:ResourceTag/diogenes": "diogenes-desk"}}
+
+
+def test_launch_templates_are_ours_and_nobody_may_start_an_instance_past_them() -> None:
+    registrations = configured("as published").registrations
+    for policy in of_roles(registrations).values():
+        assert not {"ec2:RunInstances", "ec2:CreateLaunchTemplate", "ec2:CreateLaunchTemplateVersion"} & actions(policy)
+        for statement in statements(policy):
+            if any("launch-template/" in resource for resource in statement["Resource"]):
+                assert statement["Condition"] == {"StringEquals": {"aws:ResourceTag/diogenes": "diogenes-desk"}}
+    for template in registrations.of("ec2/launchTemplate:LaunchTemplate"):
+        assert template.inputs["tags"][schema.TAG] == "diogenes-desk"
+
+
+def test_each_table_s_actions_are_allowed_on_that_table_only() -> None:
+    arns = {
+        table.name: f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/diogenes-desk-{table.name}" for table in schema.TABLES
+    }
+    made = policies.tables(arns, policies.SERVING_TABLES)
+    assert {(tuple(one.actions), tuple(one.resources)) for one in made} == {
+        (tuple(f"dynamodb:{action}" for action in allowed), (arns[name],))
+        for name, allowed in policies.SERVING_TABLES.items()
+    }
+
+
+def test_the_janitor_sees_no_keys_and_no_usage() -> None:
+    policy = of_roles(configured("as published").registrations)["janitor-role"]
+    assert "api-keys" not in policy
+    assert "usage" not in policy
+    assert "sessions" not in policy
+
+
+def test_the_wake_passes_the_tasks_roles_to_tasks_only() -> None:
+    registrations = configured("as published").registrations
+    for role in ("service-task", "night-role", "janitor-role"):
+        passing = [one for one in statements(of_roles(registrations)[role]) if "iam:PassRole" in one["Action"]]
+        assert [one["Condition"] for one in passing] == [
+            {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}
+        ]
+        assert passing[0]["Resource"] == [
+            f"arn:aws:iam::{ACCOUNT}:role/diogenes-desk-task",
+            f"arn:aws:iam::{ACCOUNT}:role/diogenes-desk-execution",
+        ]
+
+
+def test_one_listener_and_one_service_are_moved() -> None:
+    told = policies.front(Front("arn:service", "arn:listener", ["arn:role"]))
+    moved = {action: one.resources for one in told for action in one.actions}
+    assert moved["elasticloadbalancing:ModifyListener"] == ["arn:listener"]
+    assert moved["ecs:UpdateService"] == moved["ecs:DescribeServices"] == ["arn:service"]
+
+
+def test_the_tasks_roles_are_for_ecs_tasks_of_this_account_and_region() -> None:
+    registrations = configured("as published").registrations
+    for name in ("service-task", "service-execution"):
+        (statement,) = statements(registrations.one("iam/role:Role", name).inputs["assumeRolePolicy"])
+        assert statement["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
+        assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": ACCOUNT}
+        assert statement["Condition"]["ArnLike"] == {"aws:SourceArn": f"arn:aws:ecs:{REGION}:{ACCOUNT}:*"}
+
+
+def test_the_functions_roles_are_for_lambda() -> None:
+    registrations = configured("as published").registrations
+    for name in ("night-role", "janitor-role"):
+        (statement,) = statements(registrations.one("iam/role:Role", name).inputs["assumeRolePolicy"])
+        assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
+
+
+def test_lambda_pulls_the_image_for_our_functions_only() -> None:
+    (statement,) = statements(configured("as published").registrations.one(":RepositoryPolicy").inputs["policy"])
+    assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
+    functions = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:diogenes-desk-*"
+    assert statement["Condition"] == {"ArnLike": {"aws:SourceArn": functions}}
+
+
+def test_a_log_group_is_written_by_its_own_role_and_made_by_none() -> None:
+    registrations = configured("as published").registrations
+    for role, group in (
+        ("service-execution", "/diogenes-desk/control-plane"),
+        ("night-role", "/aws/lambda/diogenes-desk-night"),
+        ("janitor-role", "/aws/lambda/diogenes-desk-janitor"),
+    ):
+        policy = of_roles(registrations)[role]
+        writing = [one for one in statements(policy) if "logs:PutLogEvents" in one["Action"]]
+        assert [one["Resource"] for one in writing] == [[f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{group}:*"]]
+        assert "logs:CreateLogGroup" not in actions(policy)
+
+
+def test_policies_fit_into_a_role() -> None:
+    """AWS allows 10,240 characters of inline policy, white space not counted."""
+    for policy in of_roles(configured("on Spot, else On-Demand").registrations).values():
+        assert len("".join(policy.split())) <= 10_240

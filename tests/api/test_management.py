@@ -176,6 +176,7 @@ async def test_putting_a_model_to_sleep_cuts_no_stream() -> None:
             rest = [line async for line in lines if line]
         assert rest[-1] == "data: [DONE]"
         assert await world.until_gone(20) <= 20
+        await asyncio.sleep(10)  # until the cloud was looked at again
         assert (await http.get(ONE)).json()["status"] == "cold"
 
 

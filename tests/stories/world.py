@@ -24,7 +24,6 @@ from control_plane.ports import Group, Instance
 from control_plane.settings import Settings
 from gpu_node.protocol import Failure, NodeState, Phase, PhaseRecord
 from tests.memory import (
-    MemoryCloud,
     MemoryFence,
     MemoryKeys,
     MemoryLaunches,
@@ -34,6 +33,7 @@ from tests.memory import (
     MemoryUsage,
     MemoryWishes,
 )
+from tests.memory_cloud import MemoryCloud
 from tests.stories.engine import Behaviour, Engine
 
 EPOCH = 1_795_000_000.0
@@ -88,7 +88,12 @@ class World:
         described = {"name": name, "instanceTypes": ["g5.xlarge"], "idleTimeout": 300, **config}
         await self.models.seed(name, described)
         group = Group(f"group-{name}", name, "on-demand", ("a", "b"), max_size=4, desired=0)
-        self.cloud.add_group(group)
+        self.cloud.add_group(group, holds=True)
+
+    def remove_model(self, name: str = MODEL) -> None:
+        """What `pulumi up` does for a model that left the configuration."""
+        del self.models.rows[name]
+        self.cloud.delete_group(f"group-{name}")
 
     def openai(self, **options: object) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=self.api_key, **options)  # type: ignore[arg-type]

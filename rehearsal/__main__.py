@@ -12,11 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from control_plane.model import MAX_IDLE_TIMEOUT_S, InvalidModel
+import pulumi
+
+from control_plane.model import MAX_IDLE_TIMEOUT_S
 from rehearsal.desk import ENGINES, Desk, DeskFailure, Options
 from rehearsal.ec2 import HOME
 from rehearsal.faults import UnknownFault, parse
-from rehearsal.seed import models_of_stack
+from rehearsal.stack import models_of_stack
 
 _GUIDE = """
   Base URL   {base_url}
@@ -60,7 +62,7 @@ def main() -> int:
                     signal.signal(number, signal.SIG_IGN)
     except KeyboardInterrupt:
         return 0
-    except (DeskFailure, InvalidModel, UnknownFault, OSError, ValueError) as error:
+    except (DeskFailure, pulumi.RunError, UnknownFault, OSError, ValueError) as error:
         sys.stderr.write(f"rehearsal: {error}\n")
         return 1
     return 0

@@ -1,7 +1,8 @@
 """The account: moto's services behind one lock, with what moto lacks, spoken to over HTTP.
 
 One lock around every call makes conditional writes atomic, which moto's own server is not: under concurrency it
-loses some. Handled here and not by moto: the operations of ``groups`` and ``launch_api``, faults, the call counters.
+loses some. Handled here and not by moto: the operations of ``groups`` and ``launch_api``, faults, the call counters,
+and what roles may do (``authority``).
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ import io
 import logging
 import os
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import urlencode
 
 from moto.backends import get_backend
 from moto.core.base_backend import BackendDict
@@ -28,32 +30,30 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from gpu_node.protocol import from_attributes
 from rehearsal import answers
 from rehearsal.answers import Answer
+from rehearsal.authority import Authority, Credentials, Denial
+from rehearsal.calls import Call, Params
 from rehearsal.faults import Faults
-from rehearsal.groups import ApiError, Groups, Member
+from rehearsal.groups import ApiError, Groups, Member, Sizes
+from rehearsal.hooks import HookSpec
+from rehearsal.iam import Grant
 from rehearsal.launch_api import LaunchApi
 
 REGION = "us-east-1"
 
-Params = Mapping[str, str]
 _Environ = dict[str, Any]
 _App = Callable[[_Environ, Any], Iterable[bytes]]
-
-
-@dataclass(frozen=True)
-class _Call:
-    service: str
-    operation: str
-    params: Params  # of the query protocol; empty for the others
-
-    @property
-    def name(self) -> str:
-        return f"{self.service}:{self.operation}"
 
 
 class Account:
     """One account in one region, empty at first. One per process: moto keeps its records in module globals."""
 
-    def __init__(self, faults: Faults, *, mint: Callable[[], str] = lambda: str(uuid.uuid4())) -> None:
+    def __init__(
+        self,
+        faults: Faults,
+        *,
+        mint: Callable[[], str] = lambda: str(uuid.uuid4()),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"  # half a second, for images that nobody starts
         BackendDict.reset()
         self.changed = threading.Event()
@@ -63,12 +63,15 @@ class Account:
         self._counts: Counter[str] = Counter()
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._apps: dict[str, _App] = {}
-        self._groups = Groups(REGION, faults=faults, mint=mint)
+        self._groups = Groups(REGION, faults=faults, mint=mint, clock=clock)
         self._launch_api = LaunchApi(self._groups)
+        self._authority = Authority(REGION)
         self._handlers: dict[str, Callable[[Params], str]] = {
             "autoscaling:LaunchInstances": self._launch_instances,
             "autoscaling:SetDesiredCapacity": self._set_desired_capacity,
             "autoscaling:TerminateInstanceInAutoScalingGroup": self._terminate_instance,
+            "autoscaling:CompleteLifecycleAction": self._complete_action,
+            "autoscaling:DeleteAutoScalingGroup": self._delete_group,
             "autoscaling:DescribeScalingActivities": self._describe_activities,
             "ec2:TerminateInstances": self._terminate_instances,
         }
@@ -79,34 +82,39 @@ class Account:
         length = int(environ.get("CONTENT_LENGTH") or 0)
         body = environ["wsgi.input"].read(length) if length else b""
         environ["wsgi.input"] = io.BytesIO(body)
-        call = _read_call(environ, body)
+        call = Call.read(environ, body)
         with self._lock:
             self._counts[call.name] += 1
+            self._groups.settle()
             if self._strikes("throttle", call):
                 return answers.throttled(call.service).send(start_response)
             if self._strikes("fail", call):
                 return answers.internal_failure(call.service).send(start_response)
+            if denial := self._authority.refusal(call):
+                return answers.denied(call.service, str(denial)).send(start_response)
             answer = self._answer(call, environ)
             if self._strikes("lose_reply", call):
                 answer = answers.internal_failure(call.service)
         return answer.send(start_response)
 
-    def _strikes(self, kind: str, call: _Call) -> bool:
+    def _strikes(self, kind: str, call: Call) -> bool:
         hits = [fault for fault in self._faults.pending(kind) if fault.what == call.name]
         return bool(hits) and self._faults.use(hits[0])
 
-    def _answer(self, call: _Call, environ: _Environ) -> Answer:
+    def _answer(self, call: Call, environ: _Environ) -> Answer:
         handler = self._handlers.get(call.name)
-        if handler is None:
-            return self._ask_moto(call, environ)
         try:
+            if call.name == "autoscaling:UpdateAutoScalingGroup":
+                return self._update_group(call, environ)
+            if handler is None:
+                return self._told(call, self._ask_moto(call, environ))
             text = handler(call.params)
         except ApiError as error:
             return answers.refused(call.service, error.code, error.message)
         self.changed.set()
         return Answer(200, "text/xml", text.encode())
 
-    def _ask_moto(self, call: _Call, environ: _Environ) -> Answer:
+    def _ask_moto(self, call: Call, environ: _Environ) -> Answer:
         app = self._apps.get(call.service)
         if app is None:
             # Finding the application costs moto a walk over all its services, so remember it.
@@ -121,7 +129,45 @@ class Account:
         body = b"".join(app(environ, start))
         return Answer.of_wsgi(line, headers, body)
 
+    def _told(self, call: Call, answer: Answer) -> Answer:
+        """What moto was told, and Groups has to know as well."""
+        group = call.params.get("AutoScalingGroupName", "")
+        if answer.status == HTTPStatus.OK and call.name == "autoscaling:CreateAutoScalingGroup":
+            self._groups.add_hooks(group, HookSpec.parse_all(call.params))
+        if answer.status == HTTPStatus.OK and call.name == "autoscaling:DeleteLifecycleHook":
+            self._groups.drop_hook(group, call.params.get("LifecycleHookName", ""))
+        if answer.status == HTTPStatus.OK and call.name == "autoscaling:SetInstanceProtection":
+            self._groups.shrink(group)
+        return answer
+
     # -- what moto lacks ---------------------------------------------------------------------------------------
+
+    def _update_group(self, call: Call, environ: _Environ) -> Answer:
+        """Moto keeps everything but the sizes; and an update that names no template leaves the template."""
+        name = call.params.get("AutoScalingGroupName", "")
+        policy = self._groups.find(name).mixed_instances_policy
+        self._groups.resize(name, Sizes.parse(call.params))
+        form = urlencode({key: value for key, value in call.params.items() if key not in Sizes.PARAMETERS}).encode()
+        sizeless = environ | {"wsgi.input": io.BytesIO(form), "CONTENT_LENGTH": str(len(form))}
+        answer = self._ask_moto(call, sizeless)
+        if not any(key.startswith(("MixedInstancesPolicy.", "LaunchTemplate.")) for key in call.params):
+            self._groups.find(name).mixed_instances_policy = policy
+        self.changed.set()
+        return answer
+
+    def _delete_group(self, params: Params) -> str:
+        force = params.get("ForceDelete", "false").lower() == "true"
+        self._groups.delete(params.get("AutoScalingGroupName", ""), force=force)
+        return answers.autoscaling("DeleteAutoScalingGroup", "", request_id=self._mint())
+
+    def _complete_action(self, params: Params) -> str:
+        """Whatever the result: on termination, both lead to the end."""
+        self._groups.complete(
+            params.get("AutoScalingGroupName", ""),
+            hook=params.get("LifecycleHookName", ""),
+            instance_id=params.get("InstanceId", ""),
+        )
+        return answers.autoscaling("CompleteLifecycleAction", "", request_id=self._mint())
 
     def _launch_instances(self, params: Params) -> str:
         return answers.launch_instances(self._launch_api.launch(params), request_id=self._mint())
@@ -156,6 +202,7 @@ class Account:
     def members(self) -> Sequence[Member]:
         """Every instance that a group lists, dead or alive."""
         with self._lock:
+            self._groups.settle()
             return self._groups.members()
 
     def desired(self, group: str) -> int:
@@ -180,6 +227,47 @@ class Account:
             item = backend.get_item(table, key)
             return None if item is None else from_attributes(item.to_json()["Attributes"])
 
+    def assume(self, role: str, *, service: str, session: str) -> Credentials:
+        """Of a role, by ARN, for what a service of AWS starts. Raises authority.NotTrusted."""
+        with self._lock:
+            return self._authority.assume(role, service=service, session=session)
+
+    def role_of(self, instance_id: str) -> str | None:
+        """The ARN of the role in the instance's profile, if it has one. Raises ApiError when no group has it."""
+        with self._lock:
+            profile = self._groups.profile(instance_id)
+            return self._authority.role_of_profile(profile) if profile else None
+
+    def user_data(self, instance_id: str) -> str:
+        """In base64; empty without. Raises ApiError when no group has the instance."""
+        with self._lock:
+            return self._groups.user_data(instance_id)
+
+    def denied(self) -> Sequence[Denial]:
+        """Every call of a role that was not allowed, oldest first."""
+        with self._lock:
+            return self._authority.denied()
+
+    def used(self, role: str) -> frozenset[str]:
+        """The actions that the role, by name, was allowed and took."""
+        with self._lock:
+            return self._authority.used(role)
+
+    def unused(self, role: str) -> frozenset[Grant]:
+        """What the role's policies allow and the role never did."""
+        with self._lock:
+            return self._authority.unused(role)
+
+    def revoke(self, role: str, action: str) -> None:
+        """Out of all policies of the role, by name. Raises KeyError for an action that none of them grants."""
+        with self._lock:
+            self._authority.revoke(role, action)
+
+    def roles(self) -> Sequence[str]:
+        """The names of all roles."""
+        with self._lock:
+            return self._authority.roles()
+
     def calls(self) -> Mapping[str, int]:
         """How often each service:Operation was called."""
         with self._lock:
@@ -187,13 +275,13 @@ class Account:
 
 
 class AccountServer(AbstractContextManager["AccountServer"]):
-    """The account on a free port of this machine."""
+    """The account on a free port of this machine; of an address that containers reach, where one is named."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, *, host: str = "127.0.0.1") -> None:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        self._server = make_server("127.0.0.1", 0, account, threaded=True, request_handler=_Handler)
+        self._server = make_server(host, 0, account, threaded=True, request_handler=_Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.url = f"http://{host}:{self._server.server_port}"
 
     def __enter__(self) -> AccountServer:
         self._thread.start()
@@ -212,17 +300,11 @@ class _Handler(WSGIRequestHandler):
     disable_nagle_algorithm = True  # headers and body leave apart: with Nagle, each answer waits 40 ms for an ACK
     wbufsize = -1
 
+    def handle_expect_100(self) -> bool:
+        """At once: S3's clients wait a second for it before they send an object."""
+        going_on = super().handle_expect_100()
+        self.wfile.flush()
+        return going_on
+
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Thousands of lines that nobody reads; the account counts calls."""
-
-
-def _read_call(environ: Mapping[str, Any], body: bytes) -> _Call:
-    """What is asked: by the signature's scope, and by the target header or the form."""
-    scope = str(environ.get("HTTP_AUTHORIZATION", "")).split("/", 5)
-    service = scope[3] if len(scope) > 3 else ""
-    if target := environ.get("HTTP_X_AMZ_TARGET"):
-        return _Call(service, str(target).rpartition(".")[2], {})
-    if str(environ.get("CONTENT_TYPE", "")).startswith("application/x-www-form-urlencoded"):
-        params = dict(parse_qsl(body.decode(), keep_blank_values=True))
-        return _Call(service, params.get("Action", ""), params)
-    return _Call(service, f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}", {})

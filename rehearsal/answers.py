@@ -1,4 +1,4 @@
-"""What the account says: AWS's two wire formats, JSON for DynamoDB, XML for Auto Scaling and EC2."""
+"""What the account says: AWS's two wire formats, JSON for DynamoDB, XML for Auto Scaling, EC2 and other old ones."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rehearsal.groups import Activity
+    from rehearsal.activities import Activity
     from rehearsal.launch_api import LaunchAnswer
 
 _NAMESPACES = {
     "autoscaling": "http://autoscaling.amazonaws.com/doc/2011-01-01/",
     "ec2": "http://ec2.amazonaws.com/doc/2016-11-15/",
+    "elasticloadbalancing": "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/",
+    "iam": "https://iam.amazonaws.com/doc/2010-05-08/",
+    "sts": "https://sts.amazonaws.com/doc/2011-06-15/",
 }
 
 
@@ -53,6 +56,18 @@ def refused(service: str, code: str, message: str, *, status: int = 400) -> Answ
     else:
         text = f"<ErrorResponse xmlns='{_NAMESPACES[service]}'>{error}<RequestId>rehearsal</RequestId></ErrorResponse>"
     return Answer(status, "text/xml", text.encode())
+
+
+def denied(service: str, message: str) -> Answer:
+    """What each service says when IAM does not allow the call."""
+    if service == "ec2":
+        return refused(service, "UnauthorizedOperation", message, status=403)
+    if service in _NAMESPACES:
+        return refused(service, "AccessDenied", message, status=403)
+    if service == "s3":
+        text = f"<Error>{_fields(Code='AccessDenied', Message=message)}<RequestId>rehearsal</RequestId></Error>"
+        return Answer(403, "application/xml", text.encode())
+    return refused(service, "AccessDeniedException", message, status=403 if service == "lambda" else 400)
 
 
 def throttled(service: str) -> Answer:

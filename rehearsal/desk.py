@@ -17,25 +17,26 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import boto3
-
-from control_plane.schema import INSTANCES, MODELS
+from rehearsal import stack
 from rehearsal.account import REGION, Account, AccountServer
+from rehearsal.authority import Denial
+from rehearsal.birth import birth
 from rehearsal.ec2 import HOME, MachineOptions, Machines
 from rehearsal.ecs import DeskFailure, Scheduler, Task, reserve
 from rehearsal.faults import Fault, Faults, UnknownFault
 from rehearsal.groups import Member
-from rehearsal.seed import Seed, models_of_stack
 
 __all__ = ["ENGINES", "Desk", "DeskFailure", "Options"]
 
 ENGINES: Mapping[str, str] = {"builtin": "rehearsal.engine", "vllm": "rehearsal.vllm_cpu"}
 
-_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "rehearsal", "AWS_SECRET_ACCESS_KEY": "rehearsal"}
+# Nothing turns the listener on a desk: clients speak to the control plane directly, and it never sleeps.
+_OF_THE_FRONT = ("CLUSTER", "SERVICE", "LISTENER_ARN", "CONTROL_PLANE_GROUP_ARN", "NIGHT_WATCH_GROUP_ARN")
 _NODE_KEEPS = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
 _STOP_TIMEOUT_S = "5"  # nobody at a desk waits two minutes for a stream's end
 
@@ -51,7 +52,6 @@ class Options:
     engine: str = "builtin"
     faults: Path | None = None
     models: Sequence[Mapping[str, Any]] | None = None  # None: those of Pulumi.prod.yaml
-    namespace: str = "diogenes-desk"
     environment: Mapping[str, str] = field(default_factory=dict)  # on top of the caller's
     control_plane: bool = True
     agent: Sequence[str] = (sys.executable, "-m", "gpu_node")
@@ -63,6 +63,7 @@ class Desk(AbstractContextManager["Desk"]):
     def __init__(self, options: Options | None = None, *, tell: Callable[[str], None] = lambda _: None) -> None:
         self.options = options or Options()
         self.api_key = ""
+        self._denials_told = 0
         self._tell = tell
         self._environ = {**os.environ, **self.options.environment}
         self._stack = ExitStack()
@@ -105,6 +106,18 @@ class Desk(AbstractContextManager["Desk"]):
         """How often each service:Operation of the account was called."""
         return self.account.calls()
 
+    def denied(self) -> Sequence[Denial]:
+        """Every call that the policies of a role did not allow."""
+        return self.account.denied()
+
+    def used(self, role: str) -> frozenset[str]:
+        """The actions that a role, by name, was allowed and took."""
+        return self.account.used(role)
+
+    @property
+    def namespace(self) -> str:
+        return self.stack.namespace
+
     def node_log(self, instance_id: str) -> Path:
         return self.machines.log_of(instance_id)
 
@@ -113,11 +126,26 @@ class Desk(AbstractContextManager["Desk"]):
         """How long the control plane's streams may go on after it was told to stop."""
         return self._task.stop_timeout_s
 
+    def aws_env(self) -> Mapping[str, str]:
+        """Where the account is, for a process; who asks is not said."""
+        # The files are named so that nobody's real profile is read, let alone used.
+        return {
+            "AWS_ENDPOINT_URL": self.aws_url,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
+
     # -- what a test does --------------------------------------------------------------------------------------
 
     def add_fault(self, **entry: Any) -> None:
         """One fault in the words of the file. Raises UnknownFault."""
         self._faults.add(Fault.parse(entry))
+
+    def revoke(self, role: str, action: str) -> None:
+        """Take an action, spelled as it was granted, out of all policies of a role, by name. Raises KeyError."""
+        self.account.revoke(role, action)
 
     def start_control_plane(self) -> None:
         """Returns once it answers. Raises DeskFailure."""
@@ -158,8 +186,8 @@ class Desk(AbstractContextManager["Desk"]):
         self._faults.refresh()
         self.account = Account(self._faults)
         self.aws_url = self._stack.enter_context(AccountServer(self.account)).url
+        self.stack = stack.apply(self.aws_url, region=REGION, models=self._models())
         self._task = Task(self.port, env=self._control_plane_env(), log=self.run_dir / "control-plane.log")
-        self._sow()
         self._start_machines()
         self._stack.callback(self.stop_control_plane)
         if self.options.control_plane:
@@ -167,24 +195,20 @@ class Desk(AbstractContextManager["Desk"]):
             self.api_key = self._task.run("key", "create", "--email", "you@example.com", "--name", "rehearsal")
         self._scheduler = Scheduler(self._task, clock=time.monotonic, tell=self._tell)
 
-    def _sow(self) -> None:
-        models = [dict(config) for config in self.options.models or models_of_stack()]
-        if self.options.idle_seconds is not None:
-            models = [{**config, "idleTimeout": self.options.idle_seconds} for config in models]
-        session = boto3.Session(
-            aws_access_key_id=_CREDENTIALS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=_CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-            region_name=REGION,
-        )
-        Seed(self.options.namespace, session, self.aws_url).sow(models)
+    def _models(self) -> Sequence[Mapping[str, Any]]:
+        models = [dict(config) for config in self.options.models or stack.models_of_stack()]
+        if self.options.idle_seconds is None:
+            return models
+        return [{**config, "idleTimeout": self.options.idle_seconds} for config in models]
 
     def _start_machines(self) -> None:
         options = MachineOptions(
-            namespace=self.options.namespace,
+            namespace=self.stack.namespace,
             boot_s=self.options.boot_seconds,
             command=self.options.agent,
             env=self._node_env(),
             run_dir=self.run_dir,
+            birth=partial(birth, self.account),
         )
         self.machines = Machines(self.account, options, faults=self._faults, clock=time.monotonic, tell=self._tell)
         self._stack.callback(self.machines.close)
@@ -202,18 +226,30 @@ class Desk(AbstractContextManager["Desk"]):
             except (UnknownFault, OSError) as error:
                 self._tell(f"faults not read: {error}")
             self.machines.step()
+            self._tell_denials()
             self.account.changed.wait(0.1)
             self.account.changed.clear()
 
+    def _tell_denials(self) -> None:
+        """Each once: at a desk nobody else would see why a call was refused."""
+        denials = self.account.denied()
+        for denial in denials[self._denials_told :]:
+            self._tell(f"denied: {denial}")
+        self._denials_told = len(denials)
+
     def _control_plane_env(self) -> Mapping[str, str]:
         kept = {k: v for k, v in self._environ.items() if not k.startswith(("AWS_", "DIOGENES_NODE_"))}
+        front = {f"DIOGENES_{name}" for name in _OF_THE_FRONT}
+        told = {name: value for name, value in self.stack.task_environment().items() if name not in front}
+        credentials = self.account.assume(self.stack.task_role, service="ecs-tasks.amazonaws.com", session="desk")
         return {
+            **told,
             "DIOGENES_STOP_TIMEOUT_S": _STOP_TIMEOUT_S,
             **kept,
-            **self._aws_env(),
+            **self.aws_env(),
+            **credentials.environment(),
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
-            "DIOGENES_NAMESPACE": self.options.namespace,
             "DIOGENES_HOST": "127.0.0.1",
             "DIOGENES_PORT": str(self.port),
         }
@@ -226,19 +262,6 @@ class Desk(AbstractContextManager["Desk"]):
             "DIOGENES_NODE_DRIVER_CHECK": "0",
             "REHEARSAL_LOAD_SECONDS": str(self.options.load_seconds),
             **kept,
-            **self._aws_env(),
+            **self.aws_env(),
             "PYTHONPATH": str(HOME),
-            "DIOGENES_NODE_INSTANCES_TABLE": INSTANCES.full_name(self.options.namespace),
-            "DIOGENES_NODE_MODELS_TABLE": MODELS.full_name(self.options.namespace),
-        }
-
-    def _aws_env(self) -> Mapping[str, str]:
-        # The files are named so that nobody's real profile is read, let alone used.
-        return {
-            **_CREDENTIALS,
-            "AWS_ENDPOINT_URL": self.aws_url,
-            "AWS_REGION": REGION,
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }

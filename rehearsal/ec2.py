@@ -2,7 +2,8 @@
 
 An instance boots after a while, and the agent starts. When the agent's process ends, the machine powers off and the
 instance terminates itself. When the account terminates the instance, the agent gets SIGTERM and everything SIGKILL
-after the grace. All happens in ``step``, so a test steps it; the desk calls it from one thread.
+after the grace; while a group's hook holds the instance, nothing happens but that its metadata says so. All of it
+happens in ``step``, so a test steps it; the desk calls it from one thread.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from typing import Protocol
 
 from control_plane.schema import INSTANCES
 from gpu_node.protocol import NodeState
+from rehearsal.birth import Birth
 from rehearsal.faults import Fault, Faults
 from rehearsal.groups import ApiError, Member
-from rehearsal.imds import PORT, Identity, MetadataService
+from rehearsal.imds import PORT, Identity, InstanceRole, MetadataService
 from rehearsal.tree import ProcessTree
 
 HOME = Path(__file__).parents[1]
@@ -44,9 +46,10 @@ class MachineOptions:
     namespace: str
     boot_s: float
     command: Sequence[str]  # the agent
-    env: Mapping[str, str]  # the same for all of them
+    env: Mapping[str, str]  # the same for all of them, whatever their user data says
     run_dir: Path
     grace_s: float = 5.0
+    birth: Callable[[Member], Birth] = lambda _: Birth()
 
 
 @dataclass
@@ -59,6 +62,7 @@ class _Machine:
     tree: ProcessTree | None = None
     never_boots: bool = False
     leaving: bool = False
+    warned: bool = False
     cause: str = ""  # why it ended, where that is known beforehand
     suffered: list[Fault] = field(default_factory=list)
 
@@ -92,6 +96,8 @@ class Machines:
                 self._launch(member)
         for machine in list(self._machines.values()):
             member_now = members.get(machine.member.id)
+            if member_now is not None and member_now.leaving:
+                self._warn(machine)
             self._advance(machine, wanted=member_now is not None and member_now.alive)
 
     def tree(self, instance_id: str) -> ProcessTree:
@@ -134,6 +140,14 @@ class Machines:
             f"{member.id} launched: {member.instance_type} ({member.market}) in {member.zone} for {member.model}"
         )
 
+    def _warn(self, machine: _Machine) -> None:
+        """Its group waits before it takes the instance down; the instance can learn it."""
+        if not machine.warned:
+            machine.warned = True
+            self._tell(f"{machine.member.id} shall go: its group waits")
+        if machine.metadata is not None:
+            machine.metadata.tell_target_state("Terminated")
+
     def _advance(self, machine: _Machine, *, wanted: bool) -> None:
         """One machine, one step: 1 gone, 2 told to go, 3 ended by itself, 4 still to boot, 5 running."""
         if machine.tree is not None and machine.tree.exited:
@@ -175,13 +189,13 @@ class Machines:
 
     def _boot(self, machine: _Machine) -> None:
         member = machine.member
-        machine.address, machine.metadata = self._take_address(member)
+        birth = self._options.birth(member)
+        machine.address, machine.metadata = self._take_address(member, birth.role)
         failure = self._struck("boot_failure", machine)
         env = {
+            **birth.environment,
             **self._options.env,
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://{machine.address}:{PORT}",
-            "DIOGENES_NODE_MODEL": member.model,
-            "DIOGENES_NODE_GROUP": member.group,
             **({"REHEARSAL_BOOT_FAILURE": failure.what} if failure else {}),
         }
         options = self._options
@@ -190,7 +204,7 @@ class Machines:
         )
         self._tell(f"{member.id} booted at {machine.address} after {self._age(machine):.1f} s")
 
-    def _take_address(self, member: Member) -> tuple[str, MetadataService]:
+    def _take_address(self, member: Member, role: InstanceRole | None) -> tuple[str, MetadataService]:
         """An address of 127.20.0.0/16 that nobody on this machine uses: binding the metadata port reserves it."""
         for _ in range(_ADDRESS_TRIES):
             address = f"127.20.{self._addresses.randint(0, 255)}.{self._addresses.randint(1, 254)}"
@@ -200,6 +214,7 @@ class Machines:
                 zone=member.zone,
                 instance_type=member.instance_type,
                 life_cycle=member.market,
+                role=role,
             )
             with suppress(OSError):
                 return address, MetadataService(address, identity)

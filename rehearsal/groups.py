@@ -2,22 +2,27 @@
 
 Not thread-safe: the account's one lock guards every call. What is kept here and not by moto: MaxSize holds, launches
 can be refused, instances start as Pending, Spot is marked, an instance can die by itself and stays listed as
-Unhealthy, scaling activities are recorded. A launch that SetDesiredCapacity wanted and did not get is not tried
-again in the background, which AWS would do.
+Unhealthy, one that is taken out waits for its group's hooks on termination, dead or alive, and counts no more, scaling
+activities are recorded. A launch that SetDesiredCapacity wanted and did not get is not tried again in the background,
+which AWS would do. AWS does not document what TerminateInstanceInAutoScalingGroup says of an instance that waits
+already: here it is no error and changes nothing, unless MinSize forbids it first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from typing import Any, ClassVar
 
 from moto.autoscaling.models import AutoScalingBackend, FakeAutoScalingGroup, InstanceState, autoscaling_backends
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import EC2Backend, ec2_backends
 
 from control_plane.schema import MODEL_TAG
+from rehearsal.activities import Activities, Activity
 from rehearsal.faults import Faults
+from rehearsal.hooks import Hooks, HookSpec
 
 _ALIVE = ("pending", "running")
 
@@ -52,28 +57,35 @@ class Member:
     subnet: str
     instance_type: str
     alive: bool
+    leaving: bool = False  # its group takes it down, and waits
 
 
 @dataclass(frozen=True)
-class Activity:
-    """One scaling activity."""
+class Sizes:
+    """What UpdateAutoScalingGroup says about sizes; None: nothing."""
 
-    id: str
-    group: str
-    at: datetime
-    description: str
-    status: str  # Successful or Failed
-    message: str = ""
+    low: int | None = None
+    high: int | None = None
+    desired: int | None = None
+
+    PARAMETERS: ClassVar = ("MinSize", "MaxSize", "DesiredCapacity")
+
+    @classmethod
+    def parse(cls, params: Mapping[str, str]) -> Sizes:
+        low, high, desired = (int(params[name]) if params.get(name) else None for name in cls.PARAMETERS)
+        return cls(low, high, desired)
 
 
 class Groups:
     """All Auto Scaling groups of one region."""
 
-    def __init__(self, region: str, *, faults: Faults, mint: Callable[[], str]) -> None:
+    def __init__(
+        self, region: str, *, faults: Faults, mint: Callable[[], str], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._region = region
         self._faults = faults
-        self._mint = mint
-        self._activities: list[Activity] = []
+        self._hooks = Hooks(lambda: self._autoscaling, clock=clock)
+        self._activities = Activities(mint)
 
     def find(self, name: str) -> FakeAutoScalingGroup:
         """Raises ApiError."""
@@ -89,9 +101,19 @@ class Groups:
     def desired(self, name: str) -> int:
         return self.find(name).desired_capacity or 0
 
+    def profile(self, instance_id: str) -> str | None:
+        """The instance profile of the group's template, by ARN or name. Raises ApiError."""
+        told = template_of(self._state(instance_id)[0]).get("IamInstanceProfile", {})
+        found = told.get("Arn") or told.get("Name")
+        return str(found) if found else None
+
+    def user_data(self, instance_id: str) -> str:
+        """Of the group's template, in base64; empty without. Raises ApiError."""
+        return str(template_of(self._state(instance_id)[0]).get("UserData") or "")
+
     def activities(self, group: str | None) -> Sequence[Activity]:
         """Newest first."""
-        return [activity for activity in reversed(self._activities) if group in (None, activity.group)]
+        return self._activities.of(group)
 
     def subnet_in(self, group: FakeAutoScalingGroup, zone: str) -> str:
         """The group's subnet in the zone. Raises ApiError."""
@@ -107,12 +129,12 @@ class Groups:
             self._refuse_if_told(group, zone)
         except LaunchRefusal as refusal:
             text = f"Could not launch instances. {refusal.code} - {refusal.message}"
-            self._record(group, "Launching a new EC2 instance", status="Failed", message=text[:255])
+            self._activities.refused(group.name, text[:255])
             raise
         return [self._launch_one(group, zone) for _ in range(count)]
 
     def set_desired(self, name: str, desired: int) -> None:
-        """Launch or terminate until the group has so many. Raises ApiError outside of MinSize and MaxSize."""
+        """Launch or take out until the group has so many. Raises ApiError outside of MinSize and MaxSize."""
         group = self.find(name)
         low, high = group.min_size or 0, group.max_size or 0
         if desired > high:
@@ -122,13 +144,71 @@ class Groups:
             text = f"New SetDesiredCapacity value {desired} is below min value {low} for the AutoScalingGroup."
             raise ApiError("ValidationError", text)
         group.desired_capacity = desired
-        spare = [state for state in group.instance_states if not state.protected_from_scale_in]
-        for state in spare[: max(0, len(group.instance_states) - desired)]:
-            self._take_out(group, state)
+        self.shrink(name)
         self._fill(group)
 
+    def shrink(self, name: str) -> None:
+        """Take out what is more than desired and not protected. Raises ApiError."""
+        group = self.find(name)
+        counted = _counted(group)
+        spare = [state for state in counted if not state.protected_from_scale_in]
+        for state in spare[: max(0, len(counted) - (group.desired_capacity or 0))]:
+            self._take_out(group, state)
+
+    def resize(self, name: str, sizes: Sizes) -> None:
+        """Other bounds; desired capacity follows where it is not given. Raises ApiError for what contradicts itself."""
+        group = self.find(name)
+        low = group.min_size or 0 if sizes.low is None else sizes.low
+        high = group.max_size or 0 if sizes.high is None else sizes.high
+        if low > high:
+            raise ApiError("ValidationError", f"Min size:{low} must be less than or equal to max size:{high}.")
+        desired = min(max(group.desired_capacity or 0, low), high) if sizes.desired is None else sizes.desired
+        if not low <= desired <= high:
+            text = f"Desired capacity:{desired} must be between the specified min size:{low} and max size:{high}"
+            raise ApiError("ValidationError", text)
+        group.min_size, group.max_size = low, high
+        self.set_desired(name, desired)
+
+    def delete(self, name: str, *, force: bool) -> None:
+        """Raises ApiError while it has instances, unless forced: then they end at once, whoever waits."""
+        group = self.find(name)
+        if group.instance_states and not force:
+            text = "You cannot delete an AutoScalingGroup while there are instances still in the group."
+            raise ApiError("ResourceInUse", text)
+        for state in list(group.instance_states):
+            self._end(group, state)
+        self._hooks.forget(name)
+        self._autoscaling.delete_auto_scaling_group(name)
+
+    def add_hooks(self, name: str, specs: Sequence[HookSpec]) -> None:
+        self._hooks.add(name, specs)
+
+    def drop_hook(self, name: str, hook: str) -> None:
+        """Whoever waits for it waits no more."""
+        for state in self.find(name).instance_states:
+            self._hooks.complete(hook, str(state.instance_id))
+        self.settle()
+
+    def complete(self, name: str, *, hook: str, instance_id: str) -> None:
+        """The instance need not wait for this hook any more. Raises ApiError when it does not."""
+        group = self.find(name)
+        waits = any(state.instance_id == instance_id for state in group.instance_states)
+        if not waits or not self._hooks.complete(hook, instance_id):
+            text = f"No active Lifecycle Action found with instance ID {instance_id}"
+            raise ApiError("ValidationError", text)
+        self.settle()
+
+    def settle(self) -> None:
+        """End what has waited long enough."""
+        for instance_id in self._hooks.free():
+            for group, state in list(self._states()):
+                if state.instance_id == instance_id:
+                    self._end(group, state)
+
     def terminate(self, instance_id: str, *, decrement: bool) -> Activity:
-        """Out of its group at once. Raises ApiError when no group has it, or MinSize forbids it."""
+        """Out of its group at once, or as soon as nobody holds it. Raises ApiError when no group has it, or MinSize
+        forbids it.
+        """
         group, state = self._state(instance_id)
         desired = group.desired_capacity or 0
         if decrement and desired <= (group.min_size or 0):
@@ -138,6 +218,8 @@ class Groups:
                 "lower group's min size."
             )
             raise ApiError("ValidationError", text)
+        if waiting := self._activities.waiting(instance_id):
+            return waiting
         if decrement:
             group.desired_capacity = desired - 1
         activity = self._take_out(group, state)
@@ -147,7 +229,8 @@ class Groups:
     def booted(self, instance_id: str) -> None:
         """The machine runs."""
         _, state = self._state(instance_id)
-        state.lifecycle_state = "InService"
+        if not _leaving(state):
+            state.lifecycle_state = "InService"
         _set_state(state, "running", 16)
 
     def died(self, instance_id: str) -> None:
@@ -155,7 +238,8 @@ class Groups:
         group, state = self._state(instance_id)
         self._power_off(state)
         state.health_status = "Unhealthy"
-        if "ReplaceUnhealthy" not in {entry["ProcessName"] for entry in group.suspended_processes}:
+        suspended = {entry["ProcessName"] for entry in group.suspended_processes}
+        if not _leaving(state) and "ReplaceUnhealthy" not in suspended:
             self._take_out(group, state)
             self._fill(group)
 
@@ -205,13 +289,13 @@ class Groups:
         state = InstanceState(instance, lifecycle_state="Pending", autoscaling_group=group)
         _set_state(state, "pending", 0)
         group.instance_states.append(state)
-        self._record(group, f"Launching a new EC2 instance: {instance.id}")
+        self._activities.launched(group.name, instance.id)
         return member_of(group, state)
 
     def _fill(self, group: FakeAutoScalingGroup) -> None:
         """Launch what desired capacity asks for, in the emptiest zones; a refusal is an activity, not an error."""
-        for _ in range((group.desired_capacity or 0) - len(group.instance_states)):
-            busy = [state.availability_zone for state in group.instance_states]
+        for _ in range((group.desired_capacity or 0) - len(_counted(group))):
+            busy = [state.availability_zone for state in _counted(group)]
             zone = min(group.availability_zones, key=busy.count)
             try:
                 self.launch(group, zone=zone, count=1)
@@ -219,20 +303,19 @@ class Groups:
                 return
 
     def _take_out(self, group: FakeAutoScalingGroup, state: InstanceState) -> Activity:
+        if self._hooks.hold(group.name, str(state.instance_id)):
+            state.lifecycle_state = "Terminating:Wait"
+            return self._activities.waits(group.name, state.instance_id)
+        return self._end(group, state)
+
+    def _end(self, group: FakeAutoScalingGroup, state: InstanceState) -> Activity:
         group.instance_states.remove(state)
         self._power_off(state)
-        return self._record(group, f"Terminating EC2 instance: {state.instance_id}")
+        return self._activities.ended(group.name, state.instance_id)
 
     def _power_off(self, state: InstanceState) -> None:
         if state.instance.state in _ALIVE:
             self._ec2.terminate_instances([state.instance_id])
-
-    def _record(
-        self, group: FakeAutoScalingGroup, description: str, *, status: str = "Successful", message: str = ""
-    ) -> Activity:
-        activity = Activity(self._mint(), group.name, datetime.now(UTC), description, status, message)
-        self._activities.append(activity)
-        return activity
 
 
 def member_of(group: FakeAutoScalingGroup, state: InstanceState) -> Member:
@@ -245,7 +328,24 @@ def member_of(group: FakeAutoScalingGroup, state: InstanceState) -> Member:
         subnet=str(state.instance.subnet_id),
         instance_type=str(state.instance_type),
         alive=state.instance.state in _ALIVE,
+        leaving=_leaving(state),
     )
+
+
+def _leaving(state: InstanceState) -> bool:
+    return state.lifecycle_state.startswith("Terminating")
+
+
+def _counted(group: FakeAutoScalingGroup) -> Sequence[InstanceState]:
+    """What counts towards desired capacity."""
+    return [state for state in group.instance_states if not _leaving(state)]
+
+
+def template_of(group: FakeAutoScalingGroup) -> Mapping[str, Any]:
+    """The launch template's data, in the version that the group takes."""
+    template = group.ec2_launch_template
+    data: Mapping[str, Any] = template.get_version(group.launch_template_version).data if template else {}
+    return data
 
 
 def model_of(group: FakeAutoScalingGroup) -> str:

@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import threading
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
+
+from rehearsal.authority import Credentials
 
 PORT = 1338
 _TOKEN_PATH = "/latest/api/token"  # noqa: S105 - a path
 _TOKEN = "X-aws-ec2-metadata-token"  # noqa: S105 - a header's name
 _TOKEN_TTL = "X-aws-ec2-metadata-token-ttl-seconds"  # noqa: S105 - a header's name
+
+_TARGET_STATE = "autoscaling/target-lifecycle-state"
+_ROLES = "iam/security-credentials/"
+_CREDENTIALS_H = 6
+
+
+@dataclass(frozen=True)
+class InstanceRole:
+    """What an instance runs as."""
+
+    name: str
+    credentials: Credentials
+
+    def to_json(self, now: datetime) -> str:
+        """In the words of the metadata service. They never run out, so they are always good for a while from now."""
+        told = {
+            "Code": "Success",
+            "Type": "AWS-HMAC",
+            "LastUpdated": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+            "Expiration": f"{now + timedelta(hours=_CREDENTIALS_H):%Y-%m-%dT%H:%M:%SZ}",
+            "AccessKeyId": self.credentials.access_key_id,
+            "SecretAccessKey": self.credentials.secret_access_key,
+            "Token": self.credentials.session_token,
+        }
+        return json.dumps(told)
 
 
 @dataclass(frozen=True)
@@ -23,9 +52,13 @@ class Identity:
     zone: str
     instance_type: str
     life_cycle: str  # "on-demand" or "spot"
+    role: InstanceRole | None = None
 
     def lookup(self, path: str) -> str | None:
         """The answer for a path below /latest/meta-data/, or None for 404 (such as: no Spot interruption)."""
+        if path.startswith(_ROLES) and self.role is not None:
+            answers = {"": self.role.name, self.role.name: self.role.to_json(datetime.now(UTC))}
+            return answers.get(path.removeprefix(_ROLES))
         return {
             "instance-id": self.instance_id,
             "local-ipv4": self.local_ipv4,
@@ -42,8 +75,13 @@ class MetadataService:
     def __init__(self, address: str, identity: Identity) -> None:
         self._server = _Server((address, PORT), _Handler)
         self._server.identity = identity
+        self._server.target_state = "InService"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         self._thread.start()
+
+    def tell_target_state(self, state: str) -> None:
+        """What its group wants of the instance: InService, or Terminated."""
+        self._server.target_state = state
 
     def close(self) -> None:
         self._server.shutdown()
@@ -54,6 +92,7 @@ class MetadataService:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     identity: Identity
+    target_state: str
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         super().__init__(address, handler)
@@ -79,7 +118,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.headers.get(_TOKEN) != self.server.token:
             return self._answer(401)
-        found = self.server.identity.lookup(self.path.removeprefix("/latest/meta-data/"))
+        path = self.path.removeprefix("/latest/meta-data/")
+        found = self.server.target_state if path == _TARGET_STATE else self.server.identity.lookup(path)
         return self._answer(404) if found is None else self._answer(200, found)
 
     def log_message(self, format: str, *args: object) -> None:

@@ -1,4 +1,4 @@
-"""The Pulumi program, run here: the unmodified ``__main__.py`` of the project in this process, against a monitor of ours.
+"""The Pulumi program, run here: the project's unmodified ``__main__.py`` in this process, against a monitor of ours.
 
 ``run`` does what the Pulumi engine would: it hands the program its configuration and answers its registrations. What a
 registration means is the monitor's business: the rehearsal makes the resource in its account, a test records it.
@@ -12,7 +12,10 @@ import os
 import runpy
 import sys
 import threading
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,7 +72,10 @@ def run(
         except BaseException as error:  # noqa: BLE001 - handed to the caller, below
             outcome.append(error)
 
-    with _running, _environment(environment or {}):
+    with _running, _environment(environment or {}), warnings.catch_warnings():
+        # A module of the AWS provider's package warns of its old names when it is imported, whoever uses them.
+        old = r"[\w./]+ has been deprecated in favor of"
+        warnings.filterwarnings("ignore", message=old, category=DeprecationWarning)
         # A thread of its own: the caller may have a running loop, and Pulumi wants one that is its alone.
         thread = threading.Thread(target=work, name="pulumi-program")
         thread.start()
@@ -79,25 +85,65 @@ def run(
     return outcome[0]
 
 
-def _run(config: StackConfig, monitor: mocks.MockMonitor, *, preview: bool, timeout_s: float) -> Mapping[str, Any]:
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)  # before set_mocks, which registers the stack on the current loop
-    path, here = list(sys.path), Path.cwd()
+@contextmanager
+def pulumi_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop for one run of Pulumi, set before anything is registered. Its worker threads' loops are closed with it."""
+    opened: list[asyncio.AbstractEventLoop] = []
+
+    def open_loop() -> None:
+        opened.append(asyncio.new_event_loop())
+        asyncio.set_event_loop(opened[-1])
+
+    open_loop()
+    opened[0].set_exception_handler(_only_unexpected)
+    settings.SETTINGS.outputs.clear()  # under mocks all runs share it; one that failed leaves tasks of its dead loop
     try:
-        mocks.set_mocks(monitor.mocks, project=PROJECT, stack=config.stack, preview=preview, monitor=monitor)
-        pulumi.runtime.set_all_config(config.wire(), list(config.secrets))
-        sys.path.insert(0, str(HOME))
-        os.chdir(HOME)
-        return loop.run_until_complete(asyncio.wait_for(_program(), timeout_s))
+        # Pulumi wants a loop in every thread that answers it, and closes none that it had to make itself.
+        with ThreadPoolExecutor(initializer=open_loop) as workers:
+            opened[0].set_default_executor(workers)
+            try:
+                yield opened[0]
+            finally:
+                opened[0].run_until_complete(_end_tasks())
     finally:
-        os.chdir(here)
-        sys.path[:] = path
         asyncio.set_event_loop(None)
-        loop.close()
+        for loop in opened:
+            loop.close()
+
+
+def _only_unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An error is raised once; what waited for the resource that has it, and so has it too, need not say it again."""
+    if "never retrieved" not in context["message"]:
+        loop.default_exception_handler(context)
+
+
+async def _end_tasks() -> None:
+    """Of a run that failed, so that none is left pending when its loop is closed."""
+    left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+
+
+def _run(config: StackConfig, monitor: mocks.MockMonitor, *, preview: bool, timeout_s: float) -> Mapping[str, Any]:
+    path, here = list(sys.path), Path.cwd()
+    with pulumi_loop() as loop:
+        try:
+            mocks.set_mocks(monitor.mocks, project=PROJECT, stack=config.stack, preview=preview, monitor=monitor)
+            pulumi.runtime.set_all_config(config.wire(), list(config.secrets))
+            sys.path.insert(0, str(HOME))
+            os.chdir(HOME)
+            return loop.run_until_complete(asyncio.wait_for(_program(), timeout_s))
+        finally:
+            os.chdir(here)
+            sys.path[:] = path
 
 
 async def _program() -> Mapping[str, Any]:
-    await run_pulumi_func(lambda: runpy.run_path(str(HOME / "__main__.py"), run_name="__main__") and None)
+    def program() -> None:
+        runpy.run_path(str(HOME / "__main__.py"), run_name="__main__")
+
+    await run_pulumi_func(program)
     root = settings.get_root_resource()
     outputs = getattr(root, "outputs", None) or {}
     found: Mapping[str, Any] = await pulumi.Output.all(**outputs).future() or {}

@@ -102,7 +102,7 @@ def _wait(condition: Callable[[], bool], what: str) -> float:
 def _engine_ready(desk: Desk) -> bool:
     for members in desk.instances().values():
         for member in members:
-            table = INSTANCES.full_name(desk.options.namespace)
+            table = INSTANCES.full_name(desk.namespace)
             row = desk.account.row(table, {INSTANCES.hash_key: {"S": member.id}})
             if row and row.get("ip") and status_of(Address(row["ip"], ENGINE_PORT), "/health") == 200:
                 return True

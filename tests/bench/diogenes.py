@@ -23,11 +23,13 @@ from gpu_node.protocol import NodeState, to_attributes
 from rehearsal.account import REGION, Account, AccountServer
 from rehearsal.faults import Faults
 from rehearsal.groups import Member
-from rehearsal.seed import Seed
+from rehearsal.program import PROJECT
+from rehearsal.stack import apply
 from tests.bench.client import Target
 from tests.bench.contenders import ENGINE, MODEL, Recipe, address_of
 
-_NAMESPACE = "diogenes-bench"
+_STACK = "bench"
+_NAMESPACE = f"{PROJECT}-{_STACK}"
 _HOME = Path(__file__).parents[2]
 _KEY = mint(bytes(32))
 _DAY_S = 86400.0
@@ -60,7 +62,7 @@ def diogenes() -> Iterator[Recipe]:
     account = Account(Faults(None))
     with AccountServer(account) as server:
         session = boto3.Session(aws_access_key_id="bench", aws_secret_access_key="bench", region_name=REGION)
-        Seed(_NAMESPACE, session, server.url).sow([_CONFIG])
+        apply(server.url, region=REGION, models=[_CONFIG], stack=_STACK)
         book = _Book(session, server.url)
         member = book.launch(account)
         key = KeyRow(hash_key(_KEY), "bench@example.com", "bench", time.time(), _KEY[:SHOWN_CHARS])

@@ -23,13 +23,13 @@ from control_plane.model import slug
 from control_plane.schema import INSTANCES, group_name
 from rehearsal.desk import Desk, Options
 from rehearsal.groups import Member
+from rehearsal.stack import NAMESPACE as NAMESPACE
 
 BOUND_S = 60.0
 """What any client gets to come to an end; stories are over in a tenth of it."""
 
 QUIET_LIMIT_S = 45.0
 POLL_S = 0.05
-NAMESPACE = Options.namespace
 
 QUICK = {
     "DIOGENES_TICK_S": "0.5",
@@ -203,6 +203,7 @@ def opened(
         yield story
         if settles:
             story.settle()
+        assert [str(denial) for denial in desk.denied()] == [], "a role lacks a permission"
     assert {process.pid for process in _below()} <= before, "a process outlived the desk"
 
 

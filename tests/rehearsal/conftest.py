@@ -1,4 +1,4 @@
-"""An account without machines, seeded with two models; and its clients."""
+"""An account without machines, where the program was applied with two models; and its clients."""
 
 from __future__ import annotations
 
@@ -13,28 +13,31 @@ import pytest
 from botocore.config import Config
 from botocore.loaders import Loader
 
+from gpu_node.protocol import DRAIN_HOOK
 from rehearsal.account import REGION, Account, AccountServer
 from rehearsal.faults import Fault, Faults
 from rehearsal.groups import Member
-from rehearsal.seed import Seed
+from rehearsal.stack import NAMESPACE as NAMESPACE
+from rehearsal.stack import apply
+from tests.memory import FakeClock
 
 OVERLAY = Path(__file__).parents[2] / "control_plane" / "overlay"
-NAMESPACE = "desk"
 MODELS = (
     {"name": "org/small", "instanceTypes": ["g5.xlarge"], "maxInstances": 2},
     {"name": "org/spotty", "instanceTypes": ["g5.12xlarge", "g6.12xlarge"], "market": "spot-then-on-demand"},
 )
-SMALL = "desk-org-small-on-demand"
-SPOTTY = "desk-org-spotty-spot"
-SPOTTY_ON_DEMAND = "desk-org-spotty-on-demand"
+SMALL = f"{NAMESPACE}-org-small-on-demand"
+SPOTTY = f"{NAMESPACE}-org-spotty-spot"
+SPOTTY_ON_DEMAND = f"{NAMESPACE}-org-spotty-on-demand"
 
 
 @dataclass
 class Cloud:
-    """A seeded account, with what a client of AWS needs to speak to it."""
+    """A deployed account, with what a client of AWS needs to speak to it."""
 
     account: Account
     faults: Faults
+    clock: FakeClock  # of the groups' hooks
     session: boto3.Session
     url: str
     client: Callable[[str], Any]
@@ -56,6 +59,26 @@ class Cloud:
         found: dict[str, Any] = groups["AutoScalingGroups"][0]
         return found
 
+    def drop_hook(self, name: str = SMALL) -> None:
+        """What the group takes out goes at once, as in a group that nobody gave a hook."""
+        self.client("autoscaling").delete_lifecycle_hook(AutoScalingGroupName=name, LifecycleHookName=DRAIN_HOOK)
+
+    def terminate(self, instance_id: str) -> dict[str, Any]:
+        """Out of its group, and the group's desired capacity lowered."""
+        answer: dict[str, Any] = self.client("autoscaling").terminate_instance_in_auto_scaling_group(
+            InstanceId=instance_id, ShouldDecrementDesiredCapacity=True
+        )
+        return answer
+
+    def complete(self, instance_id: str, *, group: str = SMALL, hook: str = DRAIN_HOOK) -> None:
+        """The instance need not wait for the hook any more."""
+        self.client("autoscaling").complete_lifecycle_action(
+            AutoScalingGroupName=group,
+            LifecycleHookName=hook,
+            InstanceId=instance_id,
+            LifecycleActionResult="CONTINUE",
+        )
+
     def add_fault(self, **entry: Any) -> None:
         self.faults.add(Fault.parse(entry))
 
@@ -66,7 +89,8 @@ class Cloud:
 @pytest.fixture
 def cloud() -> Iterator[Cloud]:
     faults = Faults()
-    account = Account(faults)
+    clock = FakeClock()
+    account = Account(faults, clock=clock)
     core = botocore.session.Session()
     core.register_component("data_loader", Loader(extra_search_paths=[str(OVERLAY)]))
     session = boto3.Session(
@@ -82,7 +106,7 @@ def cloud() -> Iterator[Cloud]:
                 clients[service] = session.client(service, endpoint_url=server.url, config=config)
             return clients[service]
 
-        Seed(NAMESPACE, session, server.url).sow(MODELS)
-        yield Cloud(account, faults, session, server.url, client)
+        apply(server.url, region=REGION, models=MODELS)
+        yield Cloud(account, faults, clock, session, server.url, client)
         for opened in clients.values():
             opened.close()

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from botocore.exceptions import ClientError
 
-from control_plane.schema import GROUP_MAX_SIZE, MODELS
+from control_plane.schema import GROUP_MAX_SIZE, MODELS, TABLES
 from tests.rehearsal.conftest import NAMESPACE, SMALL, Cloud
 
 TABLE = MODELS.full_name(NAMESPACE)
@@ -44,17 +44,18 @@ def test_no_concurrent_conditional_increment_is_lost(cloud: Cloud) -> None:
     assert item["n"] == {"N": "300"}
 
 
-def test_the_account_is_seeded_with_tables_groups_and_models(cloud: Cloud) -> None:
+def test_the_program_makes_tables_groups_and_models(cloud: Cloud) -> None:
     names = cloud.client("dynamodb").list_tables()["TableNames"]
-    assert sorted(names) == ["desk-api-keys", "desk-control", "desk-instances", "desk-models", "desk-usage"]
+    assert sorted(names) == sorted(table.full_name(NAMESPACE) for table in TABLES)
     row = cloud.account.row(TABLE, {"name": {"S": "org/small"}})
     assert row is not None
     assert row["config"]["maxInstances"] == 2
     group = cloud.group()
     assert (group["MinSize"], group["MaxSize"], group["DesiredCapacity"]) == (0, GROUP_MAX_SIZE, 0)
-    assert group["AvailabilityZones"] == ["us-east-1a", "us-east-1b"]
+    assert group["AvailabilityZones"] == ["us-east-1a", "us-east-1b", "us-east-1c"]
     assert {tag["Key"]: tag["Value"] for tag in group["Tags"]} == {
-        "diogenes": "desk",
+        "Name": SMALL,
+        "diogenes": NAMESPACE,
         "diogenes:model": "org/small",
         "diogenes:market": "on-demand",
     }

@@ -23,7 +23,7 @@ from rehearsal.account import REGION
 from rehearsal.desk import Desk, DeskFailure, Options
 from rehearsal.ec2 import HOME
 from rehearsal.faults import UnknownFault
-from rehearsal.seed import models_of_stack
+from rehearsal.stack import models_of_stack
 
 MODELS = ({"name": "org/small", "instanceTypes": ["g5.xlarge"]},)
 GROUP = "diogenes-desk-org-small-on-demand"
@@ -42,6 +42,7 @@ def wait_until(what: Callable[[], bool], limit_s: float = 20.0) -> None:
 def nodes_only() -> Iterator[Desk]:
     with Desk(Options(control_plane=False, **QUICK)) as desk:
         yield desk
+        assert desk.denied() == []
 
 
 def start_one(desk: Desk) -> str:
@@ -61,7 +62,7 @@ def start_one(desk: Desk) -> str:
 
 def row_of(desk: Desk, instance_id: str) -> dict[str, Any]:
     key = {INSTANCES.hash_key: {"S": instance_id}}
-    return dict(desk.account.row(INSTANCES.full_name(desk.options.namespace), key) or {})
+    return dict(desk.account.row(INSTANCES.full_name(desk.namespace), key) or {})
 
 
 def is_ready(desk: Desk, instance_id: str) -> bool:
@@ -192,6 +193,8 @@ def test_a_question_brings_up_a_node_and_is_answered() -> None:
         again = client.chat.completions.create(model="org/small", messages=[{"role": "user", "content": "Hello"}])
         assert again.choices[0].message.content
         assert desk.calls()["autoscaling:LaunchInstances"] == 1
+        assert desk.denied() == []
+        assert "autoscaling:LaunchInstances" in desk.used("diogenes-desk-task")
 
 
 @pytest.mark.desk

@@ -111,6 +111,7 @@ def test_a_spot_instance_is_marked(cloud: Cloud) -> None:
 
 
 def test_desired_capacity_starts_an_instance_and_takes_it_away(cloud: Cloud) -> None:
+    cloud.drop_hook()
     autoscaling = cloud.client("autoscaling")
     autoscaling.set_desired_capacity(AutoScalingGroupName=SMALL, DesiredCapacity=2)
     assert sorted(i["AvailabilityZone"] for i in cloud.group()["Instances"]) == ["us-east-1a", "us-east-1b"]
@@ -125,6 +126,7 @@ def test_desired_capacity_keeps_to_the_maximum(cloud: Cloud) -> None:
 
 
 def test_a_terminated_instance_leaves_its_group_and_desired_capacity(cloud: Cloud) -> None:
+    cloud.drop_hook()
     (instance_id,) = cloud.launch()["Instances"][0]["InstanceIds"]
     answer = cloud.client("autoscaling").terminate_instance_in_auto_scaling_group(
         InstanceId=instance_id, ShouldDecrementDesiredCapacity=True
@@ -134,6 +136,7 @@ def test_a_terminated_instance_leaves_its_group_and_desired_capacity(cloud: Clou
 
 
 def test_terminating_twice_is_a_validation_error(cloud: Cloud) -> None:
+    cloud.drop_hook()
     (instance_id,) = cloud.launch()["Instances"][0]["InstanceIds"]
     end = cloud.client("autoscaling").terminate_instance_in_auto_scaling_group
     end(InstanceId=instance_id, ShouldDecrementDesiredCapacity=True)
@@ -158,6 +161,7 @@ def test_an_instance_that_never_was_cannot_be_terminated(cloud: Cloud, decrement
 
 
 def test_an_instance_that_dies_stays_listed_until_it_is_taken_out(cloud: Cloud) -> None:
+    cloud.drop_hook()
     (instance_id,) = cloud.launch()["Instances"][0]["InstanceIds"]
     cloud.client("ec2").terminate_instances(InstanceIds=[instance_id])
     (listed,) = cloud.group()["Instances"]

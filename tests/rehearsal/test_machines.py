@@ -10,14 +10,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
+from rehearsal.birth import birth
 from rehearsal.ec2 import HOME, MachineOptions, Machines
 from rehearsal.groups import Member
-from tests.rehearsal.conftest import SMALL, Cloud
+from tests.rehearsal.conftest import NAMESPACE, SMALL, Cloud
 
 # Stands in for the agent: tells its environment, and starts an engine that hides in a session of its own.
 AGENT = """
@@ -61,12 +63,13 @@ class Yard:
         self.told: list[str] = []
         self.marker = f"marker-{os.getpid()}-{run_dir.name}"
         options = MachineOptions(
-            namespace="desk",
+            namespace=NAMESPACE,
             boot_s=10.0,
             command=[sys.executable, "-c", AGENT],
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(HOME), "REHEARSAL_MARKER": self.marker, **env},
             run_dir=run_dir,
             grace_s=0.5,
+            birth=partial(birth, cloud.account),
         )
         self.machines = Machines(
             cloud.account, options, faults=cloud.faults, clock=lambda: self.now, tell=self.told.append
@@ -97,10 +100,11 @@ class Yard:
 
         def gone() -> bool:
             self.machines.step()
-            return not marked(self.marker)
+            words = [line.split()[1] for line in self.told]
+            # The keeper of a tree ends a moment after the tree.
+            return not marked(self.marker) and words.count("terminated:") == words.count("launched:")
 
         wait_until(gone)
-        self.machines.step()
 
 
 @pytest.fixture
@@ -115,6 +119,29 @@ def state_of(yard: Yard, instance_id: str) -> tuple[str, str]:
     (instance,) = yard.cloud.group()["Instances"]
     assert instance["InstanceId"] == instance_id
     return instance["LifecycleState"], instance["HealthStatus"]
+
+
+def ask(metadata: str, path: str, *, method: str = "GET", **headers: str) -> tuple[int, str]:
+    """Of an instance's metadata service."""
+    connection = http.client.HTTPConnection(metadata.removeprefix("http://"), timeout=5)
+    connection.request(method, f"/latest/{path}", headers={k.replace("_", "-"): v for k, v in headers.items()})
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    return answer.status, text
+
+
+def metadata_token(metadata: str) -> str:
+    status, token = ask(metadata, "api/token", method="PUT", X_aws_ec2_metadata_token_ttl_seconds="60")
+    assert status == 200
+    return token
+
+
+def target_state(yard: Yard, instance_id: str) -> str:
+    """What the instance can learn of its group's wish."""
+    metadata = yard.agent_env(instance_id)["AWS_EC2_METADATA_SERVICE_ENDPOINT"]
+    path = "meta-data/autoscaling/target-lifecycle-state"
+    return ask(metadata, path, X_aws_ec2_metadata_token=metadata_token(metadata))[1]
 
 
 def test_an_instance_boots_after_its_time_and_not_before(yard: Yard) -> None:
@@ -133,19 +160,9 @@ def test_the_agent_learns_who_it_is_from_its_environment_and_its_metadata(yard: 
     env = yard.agent_env(instance_id)
     assert (env["DIOGENES_NODE_MODEL"], env["DIOGENES_NODE_GROUP"]) == ("org/small", SMALL)
     metadata = env["AWS_EC2_METADATA_SERVICE_ENDPOINT"]
-
-    def ask(path: str, *, method: str = "GET", **headers: str) -> tuple[int, str]:
-        connection = http.client.HTTPConnection(metadata.removeprefix("http://"), timeout=5)
-        connection.request(method, f"/latest/{path}", headers={k.replace("_", "-"): v for k, v in headers.items()})
-        answer = connection.getresponse()
-        text = answer.read().decode()
-        connection.close()
-        return answer.status, text
-
-    status, token = ask("api/token", method="PUT", X_aws_ec2_metadata_token_ttl_seconds="60")
-    assert status == 200
+    token = metadata_token(metadata)
     facts = {
-        path: ask(f"meta-data/{path}", X_aws_ec2_metadata_token=token)[1]
+        path: ask(metadata, f"meta-data/{path}", X_aws_ec2_metadata_token=token)[1]
         for path in (
             "instance-id",
             "local-ipv4",
@@ -161,8 +178,23 @@ def test_the_agent_learns_who_it_is_from_its_environment_and_its_metadata(yard: 
         "instance-type": "g5.xlarge",
         "instance-life-cycle": "on-demand",
     }
-    assert ask("meta-data/instance-id") == (401, "")
-    assert ask("meta-data/spot/instance-action", X_aws_ec2_metadata_token=token) == (404, "")
+    assert ask(metadata, "meta-data/instance-id") == (401, "")
+    assert ask(metadata, "meta-data/spot/instance-action", X_aws_ec2_metadata_token=token) == (404, "")
+
+
+def test_an_instance_gets_the_credentials_of_its_models_role_from_its_metadata_and_nowhere_else(yard: Yard) -> None:
+    env = yard.agent_env(yard.boot())
+    assert not [name for name in env if name.startswith(("AWS_ACCESS", "AWS_SECRET", "AWS_SESSION"))]
+    metadata = env["AWS_EC2_METADATA_SERVICE_ENDPOINT"]
+    token = metadata_token(metadata)
+    role = f"{NAMESPACE}-org-small-node"
+    path = "meta-data/iam/security-credentials/"
+    assert ask(metadata, path, X_aws_ec2_metadata_token=token) == (200, role)
+    told = json.loads(ask(metadata, path + role, X_aws_ec2_metadata_token=token)[1])
+    assert told["AccessKeyId"].startswith("ASIA")
+    assert told["Expiration"] > told["LastUpdated"]
+    assert ask(metadata, path + "another", X_aws_ec2_metadata_token=token) == (404, "")
+    assert ask(metadata, path) == (401, "")
 
 
 def test_a_machine_whose_agent_ends_powers_off_and_stays_listed_as_unhealthy(yard: Yard) -> None:
@@ -175,6 +207,7 @@ def test_a_machine_whose_agent_ends_powers_off_and_stays_listed_as_unhealthy(yar
 
 
 def test_a_terminated_instance_takes_its_whole_tree_along(yard: Yard) -> None:
+    yard.cloud.drop_hook()
     instance_id = yard.boot()
     assert len(marked(yard.marker)) >= 2
     yard.cloud.client("autoscaling").terminate_instance_in_auto_scaling_group(
@@ -185,6 +218,7 @@ def test_a_terminated_instance_takes_its_whole_tree_along(yard: Yard) -> None:
 
 
 def test_an_instance_terminated_before_it_boots_never_starts_its_agent(yard: Yard) -> None:
+    yard.cloud.drop_hook()
     instance_id = yard.launch()
     yard.cloud.client("autoscaling").terminate_instance_in_auto_scaling_group(
         InstanceId=instance_id, ShouldDecrementDesiredCapacity=True
@@ -193,6 +227,44 @@ def test_an_instance_terminated_before_it_boots_never_starts_its_agent(yard: Yar
     yard.machines.step()
     assert marked(yard.marker) == []
     assert not yard.machines.log_of(instance_id).exists()
+
+
+def test_a_held_instance_runs_on_knows_it_and_ends_when_it_is_released(yard: Yard) -> None:
+    instance_id = yard.boot()
+    assert target_state(yard, instance_id) == "InService"
+    yard.cloud.terminate(instance_id)
+    yard.now += 600.0
+    for _ in range(3):
+        yard.machines.step()
+    assert target_state(yard, instance_id) == "Terminated"
+    assert not yard.machines.tree(instance_id).exited
+    assert state_of(yard, instance_id) == ("Terminating:Wait", "Healthy")
+    yard.cloud.complete(instance_id)
+    yard.settle()
+    assert [line.split()[1] for line in yard.told] == ["launched:", "booted", "shall", "terminated:"]
+    assert "by request" in yard.told[-1]
+
+
+def test_a_held_instance_that_powers_off_by_itself_keeps_its_group_waiting(yard: Yard) -> None:
+    instance_id = yard.boot()
+    yard.cloud.terminate(instance_id)
+    yard.machines.step()
+    yard.machines.tree(instance_id).signal(signal.SIGKILL)
+    yard.settle()
+    assert state_of(yard, instance_id) == ("Terminating:Wait", "Unhealthy")
+    yard.cloud.complete(instance_id)
+    assert yard.cloud.group()["Instances"] == []
+
+
+def test_an_instance_that_is_held_before_it_boots_boots_all_the_same(yard: Yard) -> None:
+    instance_id = yard.launch()
+    yard.cloud.terminate(instance_id)
+    yard.now += 10.0
+    yard.machines.step()
+    yard.machines.step()
+    wait_until(lambda: yard.machines.log_of(instance_id).read_text().endswith("\n"))
+    assert target_state(yard, instance_id) == "Terminated"
+    assert state_of(yard, instance_id) == ("Terminating:Wait", "Healthy")
 
 
 def test_killing_the_engine_leaves_the_agent(yard: Yard) -> None:
@@ -253,7 +325,7 @@ def test_a_kill_can_wait_for_the_node_to_be_ready(yard: Yard) -> None:
     yard.machines.step()
     assert yard.member(instance_id).alive
     yard.cloud.client("dynamodb").put_item(
-        TableName="desk-instances", Item={"instance_id": {"S": instance_id}, "status": {"S": "ready"}}
+        TableName=f"{NAMESPACE}-instances", Item={"instance_id": {"S": instance_id}, "status": {"S": "ready"}}
     )
     yard.machines.step()
     assert not yard.member(instance_id).alive

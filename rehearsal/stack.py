@@ -1,0 +1,123 @@
+"""The rehearsal's stack: the project's own program, applied to the emulated account.
+
+There is no second description of what `pulumi up` makes. The program runs unmodified in this process, and each of its
+registrations becomes the real thing over AWS's interface, so that what depends on it gets real ids and ARNs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from botocore.exceptions import BotoCoreError, ClientError
+from pulumi.runtime import mocks
+
+from rehearsal.program import HOME, PROJECT, StackConfig, run
+from rehearsal.resources.given import Api, Given, Unmade
+from rehearsal.resources.kinds import MADE, answer, imagined
+
+STACK = "desk"
+NAMESPACE = f"{PROJECT}-{STACK}"
+STACK_FILE = HOME / "Pulumi.prod.yaml"
+OWNER = "you@example.com"
+
+_OFFLINE = {"HF_HUB_OFFLINE": "1"}
+_FUNCTION = "aws:lambda/function:Function"
+_TASK_DEFINITION = "aws:ecs/taskDefinition:TaskDefinition"
+
+
+def models_of_stack(path: Path = STACK_FILE) -> Sequence[Mapping[str, Any]]:
+    """The models as the stack's configuration has them. Raises KeyError when it has none."""
+    config: Mapping[str, Any] = yaml.safe_load(path.read_text())["config"]
+    models: Sequence[Mapping[str, Any]] = config[f"{PROJECT}:models"]
+    return models
+
+
+@dataclass(frozen=True)
+class Function:
+    """One Lambda function of the program."""
+
+    name: str
+    role: str  # ARN
+    handler: str  # as in package.module.function
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What the program made."""
+
+    namespace: str
+    exports: Mapping[str, Any]
+    made: Mapping[str, Sequence[Mapping[str, Any]]] = field(repr=False)  # states, by type
+
+    @property
+    def task_role(self) -> str:
+        """The ARN of the role of the control plane's task."""
+        return str(self._task["taskRoleArn"])
+
+    def task_environment(self) -> Mapping[str, str]:
+        """The variables of the control plane's container."""
+        (container,) = json.loads(self._task["containerDefinitions"])
+        return {entry["name"]: entry["value"] for entry in container["environment"]}
+
+    def functions(self) -> Sequence[Function]:
+        return [
+            Function(told["name"], told["role"], told["imageConfig"]["commands"][0], told["environment"]["variables"])
+            for told in self.made[_FUNCTION]
+        ]
+
+    @property
+    def _task(self) -> Mapping[str, Any]:
+        (found,) = self.made[_TASK_DEFINITION]
+        return found
+
+
+def apply(url: str, *, region: str, models: Sequence[Mapping[str, Any]] | None = None, stack: str = STACK) -> Stack:
+    """Run the program against the empty account at ``url``; ``models`` instead of those of Pulumi.prod.yaml.
+
+    Raises pulumi.RunError for a configuration that cannot be deployed, resources.given.Unmade for a registration that
+    the rehearsal does not understand.
+    """
+    config = StackConfig.of_file(
+        STACK_FILE,
+        stack=stack,
+        models=[dict(model) for model in models or models_of_stack()],
+        keysOnly=True,
+        allowedEmails=[OWNER],
+    )
+    api = Api(url, region=region)
+    try:
+        builder = Builder(api)
+        exports = run(config, mocks.MockMonitor(builder), environment=_OFFLINE)
+    finally:
+        api.close()
+    return Stack(f"{PROJECT}-{stack}", exports, builder.made)
+
+
+class Builder(mocks.Mocks):
+    """Makes each registration in the account. Asked by several threads at a time."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self.made: dict[str, list[Mapping[str, Any]]] = {}
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        if not args.custom:
+            return None, dict(args.inputs)
+        given = Given(args.typ, args.name, args.inputs)
+        try:
+            made = MADE.get(args.typ, imagined)(given, self._api)
+        except (ClientError, BotoCoreError) as error:
+            raise Unmade(f"{args.typ} {args.name}: {error}") from error
+        given.finish()
+        state = {"name": args.name, **args.inputs, **made.outputs}
+        self.made.setdefault(args.typ, []).append(state)
+        return made.id, state
+
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
+        return dict(answer(args.token, args.args, self._api)), []

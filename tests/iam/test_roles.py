@@ -1,0 +1,264 @@
+"""The program's own roles: each can do all that a rich story asks of it, and what it never does has a reason."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import openai
+import pytest
+
+from rehearsal.desk import Desk, Options
+from rehearsal.ec2 import HOME
+from rehearsal.iam import Grant
+from rehearsal.stack import OWNER
+from tests.desk.story import Story, opened
+
+pytestmark = pytest.mark.desk
+
+ANSWERS, BROKEN, LOST = "roles/answers", "roles/broken", "roles/lost"
+QUICK_LEASE = {"DIOGENES_LEASE_S": "4", "DIOGENES_NODE_HEARTBEAT_S": "0.5"}
+
+FALLBACK = "for groups that cannot launch synchronously, as with a warm pool: see AwsCloud._launch_by_desire"
+FLEET = "AWS asks for CreateFleet and does not document on what; the emulated account asks for two resources of them"
+FRONT = "nothing stands in front on a desk: the control plane neither wakes nor sleeps there"
+LAMBDA = "Lambda itself writes a function's log, and no desk has Lambda"
+FILES = "the machine's first script, caches and weights: an emulated machine's files are this machine's"
+AGENT_LEAVES = "this one was taken down by the control plane; others of the story leave by themselves"
+
+FLEET_GRANTS = {
+    f"ec2:CreateFleet {kind}": FLEET
+    for kind in (
+        *("image", "instance", "network-interface", "security-group", "snapshot"),
+        *("spot-instances-request", "subnet", "volume"),
+    )
+}
+FALLBACK_GRANTS = {
+    "autoscaling:DescribeScalingActivities *": FALLBACK,
+    "autoscaling:SetDesiredCapacity autoScalingGroup": FALLBACK,
+}
+
+TASK: Mapping[str, str] = {
+    **FLEET_GRANTS,
+    **FALLBACK_GRANTS,
+    "dynamodb:GetItem control": FRONT,
+    "dynamodb:Query usage": "nobody shows usage yet; it is written",
+    "ecs:DescribeServices service": FRONT,
+    "ecs:UpdateService service": FRONT,
+    "elasticloadbalancing:DescribeListeners *": FRONT,
+    "elasticloadbalancing:DescribeTargetHealth *": FRONT,
+    "elasticloadbalancing:ModifyListener listener": FRONT,
+    "iam:PassRole role": FRONT,
+}
+
+TICK = "a reconciler's tick, as the task's: one round meets few of its cases, and the task's story all of them"
+ROUND = "of the front's moves one round makes one; those with a load balancer that has targets come with its stand-in"
+LEDGER = "usage is written by who relays answers, which a function never does"
+
+NIGHT: Mapping[str, str] = {
+    **FLEET_GRANTS,
+    **FALLBACK_GRANTS,
+    "autoscaling:CompleteLifecycleAction autoScalingGroup": TICK,
+    "autoscaling:TerminateInstanceInAutoScalingGroup autoScalingGroup": TICK,
+    "dynamodb:UpdateItem instances": TICK,
+    "dynamodb:UpdateItem api-keys": "when a key was used last is written by batches, some time after the answer",
+    "dynamodb:Query usage": LEDGER,
+    "dynamodb:UpdateItem usage": LEDGER,
+    "elasticloadbalancing:ModifyListener listener": ROUND,
+    "logs:CreateLogStream log-group": LAMBDA,
+    "logs:PutLogEvents log-group": LAMBDA,
+}
+
+JANITOR: Mapping[str, str] = {
+    **FLEET_GRANTS,
+    **FALLBACK_GRANTS,
+    "autoscaling:CompleteLifecycleAction autoScalingGroup": TICK,
+    "autoscaling:LaunchInstances autoScalingGroup": TICK,
+    "autoscaling:TerminateInstanceInAutoScalingGroup autoScalingGroup": TICK,
+    "dynamodb:DeleteItem control": TICK,
+    "dynamodb:PutItem control": TICK,
+    "dynamodb:PutItem instances": TICK,
+    "dynamodb:UpdateItem instances": TICK,
+    "dynamodb:UpdateItem models": TICK,
+    "ec2:CreateFleet fleet": TICK,
+    "ec2:CreateFleet launch-template": TICK,
+    "ec2:DescribeLaunchTemplateVersions *": TICK,
+    "ecs:UpdateService service": ROUND,
+    "elasticloadbalancing:ModifyListener listener": ROUND,
+    "iam:PassRole role": ROUND,
+    "logs:CreateLogStream log-group": LAMBDA,
+    "logs:PutLogEvents log-group": LAMBDA,
+}
+
+EXECUTION: Mapping[str, str] = dict.fromkeys(
+    (
+        *("ecr:BatchCheckLayerAvailability repository", "ecr:BatchGetImage repository"),
+        *("ecr:GetAuthorizationToken *", "ecr:GetDownloadUrlForLayer repository"),
+        *("logs:CreateLogStream log-group", "logs:PutLogEvents log-group"),
+    ),
+    "ECS itself fetches the image and opens the log: no desk has ECS",
+)
+
+NODE: Mapping[str, str] = {
+    "s3:GetObject agent/*": FILES,
+    "s3:GetObject cache/*": FILES,
+    "s3:GetObject weights/*": FILES,
+    "s3:PutObject cache/*": FILES,
+    "s3:PutObject weights/*": FILES,
+}
+
+LEAVING: Mapping[str, str] = {
+    "autoscaling:CompleteLifecycleAction autoScalingGroup": AGENT_LEAVES,
+    "autoscaling:TerminateInstanceInAutoScalingGroup autoScalingGroup": AGENT_LEAVES,
+}
+
+
+def short(grant: Grant) -> str:
+    """A grant without what differs from stack to stack."""
+    resource = grant.resource.rpartition(":::")[2] if ":::" in grant.resource else grant.resource.split(":", 5)[-1]
+    if grant.action.startswith("s3:"):
+        resource = re.sub(r"^[^/]*/(\w+)/.*$", r"\1/*", resource)
+    elif resource.startswith("table/"):
+        resource = resource.rpartition("/")[2].removeprefix("diogenes-desk-")
+    else:
+        resource = re.split("[/:]", resource)[0]
+    return f"{grant.action} {resource}"
+
+
+def unused(desk: Desk, role: str) -> set[str]:
+    return {short(grant) for grant in desk.account.unused(role)}
+
+
+async def every_route(story: Story) -> None:
+    """What clients and the web app can ask for, once each."""
+    async with story.http() as http:
+        made = (await http.post("api/keys", json={"name": "second"})).raise_for_status().json()
+        assert len((await http.get("api/keys")).json()["keys"]) == 2
+        (await http.delete(f"api/keys/{made['key_id']}")).raise_for_status()
+        (await http.patch(f"api/models/{ANSWERS}", json={"idleTimeout": 700})).raise_for_status()
+        (await http.get("api/cluster")).raise_for_status()
+
+
+async def test_a_rich_story_runs_under_the_roles_and_leaves_only_grants_that_have_a_reason() -> None:
+    with opened(ANSWERS, BROKEN, LOST, idle_seconds=600, settles=False, environment=QUICK_LEASE) as story:
+        desk = story.desk
+        desk.add_fault(boot_failure="gated_model", model=BROKEN, times="always")
+        assert (await story.ask(ANSWERS)).whole
+        assert (await story.ask(BROKEN)).error == "gated_model"
+        await every_route(story)
+        await story.scale(ANSWERS, 0)
+        await story.gone(ANSWERS)
+        assert (await story.ask(LOST)).whole
+        await asyncio.sleep(1)  # what was used is written twice a second
+        await asyncio.to_thread(desk.kill_control_plane)
+        await story.gone(LOST)
+        assert set(desk.account.roles()) == {
+            *(f"diogenes-desk-{name}" for name in ("task", "execution", "night", "janitor")),
+            *(f"diogenes-desk-roles-{name}-node" for name in ("answers", "broken", "lost")),
+        }
+        assert unused(desk, "diogenes-desk-task") == set(TASK)
+        assert unused(desk, "diogenes-desk-execution") == set(EXECUTION)
+        assert unused(desk, "diogenes-desk-roles-lost-node") == set(NODE)
+        assert unused(desk, "diogenes-desk-roles-broken-node") == set(NODE)
+        assert unused(desk, "diogenes-desk-roles-answers-node") == {*NODE, *LEAVING}
+
+
+async def test_without_the_permission_to_launch_the_client_is_told_which_one_is_missing() -> None:
+    options = Options(boot_seconds=0.2, load_seconds=0.2, models=[{"name": ANSWERS, "instanceTypes": ["g5.xlarge"]}])
+    told: list[str] = []
+    with Desk(options, tell=told.append) as desk:
+        desk.revoke("diogenes-desk-task", "autoscaling:LaunchInstances")
+        with (
+            openai.OpenAI(base_url=desk.base_url, api_key=desk.api_key) as client,
+            pytest.raises(openai.APIStatusError) as refusal,
+        ):
+            client.chat.completions.create(model=ANSWERS, messages=[{"role": "user", "content": "Hello"}])
+        assert refusal.value.status_code == 403
+        assert "not allowed to launch" in refusal.value.message
+        assert "autoscaling:LaunchInstances" in refusal.value.message
+        assert {(denial.role, denial.action) for denial in desk.denied()} == {
+            ("diogenes-desk-task", "autoscaling:LaunchInstances")
+        }
+        assert desk.instances() == {}
+    assert any(line.startswith("denied: ") and "LaunchInstances" in line for line in told)
+
+
+# -- the functions -------------------------------------------------------------------------------------------------
+
+INVOKE = """
+import importlib, json, sys
+module, name = sys.argv[1].rsplit(".", 1)
+handler = getattr(importlib.import_module(module), name)
+for event in json.loads(sys.argv[2]):
+    print("ANSWER " + json.dumps(handler(event, None)))
+"""
+
+
+def run(*words: str, env: Mapping[str, str]) -> str:
+    base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(HOME)}
+    made = subprocess.run(
+        [sys.executable, *words], env={**base, **env}, cwd=HOME, capture_output=True, text=True, timeout=60
+    )
+    assert made.returncode == 0, made.stderr[-2000:]
+    return made.stdout
+
+
+def invoke(desk: Desk, name: str, *events: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Calls of a function, in a process of its own, as its role, with the environment that the program gave it."""
+    (function,) = (each for each in desk.stack.functions() if each.name == name)
+    credentials = desk.account.assume(function.role, service="lambda.amazonaws.com", session=name)
+    env = {**function.environment, **desk.aws_env(), **credentials.environment()}
+    told = run("-c", INVOKE, function.handler, json.dumps(events), env=env)
+    lines = (line.partition("ANSWER ") for line in told.splitlines())
+    return [json.loads(answer) for before, mark, answer in lines if mark and not before]
+
+
+def first_key(desk: Desk) -> str:
+    """Made as the account's owner makes it."""
+    owner = {"AWS_ACCESS_KEY_ID": "owner", "AWS_SECRET_ACCESS_KEY": "owner", "DIOGENES_NAMESPACE": desk.namespace}
+    words = ("-m", "control_plane", "key", "create", "--email", OWNER, "--name", "first")
+    return run(*words, env={**desk.aws_env(), **owner}).strip()
+
+
+def asked(method: str, path: str, key: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+    """What the load balancer hands to a function."""
+    return {
+        "requestContext": {"elb": {"targetGroupArn": "arn:aws:elasticloadbalancing:us-east-1:123456789012:x"}},
+        "httpMethod": method,
+        "path": path,
+        "multiValueQueryStringParameters": {},
+        "multiValueHeaders": {"authorization": [f"Bearer {key}"], "content-type": ["application/json"]},
+        "body": json.dumps(body) if body else "",
+        "isBase64Encoded": False,
+    }
+
+
+def test_the_night_watch_wakes_the_service_and_the_janitor_looks_under_roles_of_their_own() -> None:
+    models = [{"name": ANSWERS, "instanceTypes": ["g5.xlarge"]}]
+    with Desk(Options(boot_seconds=600, models=models, control_plane=False)) as desk:
+        key = first_key(desk)
+        answers = invoke(
+            desk,
+            "diogenes-desk-night",
+            asked("GET", "/v1/models", key),
+            asked("POST", "/api/keys", key, {"name": "second"}),
+            asked("GET", "/api/keys", key),
+            asked("POST", "/api/cluster/scale", key, {"model": ANSWERS, "desired": 1}),
+        )
+        assert [answer["statusCode"] for answer in answers] == [200, 201, 200, 202]
+        assert ANSWERS in answers[0]["body"]
+        second = json.loads(answers[1]["body"])["key_id"]
+        (revoked,) = invoke(desk, "diogenes-desk-night", asked("DELETE", f"/api/keys/{second}", key))
+        assert revoked["statusCode"] == 204
+        (found,) = invoke(desk, "diogenes-desk-janitor", {})
+        assert found["state"] == "waking"
+        assert [str(denial) for denial in desk.denied()] == []
+        assert unused(desk, "diogenes-desk-night") == set(NIGHT)
+        assert unused(desk, "diogenes-desk-janitor") == set(JANITOR)
+        assert desk.used("diogenes-desk-night") >= {"ecs:UpdateService", "iam:PassRole", "autoscaling:LaunchInstances"}

@@ -123,7 +123,8 @@ def geometry_reader(environ: Mapping[str, str]) -> Callable[[str, str | None], G
             return down[0]
         reading = hub.read(repository, revision)
         if reading.access is Access.UNREACHABLE:
-            down.append(Unread(reading.told, asked=not hub.offline))
+            told = reading.told.removeprefix(f"{repository}: ")  # it is said of the next ones as well
+            down.append(Unread(told, asked=not hub.offline))
             return down[0]
         if reading.access is not Access.READ:
             return Unread(reading.told, asked=True)

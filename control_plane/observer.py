@@ -42,7 +42,7 @@ class Observer:
         self._policy = policy
         self._cloud_watch_s = cloud_watch_s
         self._looked_at = float("-inf")
-        self.groups: Sequence[Group] = ()  # as last seen
+        self.groups: Sequence[Group] | None = None  # as last seen; None: not yet
         self.starting: frozenset[NodeId] = frozenset()  # at the last observation
         self.world: World | None = None  # the last one, for those who only look
 
@@ -65,6 +65,8 @@ class Observer:
         rows, wishes, launches = await asyncio.gather(
             self._stores.models.list(), self._stores.wishes.list(), self._stores.launches.list()
         )
+        # Before anything is launched: a node reads only what was adopted.
+        await asyncio.gather(*(self._stores.models.adopt(row.name, row.config) for row in rows if not row.adopted))
         self._catalogue.refresh(rows)
         lost = await self._probed()
         nodes = await self.look()
@@ -105,7 +107,7 @@ class Observer:
         """The groups, when it is time: often enough to see what died, rarely enough to stay under AWS' limits."""
         now = self._clock()
         leaving = any(node.state in LEAVING for node in nodes)
-        unknown = set(self._catalogue.models) - {group.model for group in self.groups}
+        unknown = set(self._catalogue.models) - {group.model for group in self.groups or ()}
         if now < self._looked_at + self._cloud_watch_s and not leaving and not unknown:
             return None
         try:

@@ -48,7 +48,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One row of the ``models`` table, as stored: what Pulumi seeded, what the UI changed, how starts went."""
+    """One model of the ``models`` table: what Pulumi configured, what the UI changed, how starts went."""
 
     name: str
     config: Mapping[str, Any]
@@ -58,6 +58,7 @@ class ModelRow:
     failure: Failure | None = None  # the last of them
     failure_log: Sequence[str] = ()  # the engine's last lines before it
     failed_at: float = 0.0  # when the last failure was counted; stays when it is forgiven: it is not counted anew
+    adopted: bool = True  # False: this configuration is new, and nodes could not read it yet
 
     @property
     def usual_start_s(self) -> float | None:
@@ -152,8 +153,8 @@ class LaunchStore(Protocol):
 class ModelStore(Protocol):
     async def list(self) -> Sequence[ModelRow]: ...
 
-    async def seed(self, name: str, config: Mapping[str, Any]) -> None:
-        """Write ``config``; override and history are left alone. Clears failures when the configuration changed."""
+    async def adopt(self, name: str, config: Mapping[str, Any]) -> None:
+        """Let nodes read this configuration. Override and history are left alone; a changed one clears failures."""
 
     async def set_override(self, name: str, override: Mapping[str, Any], *, expected: Mapping[str, Any]) -> None:
         """Replace the override. Raises Stale when it is not ``expected`` any more. Clears failures."""

@@ -28,6 +28,10 @@ SESSIONS = Table("sessions", "id_hash", ttl="expires_at")
 
 TABLES = (INSTANCES, MODELS, API_KEYS, USAGE, CONTROL, EVENTS, SESSIONS)
 
+CONFIGURED = "pulumi#"
+"""Before a model's name: the key of the row of ``models`` that Pulumi writes, and nobody else. The AWS provider takes
+the whole row for its own and deletes what it did not write, so what is learnt of a model stands in a row beside it."""
+
 TAG = "diogenes"
 """Every resource carries this tag with the namespace as value; permissions and the janitor go by it."""
 

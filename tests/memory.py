@@ -201,9 +201,15 @@ class MemoryModels(Fallible):
         return sorted(self.rows.values(), key=lambda row: row.name)
 
     async def seed(self, name: str, config: Mapping[str, Any]) -> None:
+        """What `pulumi up` does."""
         row = self.rows.get(name, ModelRow(name, config={}))
         if name not in self.rows or row.config != config:
-            self.rows[name] = _forgiven(row, config=dict(config))
+            self.rows[name] = _forgiven(row, config=dict(config), adopted=False)
+
+    async def adopt(self, name: str, config: Mapping[str, Any]) -> None:
+        row = self.rows.get(name)
+        if row and row.config == config:
+            self.rows[name] = replace(row, adopted=True)
 
     async def set_override(self, name: str, override: Mapping[str, Any], *, expected: Mapping[str, Any]) -> None:
         row = self._known(name)

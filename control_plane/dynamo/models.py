@@ -1,4 +1,8 @@
-"""The ``models`` table: what Pulumi seeded, what the UI changed, how starts went."""
+"""The ``models`` table: what Pulumi configured, what the UI changed, how starts went.
+
+Two rows a model. Pulumi's, under ``schema.CONFIGURED`` and the name, is only read here: a model is configured for as
+long as it stands. Ours, under the name, has the rest, and a copy of the configuration: the nodes read that row alone.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from control_plane import schema
 from control_plane.dynamo.table import DynamoTable, Row, assignments
 from control_plane.errors import Stale
 from control_plane.ports import ModelRow
+from control_plane.schema import CONFIGURED
 from gpu_node.protocol import Failure
 
 if TYPE_CHECKING:
@@ -22,19 +27,20 @@ KEEP_LOG_LINES = 50
 """How many of a failed engine's last lines a model remembers."""
 
 _FORGIVE = "#failures = :zero REMOVE #failure, #failure_log"
-_KNOWN = "attribute_exists(#name)"
 
 
 class DynamoModels:
-    """ModelStore over DynamoDB. Everything but ``seed`` raises Stale for a model that was never seeded."""
+    """ModelStore over DynamoDB."""
 
     def __init__(self, client: DynamoDBClient, namespace: str) -> None:
         self._rows = DynamoTable(client, namespace, schema.MODELS)
 
     async def list(self) -> Sequence[ModelRow]:
-        return sorted(map(_model, await self._rows.scan()), key=lambda row: row.name)
+        rows = {row["name"]: row for row in await self._rows.scan()}
+        names = sorted(key.removeprefix(CONFIGURED) for key in rows if key.startswith(CONFIGURED))
+        return [_model(name, rows[CONFIGURED + name].get("config", {}), rows.get(name, {})) for name in names]
 
-    async def seed(self, name: str, config: Mapping[str, Any]) -> None:
+    async def adopt(self, name: str, config: Mapping[str, Any]) -> None:
         with suppress(Stale):  # it says the same already: its failures still stand
             await self._rows.update(
                 {"name": name},
@@ -44,14 +50,12 @@ class DynamoModels:
             )
 
     async def set_override(self, name: str, override: Mapping[str, Any], *, expected: Mapping[str, Any]) -> None:
-        unchanged = (
-            "#override = :expected" if expected else "(attribute_not_exists(#override) OR #override = :expected)"
-        )
+        unchanged = "#override = :expected" if expected else "attribute_not_exists(#override) OR #override = :expected"
         await self._rows.update(
             {"name": name},
             f"SET #override = :override, {_FORGIVE}",
             {"override": override, "expected": expected, "zero": 0},
-            when=f"{_KNOWN} AND {unchanged}",
+            when=unchanged,
         )
 
     async def started(self, name: str, seconds: float) -> None:
@@ -59,7 +63,6 @@ class DynamoModels:
             {"name": name},
             f"SET #boot_seconds = list_append(if_not_exists(#boot_seconds, :none), :seconds), {_FORGIVE}",
             {"none": [], "seconds": [seconds], "zero": 0},
-            when=_KNOWN,
         )
         if len(row["boot_seconds"]) > KEEP_STARTS:
             await self._forget_oldest(name)
@@ -80,25 +83,27 @@ class DynamoModels:
             "failed_at": at,
             "failure_log": list(log_tail)[-KEEP_LOG_LINES:],
         }
-        when, before = _KNOWN, {}
+        when, before = "", {}
         if count > 1:  # the one that follows, or the same again; 0 and 1 begin anew, whatever stood there
-            when += " AND #failures IN (:before, :failures)"
-            before = {"before": count - 1}
+            when, before = "#failures IN (:before, :failures)", {"before": count - 1}
         await self._rows.update({"name": name}, assignments(values), values | before, when=when)
 
     async def forgive(self, name: str) -> None:
-        await self._rows.update({"name": name}, f"SET {_FORGIVE}", {"zero": 0}, when=_KNOWN)
+        await self._rows.update({"name": name}, f"SET {_FORGIVE}", {"zero": 0})
 
 
-def _model(row: Row) -> ModelRow:
-    failure = row.get("failure")
+def _model(name: str, config: Mapping[str, Any], row: Row) -> ModelRow:
+    """What stands of a failure under another configuration is forgiven: it says nothing of this one."""
+    adopted = row.get("config") == config
+    failure = row.get("failure") if adopted else None
     return ModelRow(
-        name=row["name"],
-        config=row.get("config", {}),
+        name=name,
+        config=config,
         override=row.get("override", {}),
         boot_seconds=tuple(row.get("boot_seconds", ())),
-        failures=row.get("failures", 0),
+        failures=row.get("failures", 0) if failure else 0,
         failure=Failure.from_dict(failure) if failure else None,
-        failure_log=tuple(row.get("failure_log", ())),
+        failure_log=tuple(row.get("failure_log", ())) if failure else (),
         failed_at=row.get("failed_at", 0.0),
+        adopted=adopted,
     )

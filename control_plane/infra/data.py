@@ -25,8 +25,8 @@ _SESSION_KEY_CHARS = 64
 class Data(pulumi.ComponentResource):
     """Tables on demand with point-in-time recovery, rows of ``models``, parameters, and a budget that tells the owner.
 
-    A model's row gets its name and its configuration; what the UI changed and what was learnt of its starts stands
-    beside them and is never written here.
+    A model's row here holds its name and its configuration; what the UI changed and what was learnt of its starts
+    stands in a row of its own, which no `pulumi up` sees.
     """
 
     def __init__(
@@ -89,7 +89,10 @@ class Data(pulumi.ComponentResource):
             f"{self._name}-model-{slug(model.name)}",
             table_name=table.name,
             hash_key=schema.MODELS.hash_key,
-            item=json.dumps(to_attributes({"name": model.name, "config": model.config}), sort_keys=True),
+            item=json.dumps(
+                to_attributes({schema.MODELS.hash_key: schema.CONFIGURED + model.name, "config": model.config}),
+                sort_keys=True,
+            ),
             opts=self._child,
         )
 

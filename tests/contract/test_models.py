@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
-from control_plane.dynamo import DynamoModels, open_dynamo
+from control_plane import schema
+from control_plane.dynamo import open_dynamo
 from control_plane.errors import Stale
 from control_plane.ports import ModelRow, ModelStore
-from control_plane.schema import MODELS
 from gpu_node.protocol import Failure, to_attributes
-from tests.contract.under_test import Stores
+from tests.contract.under_test import Desk, Stores
+from tests.memory import MemoryModels
 
 AT = 1_795_000_000.5
 CONFIG = {"name": "small", "instanceTypes": ["g6.xlarge", "g5.xlarge"], "idleTimeout": 300}
@@ -19,9 +22,20 @@ FAILURE = Failure("gated_model", "The weights are gated.", "Accept the licence."
 
 
 @pytest.fixture
-async def models(stores: Stores) -> ModelStore:
-    await stores.models.seed("small", CONFIG)
+async def models(stores: Stores, namespace: str) -> ModelStore:
+    await configure(stores.models, namespace, CONFIG)
+    await stores.models.adopt("small", CONFIG)
     return stores.models
+
+
+async def configure(models: ModelStore, namespace: str, config: Mapping[str, Any]) -> None:
+    """What `pulumi up` does."""
+    if isinstance(models, MemoryModels):
+        await models.seed("small", config)
+        return
+    row = {"name": schema.CONFIGURED + "small", "config": config}
+    async with open_dynamo() as client:
+        await client.put_item(TableName=schema.MODELS.full_name(namespace), Item=to_attributes(row))
 
 
 async def only(models: ModelStore) -> ModelRow:
@@ -29,30 +43,42 @@ async def only(models: ModelStore) -> ModelRow:
     return row
 
 
-async def test_a_seeded_model_reads_back(models: ModelStore) -> None:
+async def test_a_configured_model_reads_back(models: ModelStore) -> None:
     assert await only(models) == ModelRow("small", CONFIG)
 
 
-async def test_seeding_again_leaves_the_override_and_the_history_alone(models: ModelStore) -> None:
+async def test_what_was_configured_just_now_is_not_adopted_yet(stores: Stores, namespace: str) -> None:
+    await configure(stores.models, namespace, CONFIG)
+    assert await only(stores.models) == ModelRow("small", CONFIG, adopted=False)
+
+
+async def test_another_configuration_leaves_the_override_and_the_history_alone(
+    models: ModelStore, namespace: str
+) -> None:
     await models.set_override("small", {"idleTimeout": 900}, expected={})
     await models.started("small", 42.5)
     changed = CONFIG | {"idleTimeout": 600}
-    await models.seed("small", changed)
-    row = await only(models)
-    assert (row.config, row.override, row.boot_seconds) == (changed, {"idleTimeout": 900}, (42.5,))
+    await configure(models, namespace, changed)
+    await models.adopt("small", changed)
+    assert await only(models) == ModelRow("small", changed, {"idleTimeout": 900}, (42.5,))
 
 
-async def test_the_same_configuration_forgives_nothing(models: ModelStore) -> None:
+async def test_the_same_configuration_forgives_nothing(models: ModelStore, namespace: str) -> None:
     await models.failed("small", FAILURE, at=AT, count=1)
-    await models.seed("small", CONFIG)
+    await configure(models, namespace, CONFIG)
+    await models.adopt("small", CONFIG)
     assert (await only(models)).failures == 1
 
 
-async def test_another_configuration_forgives(models: ModelStore) -> None:
+async def test_another_configuration_forgives_at_once_and_for_good(models: ModelStore, namespace: str) -> None:
     await models.failed("small", FAILURE, at=AT, count=1)
     changed = CONFIG | {"instanceTypes": ["g6e.xlarge"]}
-    await models.seed("small", changed)
+    await configure(models, namespace, changed)
+    assert await only(models) == ModelRow("small", changed, failed_at=AT, adopted=False)
+    await models.adopt("small", changed)
     assert await only(models) == ModelRow("small", changed, failed_at=AT)
+    await models.started("small", 1.0)
+    assert (await only(models)).failure is None
 
 
 async def test_an_override_replaces_the_one_that_was_read_and_forgives(models: ModelStore) -> None:
@@ -122,23 +148,22 @@ async def test_a_person_can_forgive(models: ModelStore) -> None:
     assert await only(models) == ModelRow("small", CONFIG, failed_at=AT)
 
 
-async def test_a_model_that_was_never_seeded_is_stale_and_stays_unknown(models: ModelStore) -> None:
-    for write in (
-        models.started("unknown", 1.0),
-        models.forgive("unknown"),
-        models.failed("unknown", FAILURE, at=AT, count=1),
-        models.failed("unknown", FAILURE, at=AT, count=0),
-        models.set_override("unknown", {"idleTimeout": 1}, expected={}),
-    ):
-        with pytest.raises(Stale):
-            await write
-    assert [row.name for row in await models.list()] == ["small"]
+async def test_what_is_remembered_of_a_model_that_pulumi_took_away_makes_it_no_model(
+    dynamo_stores: Stores, namespace: str
+) -> None:
+    models = dynamo_stores.models
+    await models.set_override("gone", {"idleTimeout": 1}, expected={})
+    await models.failed("gone", FAILURE, at=AT, count=1)
+    assert await models.list() == []
 
 
-async def test_the_first_failure_of_a_row_that_pulumi_wrote_is_counted(tables: None, namespace: str) -> None:
-    async with open_dynamo() as client:
-        bare = to_attributes({"name": "small", "config": CONFIG})
-        await client.put_item(TableName=MODELS.full_name(namespace), Item=bare)
-        models = DynamoModels(client, namespace)
-        await models.failed("small", FAILURE, at=AT, count=1)
-        assert (await only(models)).failures == 1
+async def test_nodes_find_the_configuration_and_the_override_in_one_row(
+    dynamo_stores: Stores, namespace: str, desk: Desk
+) -> None:
+    models = dynamo_stores.models
+    await configure(models, namespace, CONFIG)
+    await models.adopt("small", CONFIG)
+    await models.set_override("small", {"idleTimeout": 900}, expected={})
+    row = desk.account.row(schema.MODELS.full_name(namespace), {"name": {"S": "small"}})
+    assert row is not None
+    assert (row["config"], row["override"]) == (CONFIG, {"idleTimeout": 900})

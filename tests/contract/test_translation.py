@@ -35,7 +35,7 @@ CALLS: Mapping[str, tuple[str, Callable[[Stores], Awaitable[object]]]] = {
     "wishes": ("UpdateItem", lambda stores: stores.wishes.sleep("small", by="ann", at=1.0)),
     "launches": ("PutItem", lambda stores: stores.launches.intend(LAUNCH)),
     "settling": ("DeleteItem", lambda stores: stores.launches.settle("token-1")),
-    "models": ("UpdateItem", lambda stores: stores.models.seed("small", {"name": "small"})),
+    "models": ("UpdateItem", lambda stores: stores.models.forgive("small")),
     "keys": ("GetItem", lambda stores: stores.keys.get("ab")),
     "usage": ("Query", lambda stores: stores.usage.list("ann", "2026-11")),
     "tallies": (

@@ -9,7 +9,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from control_plane.schema import MODELS
+from control_plane.schema import CONFIGURED, MODELS
 from rehearsal.account import REGION
 from rehearsal.stack import NAMESPACE
 from tests.desk.story import Story, group_of, opened, until
@@ -52,7 +52,9 @@ async def test_a_model_is_removed_under_a_stream_that_ends_in_peace() -> None:
         close_group(autoscaling)
         await until(lambda: story.row(node)["status"] == "draining", "the node drains")
         assert story.row(node)["reason"] == "its group takes it down"
-        client(story, "dynamodb").delete_item(TableName=MODELS.full_name(NAMESPACE), Key={"name": {"S": REMOVED}})
+        client(story, "dynamodb").delete_item(
+            TableName=MODELS.full_name(NAMESPACE), Key={"name": {"S": CONFIGURED + REMOVED}}
+        )
         with pytest.raises(ClientError, match="ResourceInUse"):
             autoscaling.delete_auto_scaling_group(AutoScalingGroupName=group_of(REMOVED))
         assert listed(autoscaling) == ["Terminating:Wait"]

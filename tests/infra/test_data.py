@@ -34,12 +34,12 @@ def test_there_are_seven_tables(registrations: Registrations) -> None:
     assert len(registrations.of("dynamodb/table:Table")) == len(schema.TABLES) == 7
 
 
-def test_a_models_row_holds_its_name_and_configuration_and_nothing_else(registrations: Registrations) -> None:
+def test_a_models_row_holds_its_configuration_only_and_is_pulumis_alone(registrations: Registrations) -> None:
     rows = [from_attributes(json.loads(row.inputs["item"])) for row in registrations.of(":TableItem")]
-    assert {CODER, GENERAL} < {row["name"] for row in rows}
+    assert {schema.CONFIGURED + CODER, schema.CONFIGURED + GENERAL} < {row["name"] for row in rows}
     for row in rows:
         assert row.keys() == {"name", "config"}
-        assert Model.parse(row["config"]).name == row["name"]
+        assert schema.CONFIGURED + Model.parse(row["config"]).name == row["name"]
 
 
 def test_a_models_row_is_the_same_whatever_the_order_of_its_settings() -> None:

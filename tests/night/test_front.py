@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from control_plane.errors import Stale, Unavailable
-from control_plane.front import FALL_LIMIT_S, MOVES, Doorkeeper, Face, Move, Step, Want, correction
+from control_plane.front import FALL_LIMIT_S, LINGER_S, MOVES, Doorkeeper, Face, Move, Step, Want, correction
 from control_plane.ports import Front, FrontState, Stage
 from tests.memory import FakeClock
 from tests.night.stage import MemoryFront, MemoryStage
@@ -26,7 +26,8 @@ BROKEN = Stage(desired=1, healthy=False, facing_control_plane=True)
     [
         (ASLEEP, DOWN, False, []),
         (ASLEEP, DOWN, True, [Move(WAKING)]),
-        (FALLING, UP, True, [Move(WAKING)]),
+        (FALLING, UP, True, [Move(AWAKE)]),
+        (FALLING, STARTING, True, [Move(WAKING)]),
         (WAKING, DOWN, True, [Want(1)]),
         (WAKING, STARTING, True, []),
         (WAKING, STARTED, True, [Face(True), Move(AWAKE)]),
@@ -43,7 +44,14 @@ BROKEN = Stage(desired=1, healthy=False, facing_control_plane=True)
     ],
 )
 def test_one_look_mends_this(state: FrontState, stage: Stage, wanted: bool, steps: list[Step]) -> None:
-    assert correction(Front(state, 1, NOW), stage, wanted=wanted, now=NOW) == steps
+    assert correction(Front(state, 1, NOW - LINGER_S), stage, wanted=wanted, now=NOW) == steps
+
+
+def test_a_task_that_was_healthy_when_it_was_woken_is_not_trusted_at_once() -> None:
+    """It may be the one that was told to end a moment ago."""
+    woken = Front(WAKING, 5, NOW - 1)
+    assert correction(woken, STARTED, wanted=True, now=NOW) == []
+    assert correction(woken, STARTED, wanted=True, now=NOW + LINGER_S) == [Face(True), Move(AWAKE)]
 
 
 def test_a_fall_that_nobody_ends_is_ended() -> None:
@@ -116,7 +124,7 @@ async def test_a_lost_race_changes_nothing() -> None:
 @pytest.mark.parametrize("method", ["look", "want", "face"])
 async def test_an_aws_that_does_not_answer_is_told_and_mended_later(method: str) -> None:
     clock = FakeClock()
-    front = MemoryFront(Front(WAKING, 1, clock()))
+    front = MemoryFront(Front(WAKING, 1, clock() - LINGER_S))
     stage = MemoryStage(clock, start_s=0)
     if method == "face":
         await stage.want(1)

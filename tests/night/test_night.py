@@ -221,7 +221,7 @@ async def test_a_refused_launch_reaches_the_client_with_its_true_status_and_at_o
         answer = await call(world.app(), "POST", "/v1/chat/completions", key=key, body=ASK)
         assert (answer.status, answer.code) == (503, "no_gpu_capacity")
         assert answer.headers["x-should-retry"] == ["false"]
-        assert world.clock() - began < 10
+        assert world.clock() - began < 30  # each turn of the loop counts as a second here; a hold would be 45
         again = await call(world.app(), "POST", "/v1/chat/completions", key=key, body=ASK)
         assert again.code == "no_gpu_capacity"
         assert len(world.cloud.launches) == len(GROUP.zones)

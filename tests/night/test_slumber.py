@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
+import pytest
+
+from control_plane.errors import Unavailable
 from control_plane.front import Doorkeeper
 from control_plane.ports import Front, FrontState
 from control_plane.slumber import Slumber
@@ -87,3 +91,39 @@ async def test_the_same_task_may_be_woken_and_sleep_again() -> None:
     await Doorkeeper(bench.front, bench.stage, clock=bench.clock).look(wanted=True)
     await bench.live(1500)
     assert (bench.state, bench.stage.desired) == (FrontState.ASLEEP, 0)
+
+
+@story
+async def test_what_arrives_the_old_way_is_waited_for_from_the_listeners_turn_on() -> None:
+    """The turn failed at first: the fall had begun, but requests still came."""
+    bench = Bench()
+    await bench.live(595)
+    bench.stage.broken.fail("face")
+    with pytest.raises(Unavailable):
+        await bench.live(5)
+    assert (bench.state, bench.stage.facing) == (FrontState.FALLING_ASLEEP, True)
+    bench.clock.step(25)
+    await bench.live(30)
+    assert (bench.state, bench.stage.facing) == (FrontState.FALLING_ASLEEP, False)
+    await bench.live(10)
+    assert bench.state is FrontState.ASLEEP
+
+
+@story
+async def test_a_task_that_is_told_to_stop_looks_at_once_and_leaves_the_night_watch_in_front() -> None:
+    bench = Bench(busy=True)
+    bench.stage.never = True  # its target is taken out before it is told
+    bench.slumber.leave()
+    await asyncio.wait_for(bench.slumber.turn(), 1.0)
+    assert (bench.state, bench.stage.facing) == (FrontState.WAKING, False)
+
+
+@story
+async def test_the_last_look_of_a_task_turns_the_listener_and_does_not_fail() -> None:
+    bench = Bench()
+    bench.stage.never = True
+    bench.stage.broken.fail("look", times=4)
+    await bench.slumber.last_look()
+    assert bench.stage.facing
+    await bench.slumber.last_look()
+    assert (bench.state, bench.stage.facing, bench.stage.desired) == (FrontState.WAKING, False, 1)

@@ -143,10 +143,6 @@ def test_what_lives_is_not_reset(awake: Desk, refresh: bool) -> None:
     assert awake.living(GENERAL) == AWAKE
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="what the provider reads of a row it takes for the program's, and deletes it with the next change",
-)
 def test_what_the_owner_overrode_outlives_changes_of_the_configuration(awake: Desk) -> None:
     awake.override(GENERAL, idleTimeout=42)
     models = published_models()

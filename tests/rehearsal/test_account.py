@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from botocore.exceptions import ClientError
 
-from control_plane.schema import GROUP_MAX_SIZE, MODELS, TABLES
+from control_plane.schema import CONFIGURED, GROUP_MAX_SIZE, MODELS, TABLES
 from tests.rehearsal.conftest import NAMESPACE, SMALL, Cloud
 
 TABLE = MODELS.full_name(NAMESPACE)
@@ -47,7 +47,7 @@ def test_no_concurrent_conditional_increment_is_lost(cloud: Cloud) -> None:
 def test_the_program_makes_tables_groups_and_models(cloud: Cloud) -> None:
     names = cloud.client("dynamodb").list_tables()["TableNames"]
     assert sorted(names) == sorted(table.full_name(NAMESPACE) for table in TABLES)
-    row = cloud.account.row(TABLE, {"name": {"S": "org/small"}})
+    row = cloud.account.row(TABLE, {"name": {"S": CONFIGURED + "org/small"}})
     assert row is not None
     assert row["config"]["maxInstances"] == 2
     group = cloud.group()

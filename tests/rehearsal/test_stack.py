@@ -11,7 +11,7 @@ import pulumi
 import pytest
 from pulumi.runtime import mocks
 
-from control_plane.schema import INSTANCES, MODELS, TABLES
+from control_plane.schema import CONFIGURED, INSTANCES, MODELS, TABLES
 from gpu_node.protocol import DRAIN_HOOK, DRAIN_HOOK_S
 from rehearsal.account import REGION, Account, AccountServer
 from rehearsal.birth import agent_environment, birth
@@ -184,7 +184,7 @@ def test_user_data_without_the_agents_environment_is_an_error() -> None:
 
 
 def test_the_models_rows_are_those_of_the_configuration(cloud: Cloud) -> None:
-    row = cloud.account.row(MODELS.full_name(NAMESPACE), {MODELS.hash_key: {"S": "org/spotty"}})
+    row = cloud.account.row(MODELS.full_name(NAMESPACE), {MODELS.hash_key: {"S": CONFIGURED + "org/spotty"}})
     assert row is not None
     assert row["config"]["market"] == "spot-then-on-demand"
-    assert "override" not in row
+    assert row.keys() == {"name", "config"}

@@ -44,6 +44,7 @@ GpuNodes(
     ami_id=deployment.ami_id,
     root_volume_gb=deployment.root_volume_gb,
     tags={schema.TAG: deployment.namespace},
+    after=network.ready,
 )
 control_plane = ControlPlane("control-plane", deployment=deployment, network=network, data=data)
 web = Web(

@@ -19,7 +19,7 @@ def first_key(deployment: Deployment) -> str:
 
 
 def snippet(deployment: Deployment, api_base_url: str) -> str:
-    """A question to the first model; the key is expected in DIOGENES_KEY."""
+    """A question to the first model; the key is expected where OpenAI's own clients look for it."""
     question = {
         "model": deployment.models[0].name,
         "stream": True,
@@ -27,6 +27,6 @@ def snippet(deployment: Deployment, api_base_url: str) -> str:
     }
     return (
         # Redirects are followed: a sleeping control plane answers with one to itself.
-        f'curl -NL {api_base_url}/chat/completions -H "Authorization: Bearer $DIOGENES_KEY" '
+        f'curl -NL {api_base_url}/chat/completions -H "Authorization: Bearer $OPENAI_API_KEY" '
         f"-H 'Content-Type: application/json' -d {shlex.quote(json.dumps(question))}"
     )

@@ -39,6 +39,7 @@ class Network(pulumi.ComponentResource):
         self._name = name
         self._tags = {TAG: namespace}
         self._child = pulumi.ResourceOptions(parent=self)
+        self._paths: list[pulumi.Resource] = []  # what traffic needs, and nothing refers to
         self._vpc = self._make_vpc(namespace, region)
         subnets = self._make_subnets(namespace, ranges)
         self.gateway = self._make_gateway(namespace, region, subnets)
@@ -59,6 +60,8 @@ class Network(pulumi.ComponentResource):
         self._release("nodes-to-http", nodes, 80, cidr=_ANYWHERE)  # the system's packages, which are signed instead
 
         self.vpc_id = self._vpc.id
+        # Whatever runs in here is made after these, and so gone before them: what drains still needs its way out.
+        self.ready = [self.gateway, *self._paths]
         self.subnet_ids = [subnet.id for subnet in subnets.values()]
         self.front_subnet_ids = self.subnet_ids[:FRONT_ZONES]
         self.load_balancer_security_group_id = load_balancer.id
@@ -101,19 +104,21 @@ class Network(pulumi.ComponentResource):
         tags = {**self._tags, "Name": namespace}
         gateway = aws.ec2.InternetGateway(f"{self._name}-gateway", vpc_id=self._vpc.id, tags=tags, opts=self._child)
         table = aws.ec2.RouteTable(f"{self._name}-routes", vpc_id=self._vpc.id, tags=tags, opts=self._child)
-        aws.ec2.Route(
+        out = aws.ec2.Route(
             f"{self._name}-route",
             route_table_id=table.id,
             destination_cidr_block=_ANYWHERE,
             gateway_id=gateway.id,
             opts=self._child,
         )
-        for zone, subnet in subnets.items():
+        joined = [
             aws.ec2.RouteTableAssociation(
                 f"{self._name}-{zone}", subnet_id=subnet.id, route_table_id=table.id, opts=self._child
             )
+            for zone, subnet in subnets.items()
+        ]
         # Free, and the weights' way from the bucket does not leave AWS's network.
-        for service in ("s3", "dynamodb"):
+        endpoints = [
             aws.ec2.VpcEndpoint(
                 f"{self._name}-{service}",
                 vpc_id=self._vpc.id,
@@ -123,6 +128,9 @@ class Network(pulumi.ComponentResource):
                 tags={**self._tags, "Name": f"{namespace}-{service}"},
                 opts=self._child,
             )
+            for service in ("s3", "dynamodb")
+        ]
+        self._paths += [out, *joined, *endpoints]
         return gateway
 
     def _group(self, namespace: str, role: str, description: str) -> aws.ec2.SecurityGroup:
@@ -149,7 +157,7 @@ class Network(pulumi.ComponentResource):
         prefix_list: pulumi.Input[str] | None = None,
         group: pulumi.Input[str] | None = None,
     ) -> None:
-        aws.vpc.SecurityGroupIngressRule(
+        rule = aws.vpc.SecurityGroupIngressRule(
             f"{self._name}-{name}-in",
             security_group_id=into.id,
             ip_protocol="tcp",
@@ -162,6 +170,7 @@ class Network(pulumi.ComponentResource):
             tags=self._tags,
             opts=self._child,
         )
+        self._paths.append(rule)
 
     def _release(
         self,
@@ -172,7 +181,7 @@ class Network(pulumi.ComponentResource):
         cidr: str | None = None,
         group: pulumi.Input[str] | None = None,
     ) -> None:
-        aws.vpc.SecurityGroupEgressRule(
+        rule = aws.vpc.SecurityGroupEgressRule(
             f"{self._name}-{name}-out",
             security_group_id=out_of.id,
             ip_protocol="tcp",
@@ -184,16 +193,17 @@ class Network(pulumi.ComponentResource):
             tags=self._tags,
             opts=self._child,
         )
+        self._paths.append(rule)
 
 
 def zones_of(region: str, count: int) -> Mapping[str, str]:
     """The first zones of the region by name, each with the subnet's range, which goes by the zone's letter.
 
-    Zones are asked for while the program runs: how many subnets there are must be known at once. Raises RunError
-    where the region has too few.
+    Zones are asked for while the program runs: how many subnets there are must be known at once. One with troubles is
+    asked for too: left out, its subnet would go, and all that runs beside it would move. Raises RunError where the
+    region has too few.
     """
     found = aws.get_availability_zones(
-        state="available",
         exclude_zone_ids=list(EXCLUDED_ZONE_IDS),
         filters=[aws.GetAvailabilityZonesFilterArgs(name="opt-in-status", values=["opt-in-not-required"])],
     )

@@ -39,6 +39,7 @@ class Surroundings:
     root_volume_gb: int
     max_size: int  # of a group
     files: NodeFiles
+    after: Sequence[pulumi.Resource] = ()  # of the network: gone only after the nodes
 
 
 class ModelNodes(pulumi.ComponentResource):
@@ -115,7 +116,8 @@ class ModelNodes(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 ignore_changes=["desired_capacity"],  # the control plane's to say
-                depends_on=[self._policy],  # a node that drains while the group is deleted needs it still
+                # A node that drains while the group is deleted needs all this still.
+                depends_on=[self._policy, *self._surroundings.after],
                 custom_timeouts=pulumi.CustomTimeouts(delete=f"{2 * DRAIN_HOOK_S // 60}m"),
             ),
         )

@@ -46,9 +46,13 @@ class GpuNodes(pulumi.ComponentResource):
         ami_id: str | None,
         root_volume_gb: int,
         tags: Mapping[str, str],
+        after: Sequence[pulumi.Resource] = (),
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """``max_size`` bounds every group; ``tags`` are for what no group owns. No ``ami_id``: AWS's newest image."""
+        """``max_size`` bounds every group; ``tags`` are for what no group owns. No ``ami_id``: AWS's newest image.
+
+        ``after``: what a node needs, to its last minute, of the network around it.
+        """
         super().__init__("diogenes:gpu_node:GpuNodes", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         files = NodeFiles(f"{namespace}-nodes", tags=tags, opts=child)
@@ -66,6 +70,7 @@ class GpuNodes(pulumi.ComponentResource):
             root_volume_gb=root_volume_gb,
             max_size=max_size,
             files=files,
+            after=after,
         )
         models = [
             ModelNodes(

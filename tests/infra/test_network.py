@@ -119,3 +119,17 @@ def test_a_region_with_fewer_zones_than_wanted_gives_those_it_has() -> None:
 def test_a_region_with_one_zone_cannot_be_used_and_the_way_out_is_told() -> None:
     with pytest.raises(pulumi.RunError, match="pulumi config set aws:region"):
         run_stack(stack_config(), getAvailabilityZones={"names": ["us-west-1a"]})
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGURATIONS))
+def test_whatever_runs_is_gone_before_its_way_out(name: str) -> None:
+    """Destroy goes backwards: a node that drains, and a task that ends its streams, need the network to their end."""
+    registrations = configured(name).registrations
+    kinds = (":InternetGateway", ":Route", ":RouteTableAssociation", ":VpcEndpoint")
+    paths = {
+        each.urn
+        for kind in (*kinds, ":SecurityGroupIngressRule", ":SecurityGroupEgressRule")
+        for each in registrations.of(kind)
+    }
+    for runs in [*registrations.of("autoscaling/group:Group"), registrations.one("ecs/service:Service")]:
+        assert paths <= runs.explicit_dependencies

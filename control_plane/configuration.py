@@ -29,6 +29,16 @@ class Problem:
         return f"{self.what}\n    {self.mend}"
 
 
+@dataclass(frozen=True)
+class Blank:
+    """A value that only the operator knows. A shell refuses the command until it is filled in: ``<`` is not quoted."""
+
+    what: str
+
+    def __str__(self) -> str:
+        return f"<{self.what}>"
+
+
 def set_value(name: str, value: object) -> str:
     """The command that sets one setting of the stack."""
     return f"pulumi config set {name} {_argument(value)}"
@@ -46,6 +56,8 @@ def remove(path: str) -> str:
 
 
 def _argument(value: object) -> str:
+    if isinstance(value, Blank):
+        return str(value)
     text = shlex.quote(str(value))
     # A value that begins like a flag would be taken for one.
     return f"-- {text}" if str(value).startswith("-") else text
@@ -72,7 +84,7 @@ class Values:
         return self._config.get(name) not in (None, "")
 
     def text(self, name: str, *, pattern: str, example: str) -> str | None:
-        """None for what is missing or empty."""
+        """None for what is missing, empty or refused."""
         value = self._config.get(name)
         if not self.is_set(name):
             return None
@@ -107,8 +119,8 @@ class Values:
         self.refuse(what, set_value(name, default))
         return default
 
-    def items(self, name: str, *, example: str) -> Sequence[Any]:
-        """A list. ``example`` is what its first item could be set to, as in ``[0].name value``."""
+    def items(self, name: str, *, first: str, example: object) -> Sequence[Any]:
+        """A list. ``first`` is the path in it, as in ``[0].name``, that could be set to ``example``."""
         value = self._config.get(name)
         if isinstance(value, str):
             try:
@@ -117,6 +129,5 @@ class Values:
                 value = {}
         if value is None or isinstance(value, list | tuple):
             return value or []
-        path, _, first = example.partition(" ")
-        self.refuse(f"{name} is not a list", f"{remove(name)} && {set_path(name + path, first)}")
+        self.refuse(f"{name} is not a list", f"{remove(name)} && {set_path(name + first, example)}")
         return []

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from control_plane.configuration import Problem, Values, in_order, remove, set_path, set_value
+from control_plane.configuration import Blank, Problem, Values, in_order, remove, set_path, set_value
 from control_plane.geometry import ReadGeometry
 from control_plane.lineup import line_up
 from control_plane.model import Model
+from control_plane.prices import prices
 
 SETTINGS = frozenset(
     {
@@ -40,7 +41,18 @@ SETTINGS = frozenset(
 
 MAX_NAMESPACE_CHARS = 24  # a target group's name has 32 to give, and "-control" takes 8
 
+MAX_EMAILS_CHARS = 4096
+"""Of all addresses, joined by commas: they are one parameter of SSM's standard tier."""
+
+PLACEHOLDER_OWNER = "you@example.com"
+"""The owner in the published ``Pulumi.prod.yaml``, to be replaced by whoever deploys it."""
+
 _EDGE_REGION = "us-east-1"  # CloudFront takes certificates from there alone
+
+_REGION = re.compile(r"(?!cn-)[a-z]{2}-(central|(north|south)(east|west)?|east|west)-[1-9]")
+_OTHER_PARTITION = re.compile(r"(cn|us-gov|us-iso[a-z]?|eu-iso[a-z]?|eusc)-[a-z-]+-[1-9]")
+
+_YOUR_ADDRESS = Blank("your address")  # an example that is sound would send the alerts to a stranger
 
 _MEMORY_OF_CPU: Mapping[int, Sequence[int]] = {
     256: (512, 1024, 2048),
@@ -58,6 +70,7 @@ _LOG_RETENTION_DAYS = (
 
 _HOST = r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"
 _EMAIL = re.compile(rf"([^@\s*,]+|\*)@{_HOST}", re.IGNORECASE)
+_PROVIDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
 _ISSUER = re.compile(r"https://[^\s/?#@]+\.[^\s/?#@]+(/[^\s?#]*)?")
 
 
@@ -109,7 +122,7 @@ class Deployment:
     ami_id: str | None = None  # None: the newest Deep Learning AMI
     root_volume_gb: int = 100
     monthly_budget_usd: int = 100
-    notes: Sequence[str] = ()  # what could not be checked, and why
+    notes: Sequence[str] = ()  # whose prices are told if not the region's; what could not be checked, and why
 
     @classmethod
     def parse(
@@ -128,22 +141,24 @@ class Deployment:
         """
         values = Values(config)
         _check_names(values, config)
-        lineup = line_up(values.items("models", example="[0].name Qwen/Qwen3-14B-AWQ"), read_geometry)
+        lineup = line_up(values.items("models", first="[0].name", example="Qwen/Qwen3-14B-AWQ"), read_geometry)
         values.problems += lineup.problems
         if hf_token_in_clear:
             mend = "pulumi config rm hfToken && pulumi config set --secret hfToken"
             values.refuse(
                 "hfToken is stored in clear; make a new token, since this one may be in your repository", mend
             )
+        namespace = _namespace(values, project, stack)
+        home = _region(values, region)
         deployment = cls(
-            namespace=_namespace(values, project, stack),
-            region=_region(values, region),
+            namespace=namespace,
+            region=home,
             models=tuple(lineup.models),
             **_sign_in(values),
-            **_edge(values, region),
+            **_edge(values, home),
             **_control_plane(values),
             **_nodes(values),
-            notes=tuple(lineup.notes),
+            notes=(*_price_notes(home), *lineup.notes),
         )
         if values.problems:
             raise InvalidDeployment(values.problems)
@@ -164,11 +179,19 @@ def _namespace(values: Values, project: str, stack: str) -> str:
 
 
 def _region(values: Values, region: str | None) -> str:
-    if region and re.fullmatch(r"[a-z]{2,3}(-[a-z]+)+-\d", region):
+    """Empty when it is refused."""
+    if region and _REGION.fullmatch(region):
         return region
     what = f"{region!r} is not an AWS region" if region else "no AWS region is set"
+    if region and _OTHER_PARTITION.fullmatch(region):
+        what = f"{region} is in a partition of AWS apart, and every policy of Diogenes says arn:aws"
     values.refuse(what, f"pulumi config set aws:region {_EDGE_REGION}")
     return ""
+
+
+def _price_notes(region: str) -> Sequence[str]:
+    listed = prices().region
+    return () if region == listed else (f"all prices and costs told are list prices of {listed}, not of {region}",)
 
 
 # -- who may come in ------------------------------------------------------------------------------------------------
@@ -181,12 +204,15 @@ def _sign_in(values: Values) -> dict[str, Any]:
         pattern=r"[A-Za-z0-9_-]+\.apps\.googleusercontent\.com",
         example="1234-abc.apps.googleusercontent.com",
     )
-    items = values.items("oidcProviders", example="[0].name example")
+    items = values.items("oidcProviders", first="[0].name", example="example")
     providers = tuple(_provider(values, place, item) for place, item in enumerate(items))
-    names = [provider.name for provider in providers]
-    for place, name in enumerate(names):
-        if name in names[:place]:
-            values.refuse(f"oidcProviders[{place}] has the name of another, {name}", remove(f"oidcProviders[{place}]"))
+    taken = {"google"} if values.is_set("googleClientId") else set()
+    for place, provider in enumerate(providers):
+        name = provider.name.casefold()
+        if name and name in taken:
+            what = f"oidcProviders[{place}] has the name of another sign-in, {provider.name}"
+            values.refuse(what, remove(f"oidcProviders[{place}]"))
+        taken.add(name)
     if not values.flag("keysOnly") and not google and not items and not values.is_set("googleClientId"):
         what = "nobody could sign in: there is no googleClientId, no oidcProviders, and keysOnly is not set"
         values.refuse(what, set_value("keysOnly", "true") + "  # or set googleClientId, or oidcProviders")
@@ -194,28 +220,55 @@ def _sign_in(values: Values) -> dict[str, Any]:
 
 
 def _emails(values: Values) -> Sequence[str]:
-    emails = values.items("allowedEmails", example="[0] you@example.org")
-    for place, email in enumerate(emails):
-        if not isinstance(email, str) or not _EMAIL.fullmatch(email):
-            what = f"allowedEmails[{place}] is {email!r}, which is no address and no *@domain"
-            values.refuse(what, set_path(f"allowedEmails[{place}]", "you@example.org"))
-    if not emails:
-        values.refuse("allowedEmails is empty: who is the owner?", set_path("allowedEmails[0]", "you@example.org"))
-    elif str(emails[0]).startswith("*"):
-        what = f"allowedEmails[0] is {emails[0]}, and the first must be one person: the owner, who gets the alerts"
-        values.refuse(what, f"{set_path('allowedEmails[0]', 'you@example.org')}")
-    return tuple(str(email) for email in emails)
+    items = values.items("allowedEmails", first="[0]", example=_YOUR_ADDRESS)
+    seen: set[str] = set()
+    if not items:
+        values.refuse("allowedEmails is empty: who is the owner?", set_path("allowedEmails[0]", _YOUR_ADDRESS))
+    for place, item in enumerate(items):
+        path = f"allowedEmails[{place}]"
+        if not isinstance(item, str) or not _EMAIL.fullmatch(item):
+            what = f"{path} is {item!r}, which is no address and no *@domain"
+            values.refuse(what, set_path(path, _YOUR_ADDRESS))
+        elif place == 0 and (trouble := _owner_trouble(item)):
+            values.refuse(f"{path} is {item}, {trouble}", set_path(path, _YOUR_ADDRESS))
+        elif item.casefold() in seen:
+            values.refuse(f"{path} is {item}, which is in the list already", remove(path))
+        seen.add(str(item).casefold())
+    emails = [str(item) for item in items]
+    if len(seen) == len(items):  # else the lines that take away repetitions would miss their places
+        _check_length(values, emails)
+    return tuple(emails)
+
+
+def _owner_trouble(email: str) -> str | None:
+    if email.startswith("*"):
+        return "and the first must be one person: the owner, who gets the alerts"
+    return "a placeholder: alerts would go to a stranger" if email.casefold() == PLACEHOLDER_OWNER else None
+
+
+def _check_length(values: Values, emails: Sequence[str]) -> None:
+    joined = ",".join(emails)
+    if len(joined) <= MAX_EMAILS_CHARS:
+        return
+    room = joined[: MAX_EMAILS_CHARS + 1].count(",")  # each comma within ends an address that has room
+    surplus = reversed(range(room, len(emails)))
+    what = (
+        f"allowedEmails has {len(joined):,} characters, commas included, and {MAX_EMAILS_CHARS:,} can be kept: "
+        "let *@<domain> stand for many, or do without the last"
+    )
+    values.refuse(what, " && ".join(remove(f"allowedEmails[{place}]") for place in surplus))
 
 
 def _provider(values: Values, place: int, item: object) -> OidcProvider:
     path = f"oidcProviders[{place}]"
     if not isinstance(item, Mapping):
         values.refuse(f"{path} is {item!r}, and must be an object of name, issuer and clientId", remove(path))
-        return OidcProvider("", "", "")
+        return OidcProvider("", "", "")  # a name that is refused is nobody's
     for key in sorted(set(item) - {"name", "issuer", "clientId"}):
         values.refuse(f"{path} has no setting {key!r}", remove(f"{path}.{key}"))
     name, issuer, client = item.get("name"), item.get("issuer"), item.get("clientId")
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}", name):
+    sound = name if isinstance(name, str) and _PROVIDER_NAME.fullmatch(name) else ""
+    if not sound:
         values.refuse(f"{path}.name is {name!r}, which is no name", set_path(f"{path}.name", "example"))
     if not isinstance(issuer, str) or not _ISSUER.fullmatch(issuer):
         what = f"{path}.issuer is {issuer!r}, which is not an https URL"
@@ -223,20 +276,20 @@ def _provider(values: Values, place: int, item: object) -> OidcProvider:
     if not isinstance(client, str) or not client.strip():
         what = f"{path}.clientId is {client!r}, and must be what the issuer knows Diogenes by"
         values.refuse(what, set_path(f"{path}.clientId", "diogenes"))
-    return OidcProvider(str(name), str(issuer), str(client))
+    return OidcProvider(sound, str(issuer), str(client))
 
 
 # -- where clients come in ------------------------------------------------------------------------------------------
 
 
-def _edge(values: Values, region: str | None) -> dict[str, Any]:
+def _edge(values: Values, region: str) -> dict[str, Any]:
     edge = Edge(values.choice("edge", [str(member) for member in Edge], default=Edge.CLOUDFRONT))
     home = region if edge is Edge.PUBLIC and region else _EDGE_REGION
     certificate_example = f"arn:aws:acm:{home}:123456789012:certificate/<id>"
-    domain = values.text("domain", pattern=_HOST, example="llm.example.org")
+    domain = values.text("domain", pattern=f"(?ai:{_HOST})", example="llm.example.org")
     certificate = values.text(
         "certificateArn",
-        pattern=r"arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/[A-Za-z0-9-]+",
+        pattern=r"arn:aws:acm:[a-z0-9-]+:\d{12}:certificate/[A-Za-z0-9-]+",
         example=certificate_example,
     )
     zone = values.text("hostedZoneId", pattern=r"Z[A-Z0-9]{5,31}", example="Z0123456789ABC")
@@ -252,7 +305,7 @@ def _edge(values: Values, region: str | None) -> dict[str, Any]:
     if certificate and certificate.split(":")[3] != home:
         what = f"the certificate is in {certificate.split(':')[3]}, and edge {edge} takes one from {home} only"
         values.refuse(what, set_value("certificateArn", certificate_example))
-    return {"edge": edge, "domain": domain, "certificate_arn": certificate, "hosted_zone_id": zone}
+    return {"edge": edge, "domain": domain and domain.lower(), "certificate_arn": certificate, "hosted_zone_id": zone}
 
 
 # -- what runs ------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from control_plane.configuration import Problem, remove, set_path
+from control_plane.configuration import Blank, Problem, remove, set_path
 from control_plane.fit import EngineArguments, InvalidArguments
 from control_plane.geometry import Geometry, ReadGeometry, Unread
 from control_plane.hardware import Hardware, set_arguments, without
@@ -16,6 +16,7 @@ from control_plane.model import CONFIG_KEYS, Fault, InvalidModel, Model, reserve
 
 _EXAMPLES: Mapping[str, object] = {
     "name": "Qwen/Qwen3-14B-AWQ",
+    "repository": Blank("owner/name"),
     "instanceTypes": "g5.xlarge",
     "market": "on-demand",
     "idleTimeout": 300,

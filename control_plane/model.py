@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from control_plane.geometry import geometry_problems
 
@@ -26,6 +26,14 @@ MAX_SLUG_CHARS = 32  # an IAM role's name has 64 to give, of which the namespace
 _DIGEST_CHARS = 6
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,127}")
+
+# As the hub and git have them: neither leads out of a path, nor begins like a flag.
+_REPOSITORY_PART = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
+_REPOSITORY = re.compile(rf"({_REPOSITORY_PART}/)?{_REPOSITORY_PART}")
+_NOT_IN_REPOSITORY = re.compile(r"--|\.\.|\.git$")
+_REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+-]{0,254}")
+_NOT_IN_REVISION = re.compile(r"\.\.|//|/\.|[./]$|\.lock(/|$)")
+
 _INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
 
 # Flags that Diogenes itself sets; a second one would take the engine off its address or its name.
@@ -87,8 +95,8 @@ class Model:
             raise InvalidModel([f"{name}: {fault.told}" if name else fault.told for fault in faults], faults)
         return cls(
             name=merged["name"],
-            repository=merged.get("repository", merged["name"]),
-            revision=merged.get("revision"),
+            repository=merged.get("repository") or merged["name"],
+            revision=merged.get("revision") or None,
             instance_types=tuple(merged["instanceTypes"]),
             vllm_args=tuple(shlex.split(merged.get("vllmArgs", ""))),
             idle_timeout_s=merged.get("idleTimeout", DEFAULT_IDLE_TIMEOUT_S),
@@ -141,7 +149,8 @@ def _faults(config: Mapping[str, Any]) -> Sequence[Fault]:
     checks = (
         _check_keys,
         _check_name,
-        _check_texts,
+        _check_repository,
+        _check_revision,
         _check_instance_types,
         _check_market,
         _check_numbers,
@@ -157,13 +166,35 @@ def _check_keys(config: Mapping[str, Any]) -> Sequence[Fault]:
 
 def _check_name(config: Mapping[str, Any]) -> Sequence[Fault]:
     name = config.get("name")
-    good = isinstance(name, str) and _NAME.fullmatch(name)
-    return [] if good else [Fault("name", f"name {name!r} is not a model name")]
+    return [] if _is_name(name) else [Fault("name", f"name {name!r} is not a model name")]
 
 
-def _check_texts(config: Mapping[str, Any]) -> Sequence[Fault]:
-    wrong = (key for key in ("repository", "revision") if not isinstance(config.get(key, ""), str))
-    return [Fault(key, f"{key} must be text") for key in wrong]
+def _is_name(name: object) -> TypeGuard[str]:
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def _is_repository(text: str) -> bool:
+    return _REPOSITORY.fullmatch(text) is not None and not _NOT_IN_REPOSITORY.search(text)
+
+
+def _check_repository(config: Mapping[str, Any]) -> Sequence[Fault]:
+    repository = config.get("repository", "")
+    if not isinstance(repository, str):
+        return [Fault("repository", "repository must be text")]
+    if repository:
+        wrong, told = not _is_repository(repository), f"repository {repository!r}"
+    else:
+        name = config.get("name")  # one that is wrong itself is told by itself
+        wrong, told = _is_name(name) and not _is_repository(name), f"repository is not set, and the name {name!r}"
+    return [Fault("repository", f"{told} is no repository of the hub, as in owner/name")] if wrong else []
+
+
+def _check_revision(config: Mapping[str, Any]) -> Sequence[Fault]:
+    revision = config.get("revision", "")
+    if not isinstance(revision, str):
+        return [Fault("revision", "revision must be text")]
+    good = not revision or (_REVISION.fullmatch(revision) and not _NOT_IN_REVISION.search(revision))
+    return [] if good else [Fault("revision", f"revision {revision!r} is no git revision")]
 
 
 def _check_instance_types(config: Mapping[str, Any]) -> Sequence[Fault]:

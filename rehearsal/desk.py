@@ -192,7 +192,7 @@ class Desk(AbstractContextManager["Desk"]):
         self._stack.callback(self.stop_control_plane)
         if self.options.control_plane:
             self.start_control_plane()
-            self.api_key = self._task.run("key", "create", "--email", "you@example.com", "--name", "rehearsal")
+            self.api_key = self._task.run("key", "create", "--email", stack.OWNER, "--name", "rehearsal")
         self._scheduler = Scheduler(self._task, clock=time.monotonic, tell=self._tell)
 
     def _models(self) -> Sequence[Mapping[str, Any]]:

@@ -23,7 +23,7 @@ from rehearsal.resources.kinds import MADE, answer, imagined
 STACK = "desk"
 NAMESPACE = f"{PROJECT}-{STACK}"
 STACK_FILE = HOME / "Pulumi.prod.yaml"
-OWNER = "you@example.com"
+OWNER = "me@example.com"
 
 _OFFLINE = {"HF_HUB_OFFLINE": "1"}
 _FUNCTION = "aws:lambda/function:Function"

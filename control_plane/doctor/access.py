@@ -48,19 +48,18 @@ async def check_hub(outside: Outside, models: Sequence[Model]) -> list[Finding]:
 
 def _read(repository: str, reading: Reading, note: str) -> Finding:
     check = f"hugging-face:{repository}"
+    told = reading.told.removeprefix(f"{repository}: ")  # the check's name says it
     match reading.access:
         case Access.READ:
-            return ok(check, reading.told)
+            return ok(check, told)
         case Access.GATED:
             fix = f"accept its terms at https://huggingface.co/{repository}, then: pulumi config set --secret hfToken"
-            return failure(check, f"{reading.told}{note}", fix)
+            return failure(check, f"{told}{note}", fix)
         case Access.MISSING:
             fix = f"look for it at https://huggingface.co/models?search={repository.rpartition('/')[2]}"
-            return failure(
-                check, f"{reading.told}{note}", f"{fix}; if it is private: pulumi config set --secret hfToken"
-            )
+            return failure(check, f"{told}{note}", f"{fix}; if it is private: pulumi config set --secret hfToken")
         case Access.UNREACHABLE:
-            return warning(check, f"not checked: {reading.told}", "run it again where the hub can be reached")
+            return warning(check, f"not checked: {told}", "run it again where the hub can be reached")
         case _:
             assert_never(reading.access)
 

@@ -60,7 +60,8 @@ class StackFile:
 
     @property
     def token_in_clear(self) -> bool:
-        return isinstance(self.values.get("hfToken"), str)
+        token = self.values.get("hfToken")
+        return isinstance(token, str) and token != ""  # empty, it is not set
 
     @classmethod
     def read(cls, folder: Path, stack: str) -> StackFile:

@@ -29,7 +29,7 @@ def deployment() -> Deployment:
             stack=pulumi.get_stack(),
             region=pulumi.Config("aws").get("region"),
             read_geometry=geometry_reader(os.environ),
-            hf_token_in_clear=token in CONFIG.get() and not pulumi.runtime.is_config_secret(token),
+            hf_token_in_clear=bool(CONFIG.get().get(token)) and not pulumi.runtime.is_config_secret(token),
         )
     except InvalidDeployment as error:
         lines = "\n".join(f"  - {problem}" for problem in error.problems)
@@ -37,5 +37,6 @@ def deployment() -> Deployment:
 
 
 def hf_token() -> pulumi.Output[str] | None:
-    """The Hugging Face token, never in clear."""
-    return pulumi.Config().get_secret(HF_TOKEN)
+    """The Hugging Face token, never in clear; None where it is not set, or empty: SSM keeps no empty parameter."""
+    config = pulumi.Config()
+    return config.get_secret(HF_TOKEN) if config.get(HF_TOKEN) else None

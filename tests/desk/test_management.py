@@ -14,6 +14,7 @@ import pytest
 from control_plane.schema import USAGE
 from gpu_node.protocol import from_attributes
 from rehearsal.account import REGION
+from rehearsal.stack import OWNER
 from tests.desk.story import NAMESPACE, Story, opened, until
 
 pytestmark = pytest.mark.desk
@@ -127,7 +128,7 @@ async def test_every_answer_is_counted_in_the_table(story: Story) -> None:
         return next((row for row in usage_rows(story) if row["day_model"] == f"{day}#{COUNTED}"), {})
 
     await until(lambda: row().get("requests") == 3, "three requests are counted")
-    assert row()["owner_month"] == f"you@example.com#{day[:7]}"
+    assert row()["owner_month"] == f"{OWNER}#{day[:7]}"
     assert (row()["prompt_tokens"], row()["completion_tokens"]) == (30, 18)
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
+from control_plane.deployment import PLACEHOLDER_OWNER
 from rehearsal import stack
 from rehearsal.account import REGION, AccountServer
+from rehearsal.program import HOME
 from tests.doctor.account import Examined
 
 NAMESPACE = "diogenes-prod"
@@ -20,6 +23,7 @@ NAMESPACE = "diogenes-prod"
 class Deployed:
     account: Examined
     url: str
+    folder: Path  # of the project, as its operator has it
 
     def client(self, service: str) -> Any:
         return boto3.client(
@@ -32,11 +36,12 @@ class Deployed:
 
 
 @pytest.fixture(scope="module")
-def deployment() -> Iterator[Deployed]:
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    folder = checked_out(tmp_path_factory.mktemp("project"), "prod")
     account = Examined()
     with AccountServer(account) as server:
         stack.apply(server.url, region=REGION, stack="prod")
-        yield Deployed(account, server.url)
+        yield Deployed(account, server.url, folder)
 
 
 @pytest.fixture
@@ -47,6 +52,15 @@ def deployed(deployment: Deployed, monkeypatch: pytest.MonkeyPatch) -> Deployed:
     for name, value in variables(deployment).items():
         monkeypatch.setenv(name, value)
     return deployment
+
+
+def checked_out(folder: Path, name: str) -> Path:
+    """A folder with the project's own files of Pulumi: the published stack under this name, and with an owner."""
+    published = (HOME / "Pulumi.prod.yaml").read_text()
+    assert PLACEHOLDER_OWNER in published
+    (folder / "Pulumi.yaml").write_text((HOME / "Pulumi.yaml").read_text())
+    (folder / f"Pulumi.{name}.yaml").write_text(published.replace(PLACEHOLDER_OWNER, "me@example.com"))
+    return folder
 
 
 def variables(deployment: Deployed) -> dict[str, str]:

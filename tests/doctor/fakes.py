@@ -188,7 +188,7 @@ class Patient:
     hub_token: str | None = None
 
     async def diagnosis(self) -> list[Finding]:
-        values = {"models": [config()], "allowedEmails": ["you@example.com"], "keysOnly": True, "zones": 3}
+        values = {"models": [config()], "allowedEmails": ["me@example.com"], "keysOnly": True, "zones": 3}
         doctor = Doctor(
             StackFile("diogenes", "prod", self.region, values | self.values),
             Outside(self.web, self.hub, hub_token=self.hub_token, account=self.account),

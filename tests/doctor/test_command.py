@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from rehearsal.program import HOME
-from tests.doctor.conftest import Deployed, variables
+from rehearsal.stack import models_of_stack
+from tests.doctor.conftest import Deployed, checked_out, variables
 
 LIMIT_S = 60
 
@@ -42,7 +43,7 @@ def findings(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]
 
 def test_a_deployed_stack_is_examined_to_the_end(deployed: Deployed) -> None:
     deployed.account.quotas.update({"L-DB2E81BA": 256, "L-3819A6DF": 0})
-    done = doctor("--json", environment=variables(deployed))
+    done = doctor("--json", environment=variables(deployed), folder=deployed.folder)
     found = findings(done)
     for check in ("credentials", "configuration", "region", "quota.on-demand", "deployment", "control-plane"):
         assert found[check]["status"] == "ok", found[check]
@@ -53,9 +54,15 @@ def test_a_deployed_stack_is_examined_to_the_end(deployed: Deployed) -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+def test_the_stack_as_published_wants_an_owner_first(deployed: Deployed) -> None:
+    found = findings(doctor("--json", environment=variables(deployed)))["configuration"]
+    assert (found["status"], "you@example.com, a placeholder" in found["message"]) == ("failure", True)
+    assert found["fix"] == "pulumi config set --path 'allowedEmails[0]' <your address>"
+
+
 def test_it_only_reads(deployed: Deployed) -> None:
     before = deployed.account.calls()
-    doctor(environment=variables(deployed))
+    doctor(environment=variables(deployed), folder=deployed.folder)
     asked = {name for name, count in deployed.account.calls().items() if count > before.get(name, 0)}
     assert len(asked) > 10
     reading = ("Describe", "Get", "Scan")
@@ -94,20 +101,28 @@ GATED = "hugging-face:casperhansen/deepseek-r1-distill-llama-70b-awq"
 
 def test_a_gated_repository_is_a_failure_until_a_token_opens_it(deployed: Deployed, hub: str) -> None:
     environment = {**variables(deployed), "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub}
-    without = findings(doctor("--json", environment=environment))
+    without = findings(doctor("--json", environment=environment, folder=deployed.folder))
     assert without[GATED]["status"] == "failure"
     assert "pulumi config set --secret hfToken" in without[GATED]["fix"]
     assert without["hugging-face:Qwen/Qwen3-14B-AWQ"]["status"] == "ok"
-    printed = doctor("--json", environment={**environment, "HF_TOKEN": "hf_mine"})
+    printed = doctor("--json", environment={**environment, "HF_TOKEN": "hf_mine"}, folder=deployed.folder)
     assert findings(printed)[GATED]["status"] == "ok"
     assert "hf_mine" not in printed.stdout
 
 
+def test_a_hub_that_is_down_is_told_of_each_model_by_its_own_name(deployed: Deployed) -> None:
+    environment = {**variables(deployed), "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    names = [model["name"] for model in models_of_stack()]
+    printed = doctor("--json", environment=environment, folder=deployed.folder)
+    told = [finding for finding in json.loads(printed.stdout) if "could not be reached" in finding["message"]]
+    lines = [f"{finding['check']}: {finding['message']}" for finding in told]
+    assert [[name for name in names if name in line] for line in lines] == [[name] for name in names * 2]
+    assert {finding["status"] for finding in told} == {"warning"}
+
+
 def test_a_stack_that_is_not_deployed_yet_passes(deployed: Deployed, tmp_path: Path) -> None:
-    (tmp_path / "Pulumi.yaml").write_text((HOME / "Pulumi.yaml").read_text())
-    (tmp_path / "Pulumi.dev.yaml").write_text((HOME / "Pulumi.prod.yaml").read_text())
     deployed.account.quotas.update({"L-DB2E81BA": 256, "L-3819A6DF": 0})
-    done = doctor("--stack", "dev", environment=variables(deployed), folder=tmp_path)
+    done = doctor("--stack", "dev", environment=variables(deployed), folder=checked_out(tmp_path, "dev"))
     assert "diogenes-dev is not deployed yet" in done.stdout
     assert "-> pulumi up --stack dev" in done.stdout
     assert (done.returncode, done.stderr) == (0, "")
@@ -115,7 +130,7 @@ def test_a_stack_that_is_not_deployed_yet_passes(deployed: Deployed, tmp_path: P
 
 def test_a_machine_without_credentials_fails_and_says_what_to_do(deployed: Deployed) -> None:
     environment = {name: value for name, value in variables(deployed).items() if "KEY" not in name}
-    done = doctor("--json", environment=environment)
+    done = doctor("--json", environment=environment, folder=deployed.folder)
     found = findings(done)
     assert (found["credentials"]["status"], done.returncode) == ("failure", 1)
     assert found["configuration"]["status"] == "ok"
@@ -123,7 +138,9 @@ def test_a_machine_without_credentials_fails_and_says_what_to_do(deployed: Deplo
 
 
 def test_an_aws_that_cannot_be_reached_is_a_warning(deployed: Deployed) -> None:
-    done = doctor("--json", environment={**variables(deployed), "AWS_ENDPOINT_URL": "http://127.0.0.1:9"})
+    done = doctor(
+        "--json", environment={**variables(deployed), "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, folder=deployed.folder
+    )
     assert (findings(done)["credentials"]["status"], done.returncode, done.stderr) == ("warning", 0, "")
 
 

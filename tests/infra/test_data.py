@@ -52,7 +52,7 @@ def test_a_models_row_is_the_same_whatever_the_order_of_its_settings() -> None:
 def test_parameters_stand_under_the_namespace(registrations: Registrations) -> None:
     parameters = {each.inputs["name"]: each.inputs for each in registrations.of("ssm/parameter:Parameter")}
     assert parameters.keys() == {f"/diogenes-desk/{name}" for name in ("allowed-emails", "oidc-clients", "session-key")}
-    assert parameters["/diogenes-desk/allowed-emails"]["value"] == "you@example.com,*@example.org"
+    assert parameters["/diogenes-desk/allowed-emails"]["value"] == "me@example.com,*@example.org"
     assert json.loads(parameters["/diogenes-desk/oidc-clients"]["value"]) == []
 
 
@@ -79,4 +79,4 @@ def test_the_owner_hears_of_the_months_costs_at_80_and_at_100_percent(registrati
     assert (budget["limitAmount"], budget["limitUnit"], budget["timeUnit"]) == ("100", "USD", "MONTHLY")
     assert "costFilters" not in budget
     assert [told["threshold"] for told in budget["notifications"]] == [80, 100]
-    assert all(told["subscriberEmailAddresses"] == ["you@example.com"] for told in budget["notifications"])
+    assert all(told["subscriberEmailAddresses"] == ["me@example.com"] for told in budget["notifications"])

@@ -115,7 +115,12 @@ def test_names_are_within_awss_limits(name: str) -> None:
 
 def test_names_are_within_awss_limits_for_the_longest_namespace_and_models_of_any_name() -> None:
     models = [
-        {"name": f"{owner}/{'Really-Long_Model.Name-' * 4}{owner}", "instanceTypes": ["g5.xlarge"], "market": market}
+        {
+            "name": f"{owner}/{'Really-Long_Model.Name-' * 4}{owner}",
+            "repository": "acme/model",
+            "instanceTypes": ["g5.xlarge"],
+            "market": market,
+        }
         for owner, market in (("Acme", "spot-then-on-demand"), ("other", "on-demand"))
     ]
     config = stack_config("fifteen-letters", models=models)
@@ -254,7 +259,7 @@ def test_the_exports_are_ready_to_paste() -> None:
     assert exports["webUrl"] == "https://llm.example.org"
     assert exports["apiBaseUrl"] == "https://llm.example.org/v1"
     assert exports["googleRedirectUri"] == "https://llm.example.org/session/callback"
-    assert "--email you@example.com" in exports["firstKey"]
+    assert "--email me@example.com" in exports["firstKey"]
     assert "DIOGENES_NAMESPACE=diogenes-desk" in exports["firstKey"]
     assert "https://llm.example.org/v1/chat/completions" in exports["snippet"]
     config = stack_config(**CONFIGURATIONS["with a domain"])
@@ -357,6 +362,19 @@ def test_a_token_in_clear_is_refused_and_not_repeated() -> None:
     with pytest.raises(pulumi.RunError, match="--secret hfToken") as raised:
         run_stack(stack_config(hfToken=TOKEN))
     assert TOKEN not in str(raised.value)
+
+
+def test_an_empty_token_counts_as_none() -> None:
+    secret = frozenset({"diogenes:hfToken"})
+    for config in (stack_config(hfToken=""), stack_config(hfToken="", secrets=secret)):
+        registrations = run_stack(config).registrations
+        assert registrations.one("ssm/parameter:Parameter", "data-session-key")
+        assert all("hf-token" not in text(each.inputs) for each in registrations)
+
+
+def test_a_stack_without_models_is_told_so() -> None:
+    with pytest.raises(pulumi.RunError, match="no model is configured"):
+        run_stack(stack_config(models=[]))
 
 
 def test_a_missing_region_is_told() -> None:

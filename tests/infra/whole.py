@@ -77,7 +77,7 @@ def stack_config(stack: str = "desk", secrets: frozenset[str] = frozenset(), **c
         models = [model if isinstance(model, Mapping) else _named(models, model) for model in kept]
     if market is not None:
         models = [{**model, "market": market} for model in models]
-    given = {"allowedEmails": ["you@example.com", "*@example.org"], "keysOnly": True, "models": models, **changes}
+    given = {"allowedEmails": ["me@example.com", "*@example.org"], "keysOnly": True, "models": models, **changes}
     values = {**published, "aws:region": REGION, **{f"{PROJECT}:{name}": value for name, value in given.items()}}
     return StackConfig(stack, {name: value for name, value in values.items() if value is not None}, secrets)
 

@@ -19,6 +19,7 @@ from control_plane.model import slug
 from gpu_node.protocol import DRAIN_HOOK
 from rehearsal.account import REGION
 from rehearsal.program import HOME, PROJECT, StackConfig
+from rehearsal.stack import OWNER
 from tests.provider.programs import whole
 from tests.provider.stack import Stack
 from tests.provider.state import Outcome
@@ -159,8 +160,8 @@ def group(model: str) -> str:
 
 
 def configured(**changes: Any) -> StackConfig:
-    """The published stack file, changed; a token counts as a secret."""
-    config = StackConfig.of_file(PUBLISHED, stack="desk", **changes)
+    """The published stack file with an owner, changed; a token counts as a secret."""
+    config = StackConfig.of_file(PUBLISHED, stack="desk", **{"allowedEmails": [OWNER], **changes})
     return replace(config, secrets=frozenset({f"{PROJECT}:hfToken"} & set(config.values)))
 
 

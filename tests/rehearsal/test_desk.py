@@ -17,7 +17,8 @@ import openai
 import psutil
 import pytest
 
-from control_plane.schema import INSTANCES
+from control_plane.schema import CONFIGURED, INSTANCES
+from gpu_node.protocol import to_attributes
 from rehearsal.__main__ import main, options_from
 from rehearsal.account import REGION
 from rehearsal.desk import Desk, DeskFailure, Options
@@ -46,14 +47,20 @@ def nodes_only() -> Iterator[Desk]:
 
 
 def start_one(desk: Desk) -> str:
-    """One instance of the small model, as a desired capacity; returns its id."""
-    autoscaling = boto3.client(
-        "autoscaling",
-        endpoint_url=desk.aws_url,
-        region_name=REGION,
-        aws_access_key_id="desk",
-        aws_secret_access_key="desk",
-    )
+    """One instance of the small model, as a desired capacity; returns its id.
+
+    No control plane adopts the configuration here: the row that a node reads is written by hand.
+    """
+    account: dict[str, Any] = {
+        "endpoint_url": desk.aws_url,
+        "region_name": REGION,
+        "aws_access_key_id": "desk",
+        "aws_secret_access_key": "desk",
+    }
+    (model,) = MODELS
+    row = to_attributes({"name": model["name"], "config": model})
+    boto3.client("dynamodb", **account).put_item(TableName="diogenes-desk-models", Item=row)
+    autoscaling = boto3.client("autoscaling", **account)
     autoscaling.set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=1)
     autoscaling.close()
     (member,) = desk.instances()[GROUP]
@@ -118,7 +125,7 @@ def test_nothing_is_left_after_the_desk_closes() -> None:
 def test_the_stack_is_what_is_rehearsed_unless_told_otherwise() -> None:
     with Desk(Options(control_plane=False, idle_seconds=7)) as desk:
         for model in models_of_stack():
-            key = {"name": {"S": str(model["name"])}}
+            key = {"name": {"S": CONFIGURED + str(model["name"])}}
             row = desk.account.row("diogenes-desk-models", key)
             assert row is not None
             assert row["config"] == {**model, "idleTimeout": 7}

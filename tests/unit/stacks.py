@@ -51,6 +51,15 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         "would have the names of those of org/Small-8B",
     ),
     "no name": ({"models": [{**SMALL, "name": "a b"}]}, "name 'a b' is not a model name"),
+    "no repository": (
+        {"models": [{**SMALL, "repository": "org/Small 8B"}]},
+        "repository 'org/Small 8B' is no repository of the hub, as in owner/name",
+    ),
+    "a name that is no repository": (
+        {"models": [{**SMALL, "name": "small:8b"}]},
+        "repository is not set, and the name 'small:8b' is no repository of the hub",
+    ),
+    "no revision": ({"models": [{**SMALL, "revision": "v 2"}]}, "revision 'v 2' is no git revision"),
     "no types": ({"models": [{**SMALL, "instanceTypes": []}]}, "instanceTypes must list at least one"),
     "types as text": ({"models": [{**SMALL, "instanceTypes": "g5.xlarge"}]}, "instanceTypes must list at least one"),
     "a type that is none": ({"models": [{**SMALL, "instanceTypes": ["g5"]}]}, "'g5' is not an EC2 instance type"),
@@ -71,6 +80,22 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "no address": ({"allowedEmails": ["me@example.org", "you"]}, "allowedEmails[1] is 'you', which is no address"),
     "addresses as text": ({"allowedEmails": "me@example.org"}, "allowedEmails is not a list"),
     "a domain as owner": ({"allowedEmails": ["*@example.org"]}, "the first must be one person"),
+    "the published owner": (
+        {"allowedEmails": ["You@example.com", "me@example.org"]},
+        "allowedEmails[0] is You@example.com, a placeholder: alerts would go to a stranger",
+    ),
+    "an address twice": (
+        {"allowedEmails": ["me@example.org", "Ann@example.org", "*@example.net", "ann@Example.org", "me@example.org"]},
+        "allowedEmails[3] is ann@Example.org, which is in the list already",
+    ),
+    "too many addresses": (
+        {"allowedEmails": [f"somebody-{number:05}@example.org" for number in range(200)]},
+        "allowedEmails has 5,399 characters, commas included, and 4,096 can be kept",
+    ),
+    "too many addresses, some twice": (
+        {"allowedEmails": [f"somebody-{number % 190:05}@example.org" for number in range(200)]},
+        "allowedEmails[190] is somebody-00000@example.org, which is in the list already",
+    ),
     "no sign-in": ({"keysOnly": False}, "nobody could sign in"),
     "keysOnly of a kind": ({"keysOnly": "yes"}, "keysOnly is 'yes', and must be true or false"),
     "no client id": ({"googleClientId": "abc"}, "googleClientId is 'abc', which does not look like"),
@@ -94,6 +119,26 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         {"oidcProviders": [{"name": "x", "issuer": "https://id.example.org", "clientId": "y"}] * 2},
         "oidcProviders[1] has the name of another",
     ),
+    "two issuers of nearly a name": (
+        {
+            "oidcProviders": [
+                {"name": name, "issuer": "https://id.example.org", "clientId": "y"} for name in ("Work", "x", "work")
+            ]
+        },
+        "oidcProviders[2] has the name of another sign-in, work",
+    ),
+    "two issuers that are none": ({"oidcProviders": ["x", "x"]}, "oidcProviders[1] is 'x', and must be an object"),
+    "two nameless issuers": (
+        {"oidcProviders": [{"issuer": "https://id.example.org", "clientId": "y"}] * 2},
+        "oidcProviders[1].name is None",
+    ),
+    "a second Google": (
+        {
+            "googleClientId": "12-ab.apps.googleusercontent.com",
+            "oidcProviders": [{"name": "Google", "issuer": "https://accounts.google.com", "clientId": "y"}],
+        },
+        "oidcProviders[0] has the name of another sign-in, Google",
+    ),
     "an unknown edge": ({"edge": "nginx"}, "edge is 'nginx', and must be one of cloudfront, public"),
     "a domain without a certificate": (
         {"domain": "llm.example.org"},
@@ -106,6 +151,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a certificate from elsewhere": (
         {"domain": "llm.example.org", "certificateArn": ARN.replace("us-east-1", "eu-west-1")},
         "the certificate is in eu-west-1, and edge cloudfront takes one from us-east-1 only",
+    ),
+    "a certificate of another partition": (
+        {"domain": "llm.example.org", "certificateArn": ARN.replace("aws", "aws-us-gov", 1)},
+        "certificateArn is 'arn:aws-us-gov:acm:",
     ),
     "no certificate's name": ({"domain": "llm.example.org", "certificateArn": "mine"}, "certificateArn is 'mine'"),
     "no domain's name": ({"domain": "llm", "certificateArn": ARN}, "domain is 'llm', which does not look like"),

@@ -19,9 +19,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def prod() -> Deployment:
-    """The stack that comes with the project."""
+    """The stack that comes with the project, with an owner."""
     config = yaml.safe_load((ROOT / "Pulumi.prod.yaml").read_text())["config"]
     values = {name.removeprefix("diogenes:"): value for name, value in config.items() if name.startswith("diogenes:")}
+    values["allowedEmails"] = ["me@example.com"]
     region = config["aws:region"]
     read = Unread("not asked", asked=False)
     return Deployment.parse(values, project="diogenes", stack="prod", region=region, read_geometry=lambda *_: read)

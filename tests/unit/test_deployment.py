@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,14 @@ def refused(values: dict[str, Any], **others: Any) -> InvalidDeployment:
     with pytest.raises(InvalidDeployment) as error:
         parse(values, **others)
     return error.value
+
+
+def filled(line: str) -> str:
+    """A line that mends, with what only the operator knows put in."""
+    blanks = {"<id>": "0a1b", "<your address>": "ann@example.net", "<owner/name>": "org/Small-8B-AWQ"}
+    for blank, value in blanks.items():
+        line = line.replace(blank, value)
+    return line
 
 
 # -- what is sound --------------------------------------------------------------------------------------------------
@@ -99,6 +109,33 @@ def test_what_pulumi_hands_over_as_text_reads_alike() -> None:
     assert parse(text) == parse(values)
 
 
+def test_empty_texts_are_as_good_as_missing() -> None:
+    empty = {"googleClientId": "", "domain": "", "certificateArn": "", "hostedZoneId": "", "amiId": "", "hfToken": ""}
+    bare = SMALL | {"repository": "", "revision": ""}
+    deployment = parse(SOUND | empty | {"models": [bare]})
+    assert (deployment.models[0].repository, deployment.models[0].revision) == ("org/Small-8B", None)
+    assert replace(deployment, models=()) == replace(parse(SOUND), models=())
+
+
+def test_a_domain_is_lowered() -> None:
+    assert parse(SOUND | {"domain": "LLM.Example.org", "certificateArn": ARN}).domain == "llm.example.org"
+
+
+def test_addresses_of_example_domains_and_as_many_as_one_parameter_holds_may_come_in() -> None:
+    emails = ["me@example.com", "you@example.com", "*@example.net"]
+    emails += [f"somebody-{number:05}@example.org" for number in range(149)]
+    emails.append("x" * (4096 - len(",".join(emails)) - len(",@example.org")) + "@example.org")
+    assert len(",".join(emails)) == 4096
+    assert parse(SOUND | {"allowedEmails": emails}).allowed_emails == tuple(emails)
+    (problem,) = refused(SOUND | {"allowedEmails": [*emails[:-1], "x" + emails[-1]]}).found
+    assert problem.mend == "pulumi config rm --path 'allowedEmails[152]'"
+
+
+def test_google_may_be_an_issuer_by_hand_where_there_is_no_client_id_of_its_own() -> None:
+    by_hand = [{"name": "google", "issuer": "https://accounts.google.com", "clientId": "y"}]
+    assert parse(SOUND | {"oidcProviders": by_hand}).oidc_providers[0].name == "google"
+
+
 def test_a_token_for_the_hub_may_be_there_and_is_not_kept() -> None:
     deployment = parse(SOUND | {"hfToken": "hf_secret"})
     assert "hf_secret" not in repr(deployment)
@@ -124,7 +161,7 @@ def test_the_lines_that_it_names_mend_it(case: str) -> None:
             parse(file.values)
         except InvalidDeployment as error:
             for found in error.found:
-                file.obey(found.mend.replace("<id>", "0a1b"))
+                file.obey(filled(found.mend))
     parse(file.values)
 
 
@@ -167,7 +204,7 @@ def test_the_problems_of_everything_are_told_at_once_and_mended_in_one_go() -> N
         assert part in told
     file = StackFile(values)
     for found in error.found:
-        file.obey(found.mend.replace("<id>", "0a1b"))
+        file.obey(filled(found.mend))
     deployment = parse(file.values, stack=file.stack, region=file.region)
     assert [model.name for model in deployment.models] == ["org/Small-8B", "org/Third", "org/Large-32B"]
 
@@ -178,10 +215,39 @@ def test_a_stack_whose_names_aws_would_refuse_is_refused(stack: str) -> None:
     assert "pulumi stack rename prod" in problem
 
 
-@pytest.mark.parametrize("region", [None, "", "Virginia", "us-east"])
+REGION_MENDED = "pulumi config set aws:region us-east-1"
+
+
+@pytest.mark.parametrize(
+    "region", [None, "", "Virginia", "us-east", "us-east-1a", "us-east-0", "xx-nowhere-1", "us-east-1\n", "US-EAST-1"]
+)
 def test_a_region_is_wanted(region: str | None) -> None:
-    (problem,) = refused(SOUND, region=region).problems
-    assert problem.endswith("pulumi config set aws:region us-east-1")
+    (problem,) = refused(SOUND, region=region).found
+    assert "region" in problem.what
+    assert problem.mend == REGION_MENDED
+
+
+@pytest.mark.parametrize(
+    "region", ["us-gov-west-1", "cn-north-1", "us-iso-east-1", "us-isob-east-1", "eu-isoe-west-1", "eusc-de-east-1"]
+)
+def test_a_region_where_arns_begin_otherwise_is_refused(region: str) -> None:
+    (problem,) = refused(SOUND, region=region).found
+    assert problem.what == f"{region} is in a partition of AWS apart, and every policy of Diogenes says arn:aws"
+    assert problem.mend == REGION_MENDED
+
+
+def test_a_certificate_is_asked_for_where_the_region_will_be() -> None:
+    found = refused(SOUND | {"edge": "public", "domain": "llm.example.org"}, region="us-gov-west-1").found
+    assert [problem.mend.partition(" ")[0] for problem in found] == ["pulumi", "pulumi"]
+    assert "'arn:aws:acm:us-east-1:" in found[1].mend
+
+
+def test_a_line_with_a_blank_is_refused_by_a_shell_as_it_stands() -> None:
+    (problem,) = refused(SOUND | {"allowedEmails": ["you@example.com"]}).found
+    assert problem.mend == "pulumi config set --path 'allowedEmails[0]' <your address>"
+    done = subprocess.run(["/bin/sh", "-n", "-c", problem.mend], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "yntax error" in done.stderr
 
 
 def test_a_certificate_of_a_public_edge_is_from_the_stacks_region() -> None:
@@ -192,13 +258,22 @@ def test_a_certificate_of_a_public_edge_is_from_the_stacks_region() -> None:
 
 
 def test_the_longest_names_stay_within_what_aws_allows() -> None:
-    deployment = parse(SOUND | {"models": [SMALL | {"name": "x" * 128}]}, stack="x" * 15)
+    deployment = parse(SOUND | {"models": [SMALL | {"name": "x" * 128, "repository": "org/x"}]}, stack="x" * 15)
     assert len(f"{deployment.namespace}-control") <= 32
     assert len(slug(deployment.models[0].name)) <= MAX_SLUG_CHARS
     assert len(f"{deployment.namespace}-{slug(deployment.models[0].name)}-node") <= 64
 
 
 # -- what is only noted ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "region", ["eu-west-1", "ap-northeast-3", "ca-west-1", "il-central-1", "me-south-1", "sa-east-1"]
+)
+def test_another_region_has_prices_of_its_own(region: str) -> None:
+    deployment = parse(SOUND, region=region)
+    assert deployment.region == region
+    assert deployment.notes == (f"all prices and costs told are list prices of us-east-1, not of {region}",)
 
 
 def test_a_margin_too_small_to_promise_is_a_note() -> None:
@@ -232,10 +307,14 @@ def test_what_the_repository_says_goes_before_numbers_by_hand() -> None:
 # -- the files of the project ---------------------------------------------------------------------------------------
 
 
-def test_the_stack_that_comes_with_the_project_can_be_deployed_without_a_network() -> None:
+def test_the_stack_that_comes_with_the_project_lacks_nothing_but_its_owner() -> None:
     config = yaml.safe_load((ROOT / "Pulumi.prod.yaml").read_text())["config"]
     values = {name.removeprefix("diogenes:"): value for name, value in config.items() if name.startswith("diogenes:")}
-    deployment = parse(values, region=config["aws:region"])
+    (problem,) = refused(values, region=config["aws:region"]).found
+    assert problem.what == "allowedEmails[0] is you@example.com, a placeholder: alerts would go to a stranger"
+    file = StackFile(values)
+    file.obey(filled(problem.mend))
+    deployment = parse(file.values, region=config["aws:region"])
     assert len(deployment.models) == 3
     assert deployment.notes == ()
 
@@ -245,5 +324,7 @@ def test_the_schema_of_the_stack_names_every_setting_and_its_default() -> None:
     assert set(schema) == SETTINGS - {"hfToken"}
     defaults = {name: setting["default"] for name, setting in schema.items() if "default" in setting}
     assert parse(defaults | SOUND) == parse(SOUND)
+    told = {problem.what for problem in refused(defaults).found}
+    assert "no model is configured" in told  # by the program, since the Pulumi command would not say how to mend it
     kinds: dict[str, type] = {"string": str, "integer": int, "boolean": bool, "array": list}
     assert all(isinstance(default, kinds[schema[name]["type"]]) for name, default in defaults.items())

@@ -225,5 +225,6 @@ def test_a_hub_that_is_down_is_asked_once(server: FakeHub) -> None:
     first = read("org/model", None)
     assert isinstance(first, Unread)
     assert first.asked
+    assert first.reason == "the hub answered 503"  # of no model, since it is told of all
     assert read("org/other", None) == first
     assert len(server.asked) == 1

@@ -72,6 +72,7 @@ def test_everything_that_is_configured_arrives() -> None:
         ({"name": "a b"}, "not a model name"),
         ({"name": "x" * 129}, "not a model name"),
         ({"repository": 5}, "repository must be text"),
+        ({"repository": None}, "repository must be text"),
         ({"revision": ["main"]}, "revision must be text"),
         ({"instanceTypes": []}, "at least one EC2 instance type"),
         ({"instanceTypes": "g6.xlarge"}, "at least one EC2 instance type"),
@@ -97,6 +98,47 @@ def test_everything_that_is_configured_arrives() -> None:
 def test_what_cannot_be_meant_is_refused_with_its_reason(change: dict[str, Any], problem: str) -> None:
     (told,) = problems_of(SMALL | change)
     assert problem in told
+
+
+@pytest.mark.parametrize(
+    "repository",
+    [
+        *("a b", "a/b/c", "../x", "a/..", "a..b", "a--b", "-a/b", "a/-b", "a/b-", ".a", "a/b.", "a/", "/a", "x.git"),
+        *("a\\b", "a:b", "a@b", "ä/b", "a/b\n", "https://hub.example.org/a", "~/a", "a" * 97, "a/" + "b" * 97),
+    ],
+)
+def test_a_repository_is_one_that_the_hub_could_have(repository: str) -> None:
+    (told,) = problems_of(SMALL | {"repository": repository})
+    assert told == f"org/Small-8B: repository {repository!r} is no repository of the hub, as in owner/name"
+
+
+@pytest.mark.parametrize("repository", ["gpt2", "Qwen/Qwen2.5-7B", "o_1/_m.v2-x_", "a/b", "a" * 96 + "/" + "b" * 96])
+def test_the_hubs_own_characters_and_a_name_without_an_owner_are_fine(repository: str) -> None:
+    assert Model.parse(SMALL | {"repository": repository}).repository == repository
+
+
+@pytest.mark.parametrize("name", ["small:8b", "a/b/c", "a..b", "x" * 97])
+def test_a_name_that_is_no_repository_wants_one(name: str) -> None:
+    (told,) = problems_of(SMALL | {"name": name})
+    assert f"repository is not set, and the name {name!r} is no repository of the hub" in told
+    assert Model.parse(SMALL | {"name": name, "repository": "org/Small-8B"}).name == name
+
+
+@pytest.mark.parametrize(
+    "revision",
+    [
+        *("a b", "..", "a..b", "/a", "a/", "a//b", "a/.b", "-a", "--x", ".a", "a.", "a.lock", "a.lock/b", "a~1"),
+        *("a^", "a:b", "a?", "a*", "a[0]", "a\\b", "a@{1}", "a\n", "ä", "x" * 256),
+    ],
+)
+def test_a_revision_is_one_that_git_could_have(revision: str) -> None:
+    (told,) = problems_of(SMALL | {"revision": revision})
+    assert told == f"org/Small-8B: revision {revision!r} is no git revision"
+
+
+@pytest.mark.parametrize("revision", ["main", "v1.0", "refs/pr/3", "gptq-4bit-32g-actorder_True", "6f2c" * 10, "v1+q4"])
+def test_branches_tags_and_commits_are_revisions(revision: str) -> None:
+    assert Model.parse(SMALL | {"revision": revision}).revision == revision
 
 
 def test_all_problems_of_a_model_are_told_at_once_and_name_it() -> None:
@@ -165,7 +207,7 @@ def test_a_slug_is_fit_for_the_name_of_an_aws_resource(name: str, slugged: str) 
 
 @given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,127}", fullmatch=True))
 def test_every_valid_name_has_a_slug(name: str) -> None:
-    Model.parse(SMALL | {"name": name})
+    Model.parse(SMALL | {"name": name, "repository": "org/Small-8B"})
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug(name))
     assert len(slug(name)) <= MAX_SLUG_CHARS
 

@@ -28,6 +28,8 @@ if [ "${packages:-}" ]; then
 fi
 
 # The instance's own disk is many times faster than the volume; types without one keep everything on the volume.
+# The image mounts it by a unit that may not have run yet; with a limit, since what it waits for may wait for us.
+timeout 60 systemctl start dlami-nvme.service || say "the image mounted no disk of the instance's own"
 if [ ! -e "$data" ] && mountpoint -q /opt/dlami/nvme; then
   mkdir -p /opt/dlami/nvme/diogenes
   ln -sfn /opt/dlami/nvme/diogenes "$data"

@@ -50,15 +50,10 @@ def node_policy(access: NodeAccess) -> Document:
                 for group in access.groups
             ],
         ),
-        *_files(access),
+        _allow("ReadAgent", ["s3:GetObject"], [f"{access.bucket_arn}/{AGENT_PREFIX}*"]),
         *_token(access, region=region, account=account),
     ]
     return {"Version": "2012-10-17", "Statement": statements}
-
-
-def model_prefix(model: str) -> str:
-    """A model's name as one folder of the bucket, so that no model's folder lies in another's."""
-    return model.replace("/", "--")
 
 
 def trust_policy() -> Document:
@@ -78,15 +73,6 @@ def bucket_policy(bucket_arn: str) -> Document:
         "Condition": {"Bool": {"aws:SecureTransport": "false"}},
     }
     return {"Version": "2012-10-17", "Statement": [statement]}
-
-
-def _files(access: NodeAccess) -> Sequence[Document]:
-    folder = model_prefix(access.model)
-    own = [f"{access.bucket_arn}/{kind}/{folder}/*" for kind in ("weights", "cache")]
-    return [
-        _allow("ReadFiles", ["s3:GetObject"], [f"{access.bucket_arn}/{AGENT_PREFIX}*", *own]),
-        _allow("KeepFiles", ["s3:PutObject"], own),
-    ]
 
 
 def _token(access: NodeAccess, *, region: str, account: str) -> Sequence[Document]:

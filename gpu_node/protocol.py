@@ -18,8 +18,8 @@ ENGINE_PORT = 8000
 """The port of the engine on every node; the security group admits the control plane to it and nobody else."""
 
 DRAIN_HOOK = "drain"
-"""The lifecycle hook of every group that holds back the end of an instance which AWS takes down: the group shrinks, or
-is removed. Whoever sees the node's last request end completes it."""
+"""The lifecycle hook on termination of every group: an instance that is taken out, by whomever, waits in
+Terminating:Wait, up and serving. Whoever sees the node's last request end completes the hook."""
 
 DRAIN_HOOK_S = 900
 """How long AWS waits for that, in seconds; then it ends the instance all the same. Well above the control plane's own
@@ -30,13 +30,6 @@ LOG_TAIL_LINES = 200
 
 LOG_LINE_CHARS = 400
 """Longer log lines are cut here: 200 of them must stay far below DynamoDB's 400 KB an item."""
-
-DRAIN_HOOK = "drain"
-"""The lifecycle hook on termination of every group: an instance that is taken out waits, up and serving, in
-Terminating:Wait until the hook is completed."""
-
-DRAIN_HOOK_S = 900
-"""How long that hook waits before the instance goes all the same. Above the longest drain that is configured."""
 
 
 class NodeState(StrEnum):

@@ -1,7 +1,8 @@
 """What IAM says to one request of a role: its identity-based policies, evaluated as AWS does. Pure.
 
 Nothing passes because it was not understood: an element, an operator, a condition key or a variable that is not known
-here raises Unjudged. Not looked at: resource-based policies, permission boundaries, organisations.
+here raises Unjudged. Not evaluated: policies of resources (buckets, repositories, functions, keys), conditions of trust
+policies, permission boundaries, organisations. Of what the program makes of these, tests/infra looks at the texts.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ KNOWN_KEYS = frozenset(
         "dynamodb:leadingkeys",
         "ec2:sourceinstancearn",
         "ecs:cluster",
+        "iam:awsservicename",
         "iam:passedtoservice",
         "s3:prefix",
     }

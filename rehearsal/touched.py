@@ -16,6 +16,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ecs.exceptions import TaskDefinitionNotFoundException
 
 from rehearsal.calls import Call
+from rehearsal.groups import market_of, template_of
 from rehearsal.iam import Ask, Unjudged
 
 _Context = Mapping[str, Sequence[str]]
@@ -26,6 +27,7 @@ _PLAIN = {
     *("x-id", "partNumber", "uploadId", "uploads"),
     *("list-type", "prefix", "delimiter", "encoding-type", "max-keys", "continuation-token"),
 }
+_MADE_AT_LAUNCH = ("fleet", "instance", "network-interface", "volume")
 _TRANSACTED = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "Get": "GetItem"}
 
 
@@ -122,12 +124,51 @@ def _autoscaling(call: Call) -> Iterator[Ask]:
         return
     yield Ask(call.name, group.arn, tags={tag["Key"]: tag["Value"] for tag in group.tags})
     if call.operation == "LaunchInstances":
-        # AWS documents both; that the template and a fleet are what the first is asked about, it does not.
-        template = group.ec2_launch_template
-        arn = _arn(call, "ec2", f"launch-template/{template.id}")
-        yield Ask("ec2:CreateFleet", arn, tags={tag["key"]: tag["value"] for tag in template.get_tags()})
-        yield Ask("ec2:CreateFleet", _arn(call, "ec2", "fleet/*"), tags={})
-        yield Ask("ec2:DescribeLaunchTemplateVersions")
+        yield from _launch(call, group)
+
+
+def _launch(call: Call, group: Any) -> Iterator[Ask]:
+    """What Auto Scaling's guide asks of who launches, for every kind of resource that the launch touches.
+
+    AWS documents the two actions, and which kinds CreateFleet knows, not which of them it asks about in the name of
+    Auto Scaling's caller; of what only the launch template names it says that it does not. Here it is all of them.
+    """
+    yield Ask("ec2:DescribeLaunchTemplateVersions")
+    for kind, taken in _taken(call, group):
+        yield Ask("ec2:CreateFleet", _arn(call, "ec2", f"{kind}/{taken.id}"), tags=_tags(taken))
+    if image := template_of(group).get("ImageId"):
+        own = _backend("ec2", call.region).amis.get(image)  # AWS's own are not there, and bear no tags that we see
+        yield Ask("ec2:CreateFleet", f"arn:aws:ec2:{call.region}::image/{image}", tags=_tags(own) if own else {})
+    spot = market_of(group) == "spot"
+    for kind in (*_MADE_AT_LAUNCH, *(["spot-instances-request"] if spot else [])):
+        yield Ask("ec2:CreateFleet", _arn(call, "ec2", f"{kind}/*"), tags={})
+    if spot:
+        # As in an account that never had Spot. Which it stays: nobody here makes the role.
+        service = "spot.amazonaws.com"
+        role = f"arn:aws:iam::{DEFAULT_ACCOUNT_ID}:role/aws-service-role/{service}/AWSServiceRoleForEC2Spot"
+        yield Ask("iam:CreateServiceLinkedRole", role, {"iam:awsservicename": [service]})
+
+
+def _taken(call: Call, group: Any) -> Iterator[tuple[str, Any]]:
+    """What is there already and the launch takes: template, security groups, the subnet of the zone."""
+    ec2 = _backend("ec2", call.region)
+    yield "launch-template", group.ec2_launch_template
+    told = template_of(group)
+    if "SecurityGroups" in told:
+        raise Unjudged("a launch template that calls security groups by name")
+    groups = [*told.get("SecurityGroupIds", [])]
+    groups += [each for interface in told.get("NetworkInterfaces", []) for each in interface.get("Groups", [])]
+    for found in map(ec2.get_security_group_from_id, groups):
+        if found is not None:
+            yield "security-group", found
+    for subnet in ec2.describe_subnets(subnet_ids=(group.vpc_zone_identifier or "").split(",")):
+        zone, wanted = call.params.get("AvailabilityZones.member.1"), call.params.get("SubnetIds.member.1")
+        if zone in (None, subnet.availability_zone) and wanted in (None, subnet.id):
+            yield "subnet", subnet
+
+
+def _tags(found: Any) -> Mapping[str, str]:
+    return {tag["key"]: tag["value"] for tag in found.get_tags()}
 
 
 def _group(call: Call) -> Any | None:
@@ -150,8 +191,7 @@ def _ec2(call: Call) -> Iterator[Ask]:
         known = {instance.id: instance for instance in _backend("ec2", call.region).all_instances()}
         for wanted in (value for name, value in call.params.items() if name.startswith("InstanceId.")):
             if wanted in known:
-                tags = {tag["key"]: tag["value"] for tag in known[wanted].get_tags()}
-                yield Ask(call.name, _arn(call, "ec2", f"instance/{wanted}"), tags=tags)
+                yield Ask(call.name, _arn(call, "ec2", f"instance/{wanted}"), tags=_tags(known[wanted]))
     else:
         raise Unjudged(call.name)
 

@@ -68,10 +68,11 @@ class ControlPlane(pulumi.ComponentResource):
             environment=program.environment,
             opts=child,
         )
-        serving = _statements(place, data, front, service, tables=policies.SERVING_TABLES)
+        spot = any("spot" in model.market.ladder for model in deployment.models)
+        serving = _statements(place, data, front, service, tables=policies.SERVING_TABLES, spot=spot)
         service.role.allow(serving)
         NightWatch("night", deployment=deployment, front=front, program=program, statements=serving, opts=child)
-        cleaning = _statements(place, data, front, service, tables=policies.JANITOR_TABLES)
+        cleaning = _statements(place, data, front, service, tables=policies.JANITOR_TABLES, spot=spot)
         Janitor("janitor", deployment=deployment, program=program, statements=cleaning, opts=child)
 
         self.image_uri = image.uri
@@ -97,6 +98,7 @@ def _statements(
     service: Service,
     *,
     tables: Mapping[str, Sequence[str]],
+    spot: bool,
 ) -> pulumi.Output[Sequence[Statement]]:
     told = pulumi.Output.all(
         place=place,
@@ -109,7 +111,7 @@ def _statements(
     def allowed(told: Mapping[str, Any]) -> Sequence[Statement]:
         return [
             *policies.tables(told["tables"], tables),
-            *policies.fleet(told["place"]),
+            *policies.fleet(told["place"], spot=spot),
             *policies.front(policies.Front(told["service"], told["listener"], told["roles"])),
         ]
 

@@ -100,8 +100,8 @@ def tables(arns: Mapping[str, str], actions: Mapping[str, Sequence[str]]) -> Seq
     ]
 
 
-def fleet(place: Place) -> Sequence[Statement]:
-    """Start and end GPU nodes, of groups with our name and our tag only."""
+def fleet(place: Place, *, spot: bool) -> Sequence[Statement]:
+    """Start and end GPU nodes, of groups with our name and our tag only; with ``spot``, some of them on Spot."""
     ours = {"StringEquals": {f"aws:ResourceTag/{schema.TAG}": place.namespace}}
     ec2 = f"arn:aws:ec2:{place.region}:{place.account}"
     return [
@@ -132,9 +132,18 @@ def fleet(place: Place) -> Sequence[Statement]:
             [f"{ec2}:{kind}/*" for kind in ("launch-template", "security-group", "subnet")],
             ours,
         ),
-        Statement("LaunchAnew", ["ec2:CreateFleet"], _launched(place.region, ec2)),
+        Statement("LaunchAnew", ["ec2:CreateFleet"], _launched(place.region, ec2, spot=spot)),
         Statement("ReadLaunchTemplates", ["ec2:DescribeLaunchTemplateVersions"], ["*"]),
+        *(_first_spot(place) if spot else []),
     ]
+
+
+def _first_spot(place: Place) -> Sequence[Statement]:
+    """The first Spot instance of an account needs a role of AWS's own, made in the name of who asks for it."""
+    service = "spot.amazonaws.com"
+    role = f"arn:aws:iam::{place.account}:role/aws-service-role/{service}/AWSServiceRoleForEC2Spot"
+    condition = {"StringEquals": {"iam:AWSServiceName": service}}
+    return [Statement("FirstSpot", ["iam:CreateServiceLinkedRole"], [role], condition)]
 
 
 def front(told: Front) -> Sequence[Statement]:
@@ -193,8 +202,8 @@ def lambda_may_pull(place: Place) -> str:
     )
 
 
-def _launched(region: str, ec2: str) -> list[str]:
-    made = ("fleet", "instance", "network-interface", "spot-instances-request", "volume")
+def _launched(region: str, ec2: str, *, spot: bool) -> list[str]:
+    made = ("fleet", "instance", "network-interface", "volume", *(["spot-instances-request"] if spot else []))
     read = ("image", "snapshot")  # AWS's own, too: they belong to no account
     return [*(f"{ec2}:{kind}/*" for kind in made), *(f"arn:aws:ec2:{region}::{kind}/*" for kind in read)]
 

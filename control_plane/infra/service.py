@@ -78,7 +78,9 @@ class Service(pulumi.ComponentResource):
             opts=self._child,
         )
         # Without a listener ECS refuses the target group; without its permissions the task cannot start.
-        self._service = self._make_service(cluster, task, network, front, after=[front.listener, allowed, *network.ready])
+        self._service = self._make_service(
+            cluster, task, network, front, after=[front.listener, allowed, *network.ready]
+        )
         self.arn = self._service.id  # ECS's id of a service is its ARN
         self.register_outputs({"arn": self.arn})
 

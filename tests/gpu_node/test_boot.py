@@ -12,6 +12,8 @@ from gpu_node.settings import NodeSettings
 from tests.gpu_node.machine import SETTINGS, TOKEN_PARAMETER, Machine, Outcome
 
 TOKEN = "hf_abcdefghijklmnopqrstuvwxyz"
+AGENT = "diogenes-node.service"
+DISK = "dlami-nvme.service"  # what the image mounts the instance's own disk by
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def environment(outcome: Outcome) -> dict[str, str]:
 def assert_runs(outcome: Outcome) -> None:
     assert outcome.status == 0, outcome.output
     assert not outcome.is_off
-    start = outcome.calls.index("systemctl start diogenes-node.service")
+    start = outcome.calls.index(f"systemctl start {AGENT}")
     assert start < outcome.calls.index("systemctl stop diogenes-deadman.timer")
 
 
@@ -90,11 +92,11 @@ def test_a_package_that_is_not_the_expected_one_is_not_unpacked(machine: Machine
 def test_a_machine_whose_packages_cannot_be_installed_goes_off(machine: Machine) -> None:
     outcome = machine.boot(machine.put_package(**{"requirements.txt": b"./nowhere\n"}))
     assert_goes_off(outcome)
-    assert outcome.called("systemctl start") == []
+    assert f"systemctl start {AGENT}" not in outcome.calls
 
 
 def test_a_machine_whose_agent_cannot_be_started_goes_off(machine: Machine) -> None:
-    (machine.answers / "start").write_text("1")
+    (machine.answers / f"start-{AGENT}").write_text("1")
     assert_goes_off(machine.boot())
 
 
@@ -121,6 +123,19 @@ def test_data_is_on_the_instances_own_disk_where_there_is_one(machine: Machine, 
     assert outcome.called("useradd") == [
         f"useradd --system --home-dir {data} --shell /usr/sbin/nologin diogenes",
     ]
+
+
+def test_the_disk_is_looked_for_after_the_images_own_unit_mounted_it(machine: Machine) -> None:
+    outcome = machine.boot()
+    (looked,) = outcome.called("mountpoint -q")
+    assert outcome.calls.index(f"systemctl start {DISK}") < outcome.calls.index(looked)
+
+
+def test_an_image_without_that_unit_keeps_everything_on_the_volume(machine: Machine) -> None:
+    (machine.answers / f"start-{DISK}").write_text("5")
+    outcome = machine.boot()
+    assert_runs(outcome)
+    assert not (outcome.root / "var/lib/diogenes").is_symlink()
 
 
 # -- the Hugging Face token ----------------------------------------------------------------------------------------

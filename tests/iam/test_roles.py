@@ -26,19 +26,13 @@ ANSWERS, BROKEN, LOST = "roles/answers", "roles/broken", "roles/lost"
 QUICK_LEASE = {"DIOGENES_LEASE_S": "4", "DIOGENES_NODE_HEARTBEAT_S": "0.5"}
 
 FALLBACK = "for groups that cannot launch synchronously, as with a warm pool: see AwsCloud._launch_by_desire"
-FLEET = "AWS asks for CreateFleet and does not document on what; the emulated account asks for two resources of them"
+SNAPSHOT = "of the image; AWS knows them among what a fleet takes, and no template of ours names one"
 FRONT = "nothing stands in front on a desk: the control plane neither wakes nor sleeps there"
 LAMBDA = "Lambda itself writes a function's log, and no desk has Lambda"
-FILES = "the machine's first script, caches and weights: an emulated machine's files are this machine's"
+FILES = "what a machine's first script fetches: an emulated machine has the agent on this one's disk"
 AGENT_LEAVES = "this one was taken down by the control plane; others of the story leave by themselves"
 
-FLEET_GRANTS = {
-    f"ec2:CreateFleet {kind}": FLEET
-    for kind in (
-        *("image", "instance", "network-interface", "security-group", "snapshot"),
-        *("spot-instances-request", "subnet", "volume"),
-    )
-}
+FLEET_GRANTS = {"ec2:CreateFleet snapshot": SNAPSHOT}
 FALLBACK_GRANTS = {
     "autoscaling:DescribeScalingActivities *": FALLBACK,
     "autoscaling:SetDesiredCapacity autoScalingGroup": FALLBACK,
@@ -86,8 +80,13 @@ JANITOR: Mapping[str, str] = {
     "dynamodb:PutItem instances": TICK,
     "dynamodb:UpdateItem instances": TICK,
     "dynamodb:UpdateItem models": TICK,
-    "ec2:CreateFleet fleet": TICK,
-    "ec2:CreateFleet launch-template": TICK,
+    **{
+        f"ec2:CreateFleet {kind}": TICK
+        for kind in (
+            *("fleet", "image", "instance", "launch-template", "network-interface"),
+            *("security-group", "subnet", "volume"),
+        )
+    },
     "ec2:DescribeLaunchTemplateVersions *": TICK,
     "ecs:UpdateService service": ROUND,
     "elasticloadbalancing:ModifyListener listener": ROUND,
@@ -107,10 +106,6 @@ EXECUTION: Mapping[str, str] = dict.fromkeys(
 
 NODE: Mapping[str, str] = {
     "s3:GetObject agent/*": FILES,
-    "s3:GetObject cache/*": FILES,
-    "s3:GetObject weights/*": FILES,
-    "s3:PutObject cache/*": FILES,
-    "s3:PutObject weights/*": FILES,
 }
 
 LEAVING: Mapping[str, str] = {

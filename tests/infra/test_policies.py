@@ -120,7 +120,7 @@ def test_what_is_allowed_on_everything_is_used_so() -> None:
 def test_nodes_are_started_and_ended_by_name_and_by_tag() -> None:
     moving = [
         statement
-        for statement in statements(policies.document(policies.fleet(PLACE)))
+        for statement in statements(policies.document(policies.fleet(PLACE, spot=True)))
         if any(action.startswith("autoscaling:") and ":Describe" not in action for action in statement["Action"])
     ]
     assert len(moving) == 1
@@ -178,27 +178,131 @@ def test_one_listener_and_one_service_are_moved() -> None:
     assert moved["ecs:UpdateService"] == moved["ecs:DescribeServices"] == ["arn:service"]
 
 
-def test_the_tasks_roles_are_for_ecs_tasks_of_this_account_and_region() -> None:
-    registrations = configured("as published").registrations
-    for name in ("service-task", "service-execution"):
-        (statement,) = statements(registrations.one("iam/role:Role", name).inputs["assumeRolePolicy"])
-        assert statement["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
-        assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": ACCOUNT}
-        assert statement["Condition"]["ArnLike"] == {"aws:SourceArn": f"arn:aws:ecs:{REGION}:{ACCOUNT}:*"}
+@pytest.mark.parametrize(
+    ("name", "spot"), [("as published", False), ("on Spot", True), ("on Spot, else On-Demand", True)]
+)
+def test_who_launches_may_make_spots_own_role_where_a_model_is_on_spot_and_nowhere_else(name: str, spot: bool) -> None:
+    asked = [
+        statement
+        for policy in of_roles(configured(name).registrations).values()
+        for statement in statements(policy)
+        if "iam:CreateServiceLinkedRole" in statement["Action"]
+    ]
+    service = "spot.amazonaws.com"
+    first = {
+        "Sid": "FirstSpot",
+        "Effect": "Allow",
+        "Action": ["iam:CreateServiceLinkedRole"],
+        "Resource": [f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/{service}/AWSServiceRoleForEC2Spot"],
+        "Condition": {"StringEquals": {"iam:AWSServiceName": service}},
+    }
+    assert asked == ([first] * 3 if spot else [])
 
 
-def test_the_functions_roles_are_for_lambda() -> None:
-    registrations = configured("as published").registrations
-    for name in ("night-role", "janitor-role"):
-        (statement,) = statements(registrations.one("iam/role:Role", name).inputs["assumeRolePolicy"])
-        assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
+@pytest.mark.parametrize("role", ["service-task", "night-role", "janitor-role"])
+@pytest.mark.parametrize(("name", "spot"), [("as published", False), ("on Spot", True)])
+def test_each_role_that_launches_may_do_so_on_spot_where_a_model_is(role: str, name: str, spot: bool) -> None:
+    policy = of_roles(configured(name).registrations)[role]
+    assert ("iam:CreateServiceLinkedRole" in actions(policy)) is spot
+    assert ("spot-instances-request" in policy) is spot
+
+
+# -- who is let in, in the forms that AWS documents: no emulated account evaluates these ------------------------------
+
+FOR_OUR_TASKS = {
+    "StringEquals": {"aws:SourceAccount": ACCOUNT},
+    "ArnLike": {"aws:SourceArn": f"arn:aws:ecs:{REGION}:{ACCOUNT}:*"},
+}
+"""As ECS's guide binds the roles of its tasks; those of EC2 and of Lambda leave such conditions out."""
+
+
+def trusting(service: str) -> Mapping[str, Any]:
+    return {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": service}}
+
+
+TRUST: Mapping[str, Mapping[str, Any]] = {
+    "service-task": {**trusting("ecs-tasks.amazonaws.com"), "Condition": FOR_OUR_TASKS},
+    "service-execution": {**trusting("ecs-tasks.amazonaws.com"), "Condition": FOR_OUR_TASKS},
+    "night-role": trusting("lambda.amazonaws.com"),
+    "janitor-role": trusting("lambda.amazonaws.com"),
+}
+NODE_TRUST = trusting("ec2.amazonaws.com")
+
+RESOURCE_POLICIES = {"ecr/repositoryPolicy:RepositoryPolicy", "s3/bucketPolicy:BucketPolicy"}
+NO_IAM = {"cloudfront/responseHeadersPolicy:ResponseHeadersPolicy", "ecr/lifecyclePolicy:LifecyclePolicy"}
+
+
+def test_every_role_is_for_one_service_of_aws() -> None:
+    for role in configured("as published").registrations.of("iam/role:Role"):
+        assert role.name in TRUST or role.name.endswith("-node")
+        assert statements(role.inputs["assumeRolePolicy"]) == [TRUST.get(role.name, NODE_TRUST)]
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGURATIONS))
+def test_no_resource_has_a_policy_that_is_not_looked_at_here(name: str) -> None:
+    found = {each.type.partition(":")[2] for each in configured(name).registrations if each.type.endswith("Policy")}
+    assert found - NO_IAM == {*RESOURCE_POLICIES, "iam/rolePolicy:RolePolicy"}
+    assert not [each.type for each in configured(name).registrations.of(":VpcEndpoint") if "policy" in each.inputs]
 
 
 def test_lambda_pulls_the_image_for_our_functions_only() -> None:
     (statement,) = statements(configured("as published").registrations.one(":RepositoryPolicy").inputs["policy"])
-    assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
     functions = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:diogenes-desk-*"
-    assert statement["Condition"] == {"ArnLike": {"aws:SourceArn": functions}}
+    assert statement == {
+        "Sid": "LambdaPullsImage",
+        "Effect": "Allow",
+        "Principal": {"Service": "lambda.amazonaws.com"},
+        "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+        "Condition": {"ArnLike": {"aws:SourceArn": functions}},
+    }
+
+
+def test_nobody_reaches_a_bucket_without_encryption_and_cloudfront_alone_is_let_in() -> None:
+    registrations = configured("as published").registrations
+    found = {each.name: each for each in registrations.of(":BucketPolicy")}
+    assert found.keys() == {"diogenes-desk-nodes", "web-site"}
+    for policy in found.values():
+        arn = f"arn:aws:s3:::{policy.inputs['bucket']}"
+        (denied,) = [each for each in statements(policy.inputs["policy"]) if each["Effect"] == "Deny"]
+        assert {key: value for key, value in denied.items() if key != "Sid"} == {
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:*",
+            "Resource": [arn, f"{arn}/*"],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        }
+    allowed = {
+        name: [each for each in statements(policy.inputs["policy"]) if each["Effect"] == "Allow"]
+        for name, policy in found.items()
+    }
+    distribution = registrations.one(":Distribution").state["arn"]
+    site = {
+        "Sid": "ReadByOurDistribution",
+        "Effect": "Allow",
+        "Principal": {"Service": "cloudfront.amazonaws.com"},
+        "Action": "s3:GetObject",
+        "Resource": f"arn:aws:s3:::{found['web-site'].inputs['bucket']}/*",
+        "Condition": {"StringEquals": {"AWS:SourceArn": distribution}},
+    }
+    assert allowed == {"diogenes-desk-nodes": [], "web-site": [site]}
+
+
+def test_a_function_is_called_by_its_own_target_group_or_rule_alone() -> None:
+    registrations = configured("as published").registrations
+    by = {
+        "night": ("elasticloadbalancing.amazonaws.com", registrations.one("lb/targetGroup:TargetGroup", "front-night")),
+        "janitor": ("events.amazonaws.com", registrations.one(":EventRule", "janitor")),
+    }
+    permissions = registrations.of("lambda/permission:Permission")
+    assert {each.name for each in permissions} == by.keys()
+    for each in permissions:
+        service, source = by[each.name]
+        assert each.inputs["principal"] == service
+        assert each.inputs["action"] == "lambda:InvokeFunction"
+        assert each.inputs["sourceArn"] == source.state["arn"]
+
+
+# -- the rest ------------------------------------------------------------------------------------------------------
 
 
 def test_a_log_group_is_written_by_its_own_role_and_made_by_none() -> None:

@@ -19,7 +19,7 @@ VLLM := 0.32.0
 NODE_FLAGS := $(COMPILE_FLAGS) --python-version 3.12 --python-platform x86_64-manylinux_2_39
 COMPILE := uv pip compile pyproject.toml --python-version 3.11 $(COMPILE_FLAGS)
 
-.PHONY: help install run test test-vllm check bench bench-image lock
+.PHONY: help install run test test-vllm check bench bench-image simulate lock
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -48,6 +48,9 @@ bench: $(VENV)/.tests ## the relay's speed beside nginx, and the reaction of a c
 
 bench-image: $(VENV)/.tests ## the image's size, and how soon it answers (Docker)
 	$(PYTHON) -m tests.image.measure
+
+simulate: $(VENV)/.tests ## sleep, wake and crashes in random schedules; SCHEDULES=100000, SEED=0
+	$(PYTHON) -m tests.simulation --schedules $(or $(SCHEDULES),100000) --seed $(or $(SEED),0)
 
 lock: ## compile all requirements again (needs uv)
 	$(COMPILE) --all-extras -o tests/requirements.txt

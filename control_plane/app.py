@@ -10,6 +10,7 @@ import secrets
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from fastapi import FastAPI
 
@@ -102,8 +103,17 @@ class ControlPlane:
             return f"req_{holder}{next(numbers):x}"
 
         self.request_id = request_id
-        self.management = self._made_management()
-        self.app = Gateway(self._made_inference(), self.management, self.running)
+        self._inference = self._made_inference()
+
+    @cached_property
+    def app(self) -> Gateway:
+        """What a server serves."""
+        return Gateway(self._inference, lambda *call: self.management(*call), self.running)
+
+    @cached_property
+    def management(self) -> Gate:
+        """Made when it is first asked for: neither the janitor nor most wakes ever do."""
+        return self._made_management()
 
     def _made_reconciler(self, outside: Adapters, *, holder: str, token: Callable[[], str]) -> Reconciler:
         settings, stores, clock = self._settings, outside.stores, self._clock
@@ -189,12 +199,16 @@ class ControlPlane:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.reconciler.close()
+            if self._slumber:
+                await self._slumber.last_look()
             await self._last_flush()
             self._upstreams.close()
 
     def send_away(self) -> None:
         """The process is about to stop: nobody may wait here any more; what streams goes on."""
         self.fleet.close(restarting())
+        if self._slumber:
+            self._slumber.leave()
 
     async def _ask(self, model: str, owner: str) -> None:
         """The wish of somebody who waits; it never lowers what was asked for by hand."""

@@ -39,6 +39,10 @@ class Catalogue:
         """Take these rows. One that cannot be used must not keep the others from running."""
         models = {}
         for row in rows:
+            known = self.models.get(row.name)
+            if known and (known.config, known.override) == (row.config, row.override):
+                models[row.name] = known  # it was checked already
+                continue
             try:
                 models[row.name] = Model.parse(row.config, row.override)
             except InvalidModel as error:

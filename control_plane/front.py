@@ -3,9 +3,10 @@
 ``correction`` decides from one look (pure); ``Doorkeeper`` looks, decides and acts. The night watch runs it while it
 holds a request, the janitor on its schedule, and the control plane in its loop; none of them needs another of them.
 
- 1. Wanted, and ASLEEP or FALLING-ASLEEP: WAKING. Falling asleep is taken back this way while the task still serves.
+ 1. Wanted, and ASLEEP: WAKING. FALLING-ASLEEP is taken back, to AWAKE while the task still serves, else to WAKING.
  2. WAKING: one task; once it is healthy, the listener faces it, and then the state is AWAKE. Nothing ever faces a
-    task that is not healthy.
+    task that is not healthy, or that was healthy when it was woken: that one may just be told to end (5), and only
+    one that outlives it for a while is sure to stay.
  3. AWAKE: one task, faced. One that is not healthy any more is waited for again: WAKING, with the night watch in front.
  4. FALLING-ASLEEP: the night watch in front. If whoever began it does not end it in time, it ends here: ASLEEP.
  5. ASLEEP: the night watch in front, then no task. Somebody who wakes it at this very moment raises the count again:
@@ -22,6 +23,7 @@ from typing import assert_never
 from control_plane.errors import Stale
 from control_plane.ports import Clock, Front, FrontState, FrontStore, Stage, StageHands
 
+LINGER_S = 10.0  # from the order to end until a task is not found healthy any more
 FALL_LIMIT_S = 180.0  # falling asleep takes half a minute; whoever began it and took longer is gone
 
 MOVES: dict[FrontState, frozenset[FrontState]] = {
@@ -66,10 +68,13 @@ def correction(front: Front, stage: Stage, *, wanted: bool, now: float) -> list[
 
 def _steps(front: Front, stage: Stage, *, wanted: bool, now: float) -> Iterator[Step]:
     match front.state:
-        case FrontState.ASLEEP | FrontState.FALLING_ASLEEP if wanted:
+        case FrontState.ASLEEP if wanted:
             yield Move(FrontState.WAKING)  # 1
+        case FrontState.FALLING_ASLEEP if wanted:
+            yield Move(_taken_back(stage))  # 1
         case FrontState.WAKING | FrontState.AWAKE:
-            yield from _up(front, stage)  # 2, 3
+            stays = front.state is FrontState.AWAKE or now >= front.since + LINGER_S
+            yield from _up(front, stage, healthy=stage.healthy and stays)  # 2, 3
         case FrontState.FALLING_ASLEEP:
             yield from _facing(stage, control_plane=False)  # 4
             if now > front.since + FALL_LIMIT_S:
@@ -82,13 +87,17 @@ def _steps(front: Front, stage: Stage, *, wanted: bool, now: float) -> Iterator[
             assert_never(front.state)
 
 
-def _up(front: Front, stage: Stage) -> Iterator[Step]:
+def _up(front: Front, stage: Stage, *, healthy: bool) -> Iterator[Step]:
     if stage.desired != 1:
         yield Want(1)
-    yield from _facing(stage, control_plane=stage.healthy)
-    target = FrontState.AWAKE if stage.healthy else FrontState.WAKING
+    yield from _facing(stage, control_plane=healthy)
+    target = FrontState.AWAKE if healthy else FrontState.WAKING
     if front.state is not target:
         yield Move(target)
+
+
+def _taken_back(stage: Stage) -> FrontState:
+    return FrontState.AWAKE if stage.healthy and stage.desired == 1 else FrontState.WAKING
 
 
 def _facing(stage: Stage, *, control_plane: bool) -> Iterator[Step]:

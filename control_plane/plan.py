@@ -23,7 +23,8 @@
  10. Wanted, and fewer nodes (counting those on their way) than wanted: launch one. Waiters keep their wish alive.
 
  The cloud
- 11. An unsettled launch is repeated with its own token while it is wanted, else abandoned: rule 12 finds its instance.
+ 11. An unsettled launch is repeated with its own token while its node is wanted and lacking, else abandoned: rule 12
+     finds its instance.
  12. A living instance of ours without a row is adopted; one that died in its group is taken out of it; one that its
      group holds is released.
 """
@@ -52,6 +53,16 @@ from control_plane.actions import (
     Start,
     Terminate,
 )
+from control_plane.failures import (
+    BY_HAND,
+    ENGINE_LOST,
+    LOST,
+    SILENT,
+    asleep_failure,
+    never_spoke,
+    not_configured,
+    too_slow,
+)
 from control_plane.model import Model
 from control_plane.nodes import LEAVING, STARTING, Node, NodeId
 from control_plane.ports import Group, Launch, ModelRow, Wish
@@ -63,7 +74,10 @@ HOLD_EVERY_S = 15.0  # the wish of those who wait is renewed this often, so the 
 FAILURES_IN_A_ROW = 2  # so many failed starts stop further tries until somebody asks again
 MAX_BACKOFF_S = 3600.0
 FAILURE_STREAK_S = 4 * MAX_BACKOFF_S  # failures further apart than this are not in a row
+ASK_S = 10.0  # from the beginning of a wait until its wish stands in the table
+OTHERS_NOTICE_S = 10.0  # from the drain of a node until no task sends it anything and its engine tells what it has
 USE_EVERY_S = 15.0  # the time of the last use is written this often: after a restart it is that much too old at most
+_TAKEN = "its group takes it down"
 
 
 @dataclass(frozen=True)
@@ -115,7 +129,7 @@ def standing_failure(history: ModelRow | None, now: float, policy: Policy) -> Fa
         return None
     failure, in_a_row = history.failure, history.failures
     if in_a_row >= FAILURES_IN_A_ROW and failure.permanent:
-        return replace(failure, fix=f"{failure.fix} It failed {in_a_row} times in a row: {_BY_HAND}".strip())
+        return replace(failure, fix=f"{failure.fix} It failed {in_a_row} times in a row: {BY_HAND}".strip())
     if in_a_row == 1 and not failure.permanent:
         return None
     stands_s = min(policy.failure_memory_s * 4 ** max(0, in_a_row - FAILURES_IN_A_ROW), MAX_BACKOFF_S)
@@ -125,10 +139,6 @@ def standing_failure(history: ModelRow | None, now: float, policy: Policy) -> Fa
         return failure
     left_s = history.failed_at + stands_s - now
     return replace(failure, fix=f"It failed {in_a_row} times in a row: the next try is possible in {left_s:.0f} s.")
-
-
-def asleep_failure(model: str) -> Failure:
-    return Failure("start_cancelled", f"The start of {model} was cancelled by hand.", "Ask again to start it.")
 
 
 class _Planner:
@@ -162,7 +172,7 @@ class _Planner:
             if self._gone(node):
                 return
         if self._gone(node):  # 1
-            yield Bury(node) if node.state in LEAVING else Fail(node, _LOST)
+            yield Bury(node) if node.state in LEAVING else Fail(node, LOST)
         elif node.state is NodeState.FAILED:  # 2
             yield from self._taking_down(node)
         elif node.state is NodeState.DRAINING:  # 3
@@ -218,7 +228,14 @@ class _Planner:
             return True
         # Another task's streams, from before we took over, show only in what the engine says of itself.
         foreign = self._now < self._world.since + self._policy.drain_timeout_s
-        return foreign and node.running + node.waiting > 0 and not self._silent(node)
+        if not foreign or self._silent(node):
+            return False
+        return node.running + node.waiting > 0 or self._untold(node)
+
+    def _untold(self, node: Node) -> bool:
+        """Another task may still have sent it a request when its engine last said what it works on."""
+        draining = node.state is NodeState.DRAINING and 0 < node.ready_at < self._world.since
+        return draining and node.heartbeat_at < node.draining_since + OTHERS_NOTICE_S
 
     def _silent(self, node: Node) -> bool:
         return self._now > max(node.heartbeat_at, node.launched_at) + self._policy.silent_node_s
@@ -230,16 +247,16 @@ class _Planner:
         if self._taken(node):
             return Drain(node, _TAKEN)
         if node.state is NodeState.PENDING and age > self._policy.claim_limit_s:
-            return Fail(node, _never_spoke(age))
+            return Fail(node, never_spoke(age))
         if age > self._policy.boot_limit_s:
-            return Fail(node, _too_slow(node, age))
+            return Fail(node, too_slow(node, age))
         if node.state is NodeState.BOOTING and self._silent(node):
-            return Fail(node, _SILENT)
+            return Fail(node, SILENT)
         return None
 
     def _ready(self, node: Node, *, surplus: bool) -> Action | None:
         if node.id in self._world.lost:
-            return Fail(node, _ENGINE_LOST)
+            return Fail(node, ENGINE_LOST)
         if self._taken(node):
             return Drain(node, _TAKEN)
         if self._silent(node):
@@ -283,7 +300,7 @@ class _Planner:
 
     def _removed(self) -> Iterator[Action]:  # 8
         for name in sorted({*self._world.wishes, *self._world.waiters} - self._world.models.keys()):
-            yield Refuse(name, _not_configured(name), self._world.wishes.get(name))
+            yield Refuse(name, not_configured(name), self._world.wishes.get(name))
 
     def _model(self, name: str) -> Iterator[Action]:
         wish = self._world.wishes.get(name)
@@ -296,8 +313,9 @@ class _Planner:
         elif wish and failure and self._wanted(name):  # 7
             yield Fulfil(wish)
         elif wish and self._asleep(name):  # 8
-            if waiters:  # whoever asked after that means it
-                yield Refuse(name, asleep_failure(name), None, before=wish.asked_at)
+            if waiters:  # whoever asked after that means it; unless their wish was written first, and overwritten
+                before = max(wish.asked_at, self._now - ASK_S)
+                yield Refuse(name, asleep_failure(name), None, before=before)
         elif wish and serving >= wish.desired and not self._kept_awake(name):  # 9
             yield Fulfil(wish)
         elif self._wanted(name):  # 10
@@ -312,12 +330,19 @@ class _Planner:
             yield Hold(replace(held, hold_until=self._now + self._policy.cancel_grace_s))
         if name in self._world.launching:
             return
-        coming = len(self._nodes(name, STARTING | {NodeState.READY}))
-        coming += sum(launch.model == name for launch in self._world.launches)
+        coming = self._there(name) + sum(launch.model == name for launch in self._world.launches)
         if any(self._uncounted(node) for node in self._nodes(name, {NodeState.FAILED})):
             return  # whether to try again depends on what is being counted in this very tick
-        if coming < min(max(1, wish.desired if wish else 1), model.max_instances):
+        if coming < self._needed(model):
             yield Start(name)
+
+    def _there(self, name: str) -> int:
+        """Nodes that serve, or will."""
+        return len(self._nodes(name, STARTING | {NodeState.READY}))
+
+    def _needed(self, model: Model) -> int:
+        wish = self._world.wishes.get(model.name)
+        return min(max(1, wish.desired if wish else 1), model.max_instances)
 
     def _wanted(self, name: str) -> bool:
         """Shall a start of this model begin, or go on?"""
@@ -344,7 +369,12 @@ class _Planner:
 
     def _unsettled(self, launch: Launch) -> Action:  # 11
         fresh = self._now < launch.at + TOKEN_LIFE_S
-        return Repeat(launch) if fresh and self._wanted(launch.model) else Abandon(launch)
+        return Repeat(launch) if fresh and self._wanted(launch.model) and self._lacking(launch) else Abandon(launch)
+
+    def _lacking(self, launch: Launch) -> bool:
+        """An intent that was believed not to be written may show after another took its place."""
+        older = [one for one in self._world.launches if one.model == launch.model and one.at < launch.at]
+        return self._there(launch.model) + len(older) < self._needed(self._world.models[launch.model])
 
     def _strangers(self, group: Group) -> Iterator[Action]:  # 12
         known = {node.id for node in self._world.nodes}
@@ -355,35 +385,3 @@ class _Planner:
                 yield Release(group, instance)
             elif not instance.leaving:
                 yield Adopt(group, instance) if instance.alive else Evict(instance)
-
-
-_TAKEN = "its group takes it down"
-_BY_HAND = "nothing is tried until its configuration changes, or somebody wakes it with POST /api/cluster/scale."
-_LOST = Failure("node_lost", "The GPU instance went away.", "Ask again: a new one is started.")
-_SILENT = Failure("node_silent", "The GPU node stopped reporting while it started.", "Ask again: a new one is started.")
-_ENGINE_LOST = Failure("engine_lost", "The engine stopped answering.", "Ask again: a new node is started.")
-
-
-def _not_configured(model: str) -> Failure:
-    return Failure(
-        "model_removed",
-        f"{model} is no longer configured.",
-        "Ask for one of those that GET /v1/models lists.",
-        permanent=True,
-    )
-
-
-def _never_spoke(age: float) -> Failure:
-    return Failure(
-        "node_never_spoke",
-        f"The GPU instance was launched {age:.0f} s ago and its agent never reported.",
-        "Look at its system log in the EC2 console; check that it can reach DynamoDB and its boot script.",
-    )
-
-
-def _too_slow(node: Node, age: float) -> Failure:
-    return Failure(
-        "boot_too_slow",
-        f"The start was given up after {age:.0f} s, in phase {node.phase.phase}.",
-        "Choose an instance type with a faster network, or a smaller model.",
-    )

@@ -94,7 +94,8 @@ class Reconciler:
         for action in plan(world, self._clock(), self._policy):
             match action:
                 case Start(model):
-                    self._launch(model, action)
+                    if self._observer.groups is not None:  # else nobody knows yet where it could be launched
+                        self._launch(model, action)
                 case Repeat(launch):
                     self._launch(launch.model, action)
                 case _:
@@ -165,7 +166,7 @@ class Reconciler:
     async def _try(self, action: Action) -> None:
         """One action; a lost race or a silent AWS leaves it to the next tick, unhurried: no loop gets hot."""
         try:
-            await self._effects.apply(action, self._observer.groups)
+            await self._effects.apply(action, self._observer.groups or ())
         except Stale as error:
             log.info("race lost", extra={"action": type(action).__name__, "error": str(error)})
         except Unavailable as error:

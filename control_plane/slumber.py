@@ -6,9 +6,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from control_plane.errors import Stale
+from control_plane.errors import Stale, Unavailable
 from control_plane.front import Doorkeeper
+from control_plane.loops import either
 from control_plane.ports import Clock, FrontState
+
+LAST_LOOKS = 3  # of a task that ends
+LAST_PAUSE_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +37,29 @@ class Slumber:
         self._propagation_s = propagation_s
         self._tick_s = tick_s
         self._idle_since = clock()
+        self._leaving = asyncio.Event()
+        self._turned_at: float | None = None  # since when the listener is known to face the night watch
+
+    def leave(self) -> None:
+        """The task was told to stop: the next look comes at once."""
+        self._leaving.set()
+
+    async def last_look(self) -> None:
+        """At the task's end: where no other task is healthy, the night watch answers from here on.
+
+        More than once: somebody who saw this task healthy a moment ago may turn the listener to it just now.
+        """
+        for _ in range(LAST_LOOKS):
+            try:
+                if (await self._keeper.look(wanted=False)).state is FrontState.ASLEEP:
+                    return
+            except Unavailable as error:
+                log.warning("front not seen at the end", extra={"error": str(error)})
+            await asyncio.sleep(LAST_PAUSE_S)
 
     async def turn(self) -> None:
         """A pause, then one look. Raises Unavailable."""
-        await asyncio.sleep(self._tick_s)
+        await either(self._leaving, self._tick_s)
         try:
             await self._look()
         except Stale as error:
@@ -50,6 +73,10 @@ class Slumber:
         if busy:
             self._idle_since = now
         front = await self._keeper.look(wanted=busy)  # 1
+        if front.state is not FrontState.FALLING_ASLEEP:
+            self._turned_at = None
+        elif self._turned_at is None:
+            self._turned_at = self._clock()
         if busy or self._busy():
             return
         # From the wake on as well: whoever was sent here by the night watch is still on the way.
@@ -57,6 +84,7 @@ class Slumber:
         if front.state is FrontState.AWAKE and now >= idle_since + self._idle_s:
             await self._keeper.move(front, FrontState.FALLING_ASLEEP)  # 2
             await self._keeper.look(wanted=False)
-        elif front.state is FrontState.FALLING_ASLEEP and now >= front.since + self._propagation_s:
+            self._turned_at = self._clock()
+        elif self._turned_at is not None and now >= self._turned_at + self._propagation_s:
             await self._keeper.move(front, FrontState.ASLEEP)  # 3
             await self._keeper.look(wanted=False)

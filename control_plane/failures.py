@@ -1,0 +1,40 @@
+"""Why a model or a node does not go on, in words for whoever waits. What a launch is refused for is the launcher's."""
+
+from __future__ import annotations
+
+from control_plane.nodes import Node
+from gpu_node.protocol import Failure
+
+BY_HAND = "nothing is tried until its configuration changes, or somebody wakes it with POST /api/cluster/scale."
+LOST = Failure("node_lost", "The GPU instance went away.", "Ask again: a new one is started.")
+SILENT = Failure("node_silent", "The GPU node stopped reporting while it started.", "Ask again: a new one is started.")
+ENGINE_LOST = Failure("engine_lost", "The engine stopped answering.", "Ask again: a new node is started.")
+
+
+def not_configured(model: str) -> Failure:
+    return Failure(
+        "model_removed",
+        f"{model} is no longer configured.",
+        "Ask for one of those that GET /v1/models lists.",
+        permanent=True,
+    )
+
+
+def never_spoke(age: float) -> Failure:
+    return Failure(
+        "node_never_spoke",
+        f"The GPU instance was launched {age:.0f} s ago and its agent never reported.",
+        "Look at its system log in the EC2 console; check that it can reach DynamoDB and its boot script.",
+    )
+
+
+def too_slow(node: Node, age: float) -> Failure:
+    return Failure(
+        "boot_too_slow",
+        f"The start was given up after {age:.0f} s, in phase {node.phase.phase}.",
+        "Choose an instance type with a faster network, or a smaller model.",
+    )
+
+
+def asleep_failure(model: str) -> Failure:
+    return Failure("start_cancelled", f"The start of {model} was cancelled by hand.", "Ask again to start it.")

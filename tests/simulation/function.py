@@ -1,0 +1,34 @@
+"""The night watch's function: the real application, and its scale route without FastAPI."""
+
+from __future__ import annotations
+
+import asyncio
+
+from control_plane.app import Adapters, Application, ControlPlane
+from control_plane.front import Doorkeeper
+from control_plane.night import _begin, night_app
+from control_plane.ports import Clock
+from control_plane.settings import Settings
+from control_plane.waking import Pace, Waking
+from tests.simulation.scaling import scaling, services_of
+
+
+def function(settings: Settings, adapters: Adapters, *, clock: Clock) -> Application:
+    """What one process of the function serves. Made on its loop."""
+    assert adapters.front
+    plane = ControlPlane(settings, adapters, clock=clock)
+    waking = Waking(
+        Doorkeeper(adapters.front.store, adapters.front.hands, clock=clock),
+        adapters.stores.models,
+        plane.reconciler.once,
+        clock=clock,
+        sleep=asyncio.sleep,
+        policy=plane.policy,
+        pace=Pace(),
+    )
+
+    async def begin() -> None:
+        await _begin(plane, adapters, waking, now=clock())
+
+    app = night_app(settings, adapters, adapters.front, clock=clock)
+    return scaling(app, services_of(plane, adapters), begin)

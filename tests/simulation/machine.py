@@ -1,0 +1,252 @@
+"""A GPU machine: the real agent on it, an engine that it starts, and the wires to that engine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from control_plane.nodes import MOVES, Node, NodeId
+from control_plane.ports import Instance, Launch
+from gpu_node.agent import Agent
+from gpu_node.engine import EngineSpec, Line, Load
+from gpu_node.imds import Identity
+from gpu_node.protocol import NodeState, Orders, Report
+from gpu_node.settings import NodeSettings
+from gpu_node.table import FIRST_LEASE_S, ModelName, ModelRow, TableUnavailable
+from tests.memory import MemoryModels, MemoryNodes
+from tests.simulation.timeline import Process
+
+HEARTBEAT_S = 10.0
+POLL_S = 4.0
+BOOT_POLL_S = 2.0
+
+CHUNK = b'data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"x"}}]}\n\n'
+END = b"data: [DONE]\n\n"
+WHOLE = b'{"id":"c","object":"chat.completion","choices":[{"index":0,"message":{"content":"x"}}]}'
+
+
+@dataclass
+class _Output:
+    tail: Sequence[str] = ()
+
+    def take(self) -> Sequence[Line]:
+        return ()
+
+
+class Engine:
+    """Answers ``ready_at`` seconds into the timeline; says how many requests it works on."""
+
+    def __init__(self, process: Process, ready_at: float) -> None:
+        self._timeline = process.timeline
+        self._ready_at = ready_at
+        self.output = _Output()
+        self.up = True
+        self.wires: dict[Wire, None] = {}  # in their order
+
+    def exit_code(self) -> int | None:
+        return None
+
+    def healthy(self) -> bool:
+        return self.up and self._timeline.now >= self._ready_at
+
+    def load(self) -> Load | None:
+        return Load(running=len(self.wires), waiting=0) if self.up else None
+
+    def stop(self, grace_s: float) -> None:
+        self.cut()
+
+    def cut(self) -> None:
+        """Gone, with whatever it was working on."""
+        self.up = False
+        for wire in list(self.wires):
+            wire.lost(ConnectionResetError("the engine went away"))
+
+
+class _Socket:
+    def setsockopt(self, *_: object) -> None:
+        pass
+
+
+class Wire(asyncio.Transport):
+    """One connection from a process to an engine, and the answer that the engine sends on it."""
+
+    def __init__(self, process: Process, engine: Engine, protocol: Any) -> None:
+        super().__init__()
+        self._process = process
+        self._engine = engine
+        self._protocol = protocol
+        self._open = True
+        process.when_dead.append(self.forget)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return _Socket() if name == "socket" else default
+
+    def write(self, data: Any) -> None:
+        self._engine.wires[self] = None
+        asked = json.loads(bytes(data).partition(b"\r\n\r\n")[2])
+        seconds = float(asked["messages"][0]["content"])
+        kind = b"text/event-stream" if asked.get("stream") else b"application/json"
+        head = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: " + kind
+        if asked.get("stream"):
+            self._later(0.2, head + b"\r\ntransfer-encoding: chunked\r\n\r\n" + _chunked(CHUNK))
+            self._later(seconds / 2 + 0.2, _chunked(CHUNK))
+            self._later(seconds + 0.2, _chunked(CHUNK + END) + b"0\r\n\r\n", last=True)
+        else:
+            self._later(seconds + 0.2, head + b"\r\ncontent-length: %d\r\n\r\n" % len(WHOLE) + WHOLE, last=True)
+
+    def _later(self, seconds: float, data: bytes, *, last: bool = False) -> None:
+        self._process.loop.call_later(seconds, self._send, data, last)
+
+    def _send(self, data: bytes, last: bool) -> None:
+        if self._open:
+            if last:
+                self._engine.wires.pop(self, None)
+            self._protocol.data_received(data)
+            if last:
+                self.lost(None)
+
+    def lost(self, error: Exception | None) -> None:
+        if self._open:
+            self.forget()
+            self._process.loop.call_soon(self._protocol.connection_lost, error)
+
+    def forget(self) -> None:
+        self._open = False
+        self._engine.wires.pop(self, None)
+
+    def abort(self) -> None:
+        self.lost(None)
+
+    close = abort
+
+    def is_closing(self) -> bool:
+        return not self._open
+
+    def pause_reading(self) -> None:
+        raise AssertionError("answers here are small")
+
+    def resume_reading(self) -> None:
+        pass
+
+
+def _chunked(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+@dataclass
+class AgentTable:
+    """The agent's table over the rows in memory: as ``gpu_node.table``, the conditions included."""
+
+    nodes: MemoryNodes
+    models: MemoryModels
+    group: str
+    down: Callable[[], bool]
+    cloud_down: Callable[[], bool]
+    leave: Callable[[NodeId], None]
+    endless: Callable[[], bool]  # the lease, as a guard, is switched off
+
+    def report(self, report: Report) -> Orders:
+        self._reachable()
+        node_id = NodeId(report.instance_id)
+        row = self.nodes.rows.get(node_id)
+        if row is None and report.state is not NodeState.BOOTING:
+            return Orders(NodeState.TERMINATED, 0.0)
+        row = row or self._first(node_id, report)
+        if row.state is NodeState.TERMINATED:
+            return Orders(row.state, row.lease_until)
+        row = replace(
+            row, heartbeat_at=report.heartbeat_at, ip=report.ip, running=report.running, waiting=report.waiting
+        )
+        if row.state is report.state or report.state in MOVES[row.state]:
+            ready_at = row.ready_at or (report.heartbeat_at if report.state is NodeState.READY else 0.0)
+            row = replace(row, state=report.state, ready_at=ready_at, error=report.error or row.error)
+        self.nodes.rows[node_id] = row
+        return Orders(row.state, float("inf") if self.endless() else row.lease_until)
+
+    def _first(self, node_id: NodeId, report: Report) -> Node:
+        at = report.heartbeat_at
+        lease = at + FIRST_LEASE_S
+        kind, market = report.instance_type, report.market
+        return Node(node_id, report.model, NodeState.BOOTING, self.group, report.zone, kind, market, at, lease)
+
+    def model(self, name: ModelName) -> ModelRow | None:
+        self._reachable()
+        row = self.models.rows.get(name)
+        return ModelRow(row.config, row.override) if row else None
+
+    def terminate_self(self, instance_id: str) -> None:
+        if self.cloud_down():
+            raise TableUnavailable("outage")
+        self.leave(NodeId(instance_id))
+
+    def _reachable(self) -> None:
+        if self.down():
+            raise TableUnavailable("outage")
+
+
+@dataclass
+class Machine:
+    """One instance from power on to power off."""
+
+    instance: Instance
+    launch: Launch
+    process: Process
+    table: AgentTable
+    boot_s: float
+    load_s: float
+    leaving: Callable[[], bool]
+    off: Callable[[], None]
+    ip: str
+    launched_at: float
+    engine: Engine | None = None
+    killed: bool = False  # by the schedule
+    agent_killed: bool = False
+    _agent_task: asyncio.Task[None] | None = field(default=None)
+
+    def power_on(self) -> None:
+        self._agent_task = self.process.spawn(self._live())
+
+    def power_off(self) -> None:
+        if self.engine:
+            self.engine.cut()
+        self.process.crash()
+
+    def kill_agent(self) -> None:
+        self.agent_killed = True
+        self.process.loop.paused = True
+
+    async def _live(self) -> None:
+        await asyncio.sleep(self.boot_s)
+        agent = Agent(
+            _settings(self.launch),
+            Identity(self.instance.id, self.ip, self.instance.zone, self.instance.instance_type, self.launch.market),
+            table=self.table,
+            start_engine=self._start_engine,
+            gpu_answers=lambda: True,
+            taken_down=self.leaving,
+            clock=self.process.clock,
+            sleep=lambda _seconds: None,
+        )
+        ready = False
+        while agent.turn() is None:
+            ready = ready or bool(self.engine and self.engine.healthy())
+            await asyncio.sleep(POLL_S if ready else BOOT_POLL_S)
+        self.off()
+
+    def _start_engine(self, _spec: EngineSpec) -> Engine:
+        self.engine = Engine(self.process, self.process.timeline.now + self.load_s)
+        return self.engine
+
+
+def _settings(launch: Launch) -> NodeSettings:
+    return NodeSettings(
+        model=launch.model,
+        instances_table="instances",
+        models_table="models",
+        group=launch.group,
+        driver_check=False,
+        heartbeat_s=HEARTBEAT_S,
+    )

@@ -1,0 +1,178 @@
+"""A process's way to the account: every call takes its time, and goes wrong where the schedule says so.
+
+refused       nothing happened, and the caller is told
+lost          it happened, and the caller is told that nothing is known
+late          the caller is told that nothing is known; it happens seconds after that
+twice         the SDK sent it again after a lost reply: the answer is the second one's
+slow          it takes many seconds, and happens in the middle of them
+crash-before  the caller dies before the call happens
+crash-after   it happens, and the caller dies before it knows
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from control_plane.errors import DiogenesError, Unavailable
+from tests.simulation.schedule import READS, Outage, Trouble
+from tests.simulation.timeline import Process
+
+Told = Callable[[Process, str, tuple[Any, ...], Any], None]
+
+_SIDES = {"cloud": "cloud", "stage": "stage"}  # all other ports are tables
+_LATENCY_S = {"tables": 0.05, "cloud": 1.5, "stage": 0.4}  # at most
+_LAUNCH_S = 6.0
+AT_ONCE = 0.5  # of the calls to a table: most ticks are not torn apart
+LATE_HALF = 0.75  # below: it happens at the end of the latency, above: at its beginning
+
+
+class Reach:
+    """Which calls go wrong, and what becomes of the others. ``told`` hears of every effect, when it happens."""
+
+    def __init__(self, *, rng: random.Random, troubles: list[Trouble], background: Process, told: Told) -> None:
+        self.rng = rng
+        self._ways: Mapping[tuple[str, str], dict[int, str]] = {}
+        self._ways = {
+            key: {t.nth: t.how for t in troubles if (t.kind, t.method) == key}
+            for key in {(t.kind, t.method) for t in troubles}
+        }
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._background = background
+        self.told = told
+        self.outages: list[Outage] = []
+        self.over = False
+        self.belated = False  # what happens right now was sent long ago
+        self.struck: list[str] = []  # what went wrong, for the trace
+
+    def port(self, process: Process, name: str, inner: object, *, before: Callable[[], None] | None = None) -> Any:
+        return _Port(self, process, name, inner, before)
+
+    def down(self, side: str) -> bool:
+        now = self._background.timeline.now
+        return any(outage.what == side and outage.at <= now < outage.at + outage.seconds for outage in self.outages)
+
+    def strike(self, kind: str, name: str) -> str | None:
+        """What goes wrong with this call, which is counted."""
+        ways = self._ways.get((kind, name))
+        if ways is None:
+            return None
+        self._counts[kind, name] += 1
+        how = ways.get(self._counts[kind, name])
+        if how:
+            self.struck.append(f"{kind} {name} {how}")
+        return how
+
+    async def wrong(self, process: Process, how: str, effect: Callable[[], Any]) -> Any:
+        """The call as it goes wrong. Raises Unavailable, or whatever the effect does."""
+        match how:
+            case "refused":
+                await asyncio.sleep(0.1)
+            case "lost":
+                self._quietly(effect)
+                await asyncio.sleep(0.1)
+            case "late":
+                self._background.loop.call_later(self.rng.uniform(0.5, 4.0), self._belated, effect)
+                await asyncio.sleep(0.1)
+            case "twice":
+                self._quietly(effect)
+                await asyncio.sleep(self.rng.uniform(0.05, 2.0))
+                return effect()
+            case "slow":
+                slow_s = self.rng.uniform(2.0, 12.0)
+                await asyncio.sleep(slow_s / 2)
+                answer = effect()
+                await asyncio.sleep(slow_s / 2)
+                return answer
+            case "crash-before":
+                await self._die(process)
+            case "crash-after":
+                self._quietly(effect)
+                await self._die(process)
+        raise Unavailable(how)
+
+    def _quietly(self, effect: Callable[[], Any]) -> None:
+        with contextlib.suppress(DiogenesError):  # nobody hears of it
+            effect()
+
+    def _belated(self, effect: Callable[[], Any]) -> None:
+        self.belated = True
+        self._quietly(effect)
+        self.belated = False
+
+    async def _die(self, process: Process) -> None:
+        process.crash()
+        await asyncio.get_running_loop().create_future()
+
+
+class _Port:
+    """Any port of ``control_plane.ports`` over the one in memory behind it."""
+
+    def __init__(
+        self, reach: Reach, process: Process, name: str, inner: object, before: Callable[[], None] | None
+    ) -> None:
+        self._reach = reach
+        self._process = process
+        self._name = name
+        self._inner = inner
+        self._before = before
+
+    def __getattr__(self, method: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        """Made once a method, with all that can be known before the call: most of a schedule is spent here."""
+        name = f"{self._name}.{method}"
+        side = _SIDES.get(self._name, "tables")
+        most_s = _LAUNCH_S if name == "cloud.launch" else _LATENCY_S[side]
+        torn = 0.0 if side != "tables" else AT_ONCE
+        reach, process, rng = self._reach, self._process, self._reach.rng.random
+        effect = self._effect(name, method)
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            if reach.over:
+                raise Unavailable("the schedule is over")
+            if how := reach.strike(process.kind, name):
+                return await reach.wrong(process, how, lambda: effect(args, kwargs))
+            latency_s, when = rng() * most_s, rng()
+            if reach.outages and reach.down(side):
+                await asyncio.sleep(latency_s)
+                raise Unavailable(f"{side}: outage")
+            if when < torn:
+                return effect(args, kwargs)
+            if when < LATE_HALF:
+                await asyncio.sleep(latency_s)
+                return effect(args, kwargs)
+            try:
+                return effect(args, kwargs)
+            finally:
+                await asyncio.sleep(latency_s)
+
+        setattr(self, method, call)
+        return call
+
+    def _effect(self, name: str, method: str) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
+        inner, process, before = self._inner, self._process, self._before
+        work = getattr(type(inner), method)
+        work = getattr(work, "__wrapped__", work)
+        told = self._reach.told if name not in READS else None
+
+        def effect(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if before is not None:
+                before()
+            answer = _now(work(inner, *args, **kwargs))
+            if told is not None:
+                told(process, name, args, answer)
+            return answer
+
+        return effect
+
+
+def _now(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """What a coroutine answers that never waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("a port in memory waited")

@@ -1,0 +1,46 @@
+"""The one management route that matters here, without FastAPI: it runs its dependencies in threads, out of our time."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import orjson
+
+from control_plane.app import Adapters, Application, ControlPlane
+from control_plane.errors import Unavailable
+from control_plane.exchange import Receive, Scope, Send
+from control_plane.night import SCALE_PATH
+from control_plane.services import Services
+
+
+def services_of(plane: ControlPlane, adapters: Adapters) -> Services:
+    return Services(
+        clock=lambda: plane.fleet._clock(),
+        stores=adapters.stores,
+        keys=plane.keys,
+        catalogue=plane.catalogue,
+        fleet=plane.fleet,
+        policy=plane.policy,
+    )
+
+
+def scaling(app: Application, services: Services, after: Callable[[], Awaitable[None]]) -> Application:
+    """``app``, and POST /api/cluster/scale as its route does it; ``after`` follows the answer."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != SCALE_PATH:
+            await app(scope, receive, send)
+            return
+        asked = orjson.loads((await receive())["body"])
+        status = 202
+        try:
+            model = await services.catalogue.get(asked["model"])
+            await services.scale(model, min(asked["desired"], model.max_instances), by="ann@example.com")
+        except Unavailable:
+            status = 503
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+        if status == 202:
+            await after()
+
+    return call

@@ -1,0 +1,285 @@
+"""What happens in one schedule, and when: values that a seed draws and that shrinking can leave out one by one."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+MODELS = ("org/small", "org/large")
+DEMAND_ENDS_S = 360.0
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Somebody asks; comes back as a client library would; hangs up after ``patience_s``."""
+
+    at: float
+    model: str
+    seconds: float  # that the engine works on it
+    stream: bool
+    manner: str  # "python", "js" or "curl"
+    patience_s: float | None = None
+    wait_s: int | None = None  # the header
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A person wakes a model, or puts it to sleep."""
+
+    at: float
+    model: str
+    desired: int
+
+
+@dataclass(frozen=True)
+class Retire:
+    """ECS stops the task and starts another; ``rolling``: first the other, as in a deployment by hand."""
+
+    at: float
+    rolling: bool
+    overlap_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class CrashTask:
+    at: float
+
+
+@dataclass(frozen=True)
+class KillMachine:
+    at: float
+
+
+@dataclass(frozen=True)
+class KillAgent:
+    """The agent of a node is gone, its engine works on."""
+
+    at: float
+
+
+@dataclass(frozen=True)
+class Outage:
+    """Tables, cloud or stage answer nobody."""
+
+    at: float
+    seconds: float
+    what: str
+
+
+@dataclass(frozen=True)
+class Scarcity:
+    """No zone has an instance."""
+
+    at: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """The ``nth`` call of ``method`` by a process of this kind goes wrong in this way; see ``reach``."""
+
+    kind: str
+    method: str
+    nth: int
+    how: str
+    at: float = 0.0
+
+
+@dataclass(frozen=True)
+class On:
+    """``delay_s`` after the ``nth`` time that this call took effect, by whomever, this happens as well."""
+
+    method: str
+    nth: int
+    delay_s: float
+    then: Ask | Scale | Retire | CrashTask | KillMachine | Outage
+    at: float = 0.0
+
+
+Event = Ask | Scale | Retire | CrashTask | KillMachine | KillAgent | Outage | Scarcity | Trouble | On
+
+DISRUPTIONS = (Retire, CrashTask, KillMachine, KillAgent, Outage, Scarcity, Trouble)
+
+GUARDS = ("reconciler", "janitor", "lease")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """``guard``: the only one of the three that lives on from ``alone_at``, with nobody asking; None: all do."""
+
+    seed: int
+    events: tuple[Event, ...]
+    propagation_s: float = 20.0
+    task_start_s: float = 20.0
+    boot_s: float = 30.0
+    load_s: float = 25.0
+    janitor_at: float = 60.0
+    skew_s: float = 1.0
+    guard: str | None = None
+    alone_at: float = 0.0
+
+    @property
+    def disruptions(self) -> int:
+        return sum(isinstance(event, DISRUPTIONS) for event in self.all)
+
+    @property
+    def all(self) -> Sequence[Event]:
+        """The events, and what others bring with them."""
+        return [*self.events, *(event.then for event in self.events if isinstance(event, On))]
+
+
+WRITES = {
+    "task": (
+        "fence.take",
+        "fence.hold",
+        "fence.release",
+        "launches.intend",
+        "launches.settle",
+        "cloud.launch",
+        "cloud.terminate",
+        "cloud.release",
+        "nodes.add",
+        "nodes.claim",
+        "nodes.move",
+        "nodes.renew",
+        "wishes.ask",
+        "wishes.drop",
+        "models.failed",
+        "models.started",
+        "front.move",
+        "stage.want",
+        "stage.face",
+    ),
+    "night": (
+        "fence.take_over",
+        "fence.hold",
+        "fence.release",
+        "launches.intend",
+        "launches.settle",
+        "cloud.launch",
+        "nodes.add",
+        "wishes.ask",
+        "models.failed",
+        "front.move",
+        "stage.want",
+        "stage.face",
+    ),
+    "janitor": (
+        "fence.take_over",
+        "fence.hold",
+        "fence.release",
+        "launches.intend",
+        "cloud.launch",
+        "cloud.terminate",
+        "nodes.move",
+        "nodes.add",
+        "front.move",
+        "stage.want",
+        "stage.face",
+    ),
+}
+READS = ("nodes.list", "wishes.list", "launches.list", "models.list", "cloud.groups", "front.read", "stage.look")
+WAYS = ("refused", "lost", "late", "twice", "slow", "crash-before", "crash-after")
+
+
+def draw(seed: int) -> Schedule:
+    """The schedule of a seed."""
+    rng = random.Random(seed)
+    guard = rng.choice(GUARDS) if rng.random() < 0.15 else None
+    alone_at = rng.uniform(30, 200) if guard else 0.0
+    last = alone_at if guard else DEMAND_ENDS_S * rng.choice((0.2, 0.5, 1.0))
+    events: list[Event] = [_ask(rng, last) for _ in range(rng.randint(1, 5))]
+    events += [Scale(rng.uniform(0, last), rng.choice(MODELS), rng.choice((0, 0, 1, 2))) for _ in range(_few(rng))]
+    if rng.random() < 0.8:
+        for _ in range(_few(rng) + 1):
+            events.append(_disruption(rng, last))
+        events += [_trouble(rng) for _ in range(rng.choice((0, 1, 1, 2, 3)))]
+    if guard == "lease":  # whose agent and machine must then not be what breaks
+        events = [event for event in events if not isinstance(event, KillAgent | KillMachine)]
+    if not guard:
+        events += [_on(rng) for _ in range(_few(rng))]
+    return Schedule(
+        seed,
+        tuple(sorted(events, key=lambda event: event.at)),
+        propagation_s=rng.uniform(0, 25),
+        task_start_s=rng.uniform(10, 40),
+        boot_s=rng.uniform(5, 40),
+        load_s=rng.uniform(5, 60),
+        janitor_at=rng.uniform(0, 120),
+        skew_s=rng.choice((0.0, 0.5, 2.0)),
+        guard=guard,
+        alone_at=alone_at,
+    )
+
+
+def _few(rng: random.Random) -> int:
+    return rng.choice((0, 0, 0, 1, 1, 2))
+
+
+def _ask(rng: random.Random, last: float) -> Ask:
+    return Ask(
+        rng.uniform(0, last),
+        rng.choice(MODELS) if rng.random() < 0.3 else MODELS[0],
+        seconds=rng.choice((1.0, 5.0, 20.0, 40.0)),
+        stream=rng.random() < 0.6,
+        manner=rng.choice(("python", "js", "curl")),
+        patience_s=rng.uniform(0.5, 150) if rng.random() < 0.25 else None,
+        wait_s=rng.choice((0, 20, 200)) if rng.random() < 0.1 else None,
+    )
+
+
+def _disruption(rng: random.Random, last: float) -> Event:
+    at = rng.uniform(0, last + 150)
+    makers: Sequence[Callable[[], Event]] = (
+        lambda: Retire(at, rolling=rng.random() < 0.6, overlap_s=rng.uniform(0, 25)),
+        lambda: CrashTask(at),
+        lambda: KillMachine(at),
+        lambda: KillAgent(at),
+        lambda: Outage(at, rng.uniform(5, 60), rng.choice(("tables", "cloud", "stage"))),
+        lambda: Scarcity(at, rng.uniform(20, 120)),
+    )
+    return rng.choice(makers)()
+
+
+RACES = (
+    "front.move",
+    "front.move",
+    "stage.face",
+    "stage.want",
+    "cloud.launch",
+    "nodes.move",
+    "fence.take",
+    "nodes.add",
+)
+
+
+def _on(rng: random.Random) -> On:
+    then = _ask(rng, 0.0) if rng.random() < 0.6 else _disruption(rng, 0.0)
+    if not isinstance(then, Ask | Retire | CrashTask | KillMachine | Outage):
+        then = Scale(0.0, rng.choice(MODELS), rng.choice((0, 1)))
+    return On(
+        rng.choice(RACES),
+        rng.choice((1, 1, 2, 2, 3, 4, 6)),
+        rng.choice((0.0, rng.uniform(0, 2), rng.uniform(0, 45))),
+        then,
+    )
+
+
+def _trouble(rng: random.Random) -> Trouble:
+    kind = rng.choice(("task", "task", "night", "night", "janitor"))
+    method = rng.choice(WRITES[kind] if rng.random() < 0.85 else READS)
+    return Trouble(kind, method, rng.choice((1, 1, 1, 2, 2, 3, 5)), rng.choice(WAYS))
+
+
+def shrunk(schedule: Schedule, fails: Callable[[Schedule], bool]) -> Schedule:
+    """The same failure with as few events as can be, by leaving out one at a time."""
+    again = True
+    while again:
+        again = False
+        for place in range(len(schedule.events)):
+            fewer = replace(schedule, events=schedule.events[:place] + schedule.events[place + 1 :])
+            if fails(fewer):
+                schedule, again = fewer, True
+                break
+    return schedule

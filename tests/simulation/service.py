@@ -1,0 +1,211 @@
+"""The ECS service, its tasks, and the listener in front of them, as AWS behaves."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from control_plane.app import Adapters, Application, ControlPlane
+from control_plane.ports import Stage
+from control_plane.settings import Settings
+from tests.simulation.call import Call
+from tests.simulation.scaling import scaling, services_of
+from tests.simulation.settings import KILL_S
+from tests.simulation.timeline import Process
+
+CLOSE_S = 5.0  # that the server takes to end what is cut
+
+
+@dataclass(eq=False)
+class Task:
+    """One Fargate task: starts, is found healthy, serves, ends."""
+
+    process: Process
+    settings: Settings
+    adapters: Adapters
+    token: Callable[[], str]
+    registered: bool = True
+    healthy: bool = False
+    stopping: bool = False
+    ended: bool = False
+    killed: bool = False  # it did not end in time
+    asleep: bool = False  # it ends because the service shall have none
+    calls: dict[Call, None] = field(default_factory=dict)  # in their order
+    plane: ControlPlane | None = None
+    _sigterm: asyncio.Event = field(default_factory=asyncio.Event)
+    _stopped_at: float = 0.0
+
+    @property
+    def up(self) -> bool:
+        return self.plane is not None and self.process.alive and not self.stopping
+
+    async def live(self) -> None:
+        self.plane = ControlPlane(self.settings, self.adapters, clock=self.process.clock, token=self.token)
+        async with self.plane.running():
+            await self._sigterm.wait()
+            self.plane.send_away()
+            await self._drained()
+        self.ended = True
+
+    async def _drained(self) -> None:
+        until = self.process.timeline.now + self.settings.stop_timeout_s
+        while self.calls and self.process.timeline.now < until:  # noqa: ASYNC110 - the server looks now and then too
+            await asyncio.sleep(0.5)
+        for call in list(self.calls):
+            call.cut_off = True
+            if call.task:
+                call.task.cancel()
+        if self.calls:
+            await asyncio.sleep(CLOSE_S)
+
+    def stop(self) -> None:
+        """SIGTERM; its target was taken out before."""
+        self.registered = self.healthy = False
+        if not self.stopping:
+            self.stopping = True
+            self._sigterm.set()
+
+    def serve(self, call: Call) -> None:
+        """Raises ConnectionRefusedError where nothing listens."""
+        if not self.up:
+            raise ConnectionRefusedError
+        assert self.plane
+        call.by = "task"
+        self.calls[call] = None
+        call.answered_by(self.process, self._app(self.plane), done=lambda: self.calls.pop(call, None))
+
+    def _app(self, plane: ControlPlane) -> Application:
+        services = services_of(plane, self.adapters)
+        return scaling(plane.app, services, _nothing)
+
+
+@dataclass
+class Service:
+    """StageHands in memory: what ``stage.AwsStage`` reads and writes."""
+
+    timeline_process: Process  # AWS's own
+    rng: random.Random
+    make_task: Callable[[], Task]
+    start_s: float
+    changed: Callable[[], None]
+    stopping: Callable[[Task], None]
+    desired: int = 0
+    broken: bool = False  # no task can be started any more
+    tasks: list[Task] = field(default_factory=list)
+    facings: list[tuple[float, bool]] = field(default_factory=lambda: [(0.0, False)])
+
+    # -- StageHands
+
+    async def look(self) -> Stage:
+        return Stage(self.desired, self.healthy, self.facing)
+
+    async def want(self, tasks: int) -> None:
+        self.desired = tasks
+        self._later(self.rng.uniform(0.5, 3.0), self.settle)
+        self.changed()
+
+    async def face(self, *, control_plane: bool) -> None:
+        if control_plane != self.facing:
+            self.facings.append((self._now, control_plane))
+        self.changed()
+
+    # -- what others see of it
+
+    @property
+    def healthy(self) -> bool:
+        return any(task.healthy for task in self.tasks)
+
+    @property
+    def facing(self) -> bool:
+        return self.facings[-1][1]
+
+    def faced(self, at: float) -> bool:
+        """Where the listener sent requests at that time."""
+        return next((facing for since, facing in reversed(self.facings) if since <= at), False)
+
+    # -- AWS's side
+
+    def settle(self) -> None:
+        """As many tasks as desired."""
+        self.tasks = [task for task in self.tasks if not task.ended and task.process.alive]
+        kept = [task for task in self.tasks if not task.stopping]
+        for task in kept[: max(0, len(kept) - self.desired)]:
+            task.asleep = not self.desired
+            self.stop(task)
+        for _ in range(0 if self.broken else self.desired - len(kept)):
+            self.start()
+
+    def start(self) -> Task:
+        task = self.make_task()
+        self.tasks.append(task)
+        task.process.when_dead.append(lambda: self._later(self.rng.uniform(3.0, 12.0), lambda: self._noticed(task)))
+        self._later(self.start_s, lambda: self._begin(task))
+        return task
+
+    def stop(self, task: Task) -> None:
+        self.changed()
+        begun = task.plane is not None
+        if begun and not task.stopping and task.process.alive:
+            self.stopping(task)
+        task.stop()
+        if not begun:
+            task.ended = True
+            return
+
+        def kill() -> None:
+            if not task.ended:
+                task.killed = True
+                task.process.crash()
+
+        self._later(KILL_S, kill)
+
+    def retire(self, *, rolling: bool, overlap_s: float) -> None:
+        """The task has to go, and another takes its place; ``rolling``: so long before, once that is healthy."""
+        old = [task for task in self.tasks if not task.stopping and task.process.alive]
+        if not old:
+            return
+        if not rolling:
+            self.stop(old[0])
+            self.settle()
+            return
+        new = self.start()
+
+        def follow() -> None:
+            if new.healthy:
+                self._later(overlap_s, lambda: self.stop(old[0]))
+                self._later(overlap_s + 1.0, self.settle)
+            elif new.process.alive and not new.stopping and not new.ended:
+                self._later(2.0, follow)
+
+        follow()
+
+    def _begin(self, task: Task) -> None:
+        if not task.stopping and task.process.alive:
+            task.process.spawn(task.live())
+            self._later(self.rng.uniform(6.0, 12.0), lambda: self._check(task))
+
+    def _check(self, task: Task) -> None:
+        if task.up:
+            task.healthy = True
+            self.changed()
+
+    def _noticed(self, task: Task) -> None:
+        """It died some time ago."""
+        task.registered = task.healthy = False
+        task.ended = True
+        self.changed()
+        self.settle()
+
+    def _later(self, seconds: float, do: Callable[[], Any]) -> None:
+        self.timeline_process.loop.call_later(seconds, do)
+
+    @property
+    def _now(self) -> float:
+        return self.timeline_process.timeline.now
+
+
+async def _nothing() -> None:
+    """The reconciler of the task sees the wish by itself."""

@@ -1,0 +1,35 @@
+"""The deployment that is simulated: real settings on a shorter scale, so that a schedule is minutes and not hours."""
+
+from __future__ import annotations
+
+from control_plane.api_keys import PREFIX, hash_key, mint
+from control_plane.ports import KeyRow
+from control_plane.settings import Settings
+
+SETTINGS = Settings(
+    tick_s=10.0,
+    watch_s=3.0,
+    cloud_watch_s=15.0,
+    cancel_grace_s=40.0,
+    lease_s=120.0,
+    drain_timeout_s=60.0,
+    boot_limit_s=200.0,
+    claim_limit_s=100.0,
+    silent_node_s=45.0,
+    failure_memory_s=30.0,
+    control_plane_idle_timeout_s=60.0,
+    propagation_s=30.0,
+    max_wait_s=240.0,
+    usage_flush_s=1e6,
+    key_cache_s=1e6,
+    stop_timeout_s=50.0,
+)
+IDLE_S = {"org/small": 60.0, "org/large": 40.0}
+MAX_INSTANCES = {"org/small": 1, "org/large": 2}
+BOUND_S = 300.0  # the blueprint's, beyond idle timeout and drain
+KILL_S = 60.0  # from SIGTERM until ECS kills
+JANITOR_S = 120.0
+FUNCTION_LIMIT_S = 60.0
+
+KEY = mint(b"k" * 32)
+KEY_ROW = KeyRow(hash_key(KEY), "ann@example.com", "laptop", 0.0, PREFIX)

@@ -1,0 +1,253 @@
+"""What must hold in every schedule, looked at all the time. The first breach ends the schedule.
+
+wish       every question is answered, refused with a reason, or hung up, within a bound; no answer is without a reason
+stream     no stream is cut but by what the schedule broke
+reconciler only the holder of the newest epoch launches (for HAND_OVER_S after losing it, a tick may still end), each
+           launch has its intent, and nobody has more nodes that serve or start than are wanted, but at a hand-over
+node       no instance lives without demand for longer than its bound
+front      state and listener agree, but for a bound; nothing turns to a task that is not healthy
+rest       when demand has ended everything ends: asleep, no task, no instance
+fault      nothing of ours raises what it did not mean to
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from control_plane.ports import FrontState
+from gpu_node.protocol import NodeState
+from tests.simulation.call import Answer, Call
+from tests.simulation.machine import Machine
+from tests.simulation.people import Client
+from tests.simulation.schedule import CrashTask, KillAgent, KillMachine, Outage, Retire, Scale, Scarcity, Trouble
+from tests.simulation.settings import BOUND_S, IDLE_S, SETTINGS
+from tests.simulation.timeline import EPOCH, Process
+
+ACTS = frozenset({"cloud.launch", "cloud.terminate", "nodes.move", "launches.intend"})
+HAND_OVER_S = 30.0
+ALONE_S = 600.0  # what a single guard may take longer
+FRONT_S = 240.0
+HEALTH_LAG_S = 15.0
+CRASH_S = 260.0  # from a crash of the task until somebody has mended the front
+GAP_S = 12.0  # from SIGTERM of a task until somebody else answers
+REASONS: dict[str, tuple[type, ...]] = {
+    "no_gpu_capacity": (Scarcity,),
+    "start_cancelled": (Scale,),
+    "engine_lost": (KillMachine, KillAgent),
+    "node_lost": (KillMachine, KillAgent),
+    "node_silent": (KillMachine, KillAgent, Outage),
+    "node_never_spoke": (KillMachine, KillAgent, Outage),
+    "boot_too_slow": (KillMachine, KillAgent, Outage),
+    "start_timeout": (KillMachine, KillAgent, Outage, Trouble, CrashTask, Retire),
+    "aws_unavailable": (Trouble, Outage),
+    "restarting": (Retire, CrashTask, Trouble),
+}
+SERVING = frozenset({NodeState.PENDING, NodeState.BOOTING, NodeState.READY})
+
+
+@dataclass(frozen=True)
+class Breach:
+    """An invariant that did not hold."""
+
+    at: float
+    invariant: str
+    told: str
+
+    def __str__(self) -> str:
+        return f"{self.invariant} at {self.at:.1f}: {self.told}"
+
+
+class Watch:
+    """Hears of everything; ``breach`` is the first that was wrong."""
+
+    def __init__(self, world: Any) -> None:
+        self._world = world
+        self.breach: Breach | None = None
+        self.demand_at: dict[str, float] = {}
+        self.hand_overs: list[float] = []
+        self.doubles = 0
+        self.crashes: list[float] = []
+        self.stops: list[float] = []
+        self._epochs: dict[Process, int] = {}
+        self._superseded: dict[Process, float] = {}
+        self._wanted: dict[str, list[tuple[float, int]]] = {}
+        self._odd_since: float | None = None
+        self._healthy_at = 0.0
+        self._asked: dict[str, float] = {}
+
+    def say(self, invariant: str, told: str) -> None:
+        if self.breach is None and not self._world.over:
+            self.breach = Breach(self._now, invariant, told)
+
+    # -- effects
+
+    def effect(self, process: Process, name: str, args: tuple[Any, ...], answer: Any) -> None:
+        match name:
+            case "fence.take" | "fence.take_over":
+                self._took(process, answer)
+            case "fence.release":
+                self._epochs.pop(process, None)
+            case "wishes.ask":
+                self._asked[args[0].model] = self._now
+                self._wanted.setdefault(args[0].model, []).append((self._now, args[0].desired))
+            case "stage.face":
+                self.front_changed()
+        if name in ACTS and not self._world.reach.belated:
+            self._superfluous(process, name)
+            if name == "cloud.launch":
+                self._launched(process, args[0])
+        self._world.happened(name)
+
+    def _took(self, process: Process, taken: int) -> None:
+        for other, epoch in self._epochs.items():
+            if epoch < taken:
+                self._superseded.setdefault(other, self._now)
+        self._epochs[process] = taken
+        self._superseded.pop(process, None)
+        self.hand_overs.append(self._now)
+
+    def _superfluous(self, process: Process, name: str) -> None:
+        lost_at = self._superseded.get(process)
+        if lost_at is not None and self._now > lost_at + HAND_OVER_S:
+            self.say("reconciler", f"{name} by a {process.kind} {self._now - lost_at:.0f} s after it lost its epoch")
+
+    def _launched(self, process: Process, launch: Any) -> None:
+        launches = self._world.launches
+        if launch.token not in launches.rows and launch.token not in launches.settled:
+            self.say("reconciler", f"{process.kind} launched without an intent")
+        if process not in self._epochs and process.alive and process.kind != "task":
+            self.say("reconciler", f"{process.kind} launched without an epoch")
+        self.wishes()
+        serving = [m for m in self._world.machines.values() if m.launch.model == launch.model and self._serves(m)]
+        wanted = max((n for at, n in self._wanted.get(launch.model, []) if at >= self._now - 60), default=1)
+        if len(serving) > max(1, wanted):
+            if any(at > self._now - HAND_OVER_S for at in self.hand_overs[1:]):
+                self.doubles += 1
+            else:
+                self.say("reconciler", f"{len(serving)} nodes of {launch.model}, wanted {wanted}")
+
+    def _serves(self, machine: Machine) -> bool:
+        row = self._world.nodes.rows.get(machine.instance.id)
+        gone = machine.killed or machine.agent_killed or not machine.process.alive or machine.leaving()
+        return not gone and (row is None or row.state in SERVING)
+
+    # -- demand
+
+    def wishes(self) -> None:
+        """Notes which demand stands now."""
+        now = self._now
+        for wish in self._world.wishes.rows.values():
+            self._wanted.setdefault(wish.model, []).append((now, wish.desired))
+            until = max(wish.hold_until, wish.keep_awake_until) - EPOCH
+            if wish.desired and until > 0:
+                self.demand_at[wish.model] = max(self.demand_at.get(wish.model, 0.0), min(until, now))
+        for client in self._world.people.clients:
+            if client.ending is None or client.ended_at > now - 11.0:
+                ended = now if client.ending is None else client.ended_at
+                self.demand_at[client.ask.model] = max(self.demand_at.get(client.ask.model, 0.0), ended)
+
+    # -- rounds
+
+    def round(self) -> None:
+        self.wishes()
+        for machine in list(self._world.machines.values()):
+            self._bounded(machine)
+        for client in self._world.people.clients:
+            limit = SETTINGS.max_wait_s + 240.0 + 150.0 * self._world.schedule.disruptions
+            if client.ending is None and self._now > client.began_at + limit:
+                self.say("wish", f"open for {limit:.0f} s: {client.ask} tried {client.tried[-6:]}")
+        self.front_changed()
+
+    def _bounded(self, machine: Machine) -> None:
+        schedule = self._world.schedule
+        model = machine.launch.model
+        since = max(self.demand_at.get(model, 0.0), machine.launched_at, schedule.alone_at)
+        bound = IDLE_S[model] + SETTINGS.drain_timeout_s + BOUND_S + (ALONE_S if schedule.guard else 0.0)
+        bound += sum(event.seconds for event in schedule.all if isinstance(event, Outage))
+        if machine.process.alive and self._now > since + bound:
+            row = self._world.nodes.rows.get(machine.instance.id)
+            self.say("node", f"{machine.instance.id} lives {self._now - since:.0f} s after demand ended: {row}")
+
+    def front_changed(self) -> None:
+        """Compare state, listener and health."""
+        world = self._world
+        if world.service.healthy:
+            self._healthy_at = self._now
+        elif world.service.facing and world.service.facings[-1][0] == self._now > self._healthy_at + HEALTH_LAG_S:
+            self.say("front", "turned to a task that is not healthy")
+        odd = world.service.facing is not (world.front.front.state is FrontState.AWAKE) or (
+            world.service.facing and not world.service.healthy
+        )
+        if not odd or world.broken:
+            self._odd_since = None
+        elif self._odd_since is None:
+            self._odd_since = self._now
+        elif self._now > self._odd_since + FRONT_S + self._outages_s:
+            self.say("front", f"{world.front.front.state} and facing={world.service.facing} for {FRONT_S:.0f} s")
+
+    def at_rest(self) -> bool:
+        world = self._world
+        if world.broken:
+            return not any(machine.process.alive for machine in world.machines.values())
+        nothing = not world.machines and not world.cloud.living
+        asleep = world.front.front.state is FrontState.ASLEEP and not world.service.facing
+        running = [task for task in world.service.tasks if not task.ended and task.process.alive]
+        return nothing and asleep and not world.service.desired and not running
+
+    # -- what clients and machines tell
+
+    def told(self, client: Client, code: str) -> None:
+        """A reason must be one that the schedule gives."""
+        causes = REASONS.get(code)
+        if code == "model_starting" and client.ask.wait_s is not None:
+            return
+        if causes is None or not any(isinstance(event, causes) for event in self._world.schedule.all):
+            self.say("wish", f"{client.ask} was refused with {code}; tried {client.tried[-6:]}")
+
+    def broken(self, client: Client, answer: Answer, call: Call) -> None:
+        """An answer without a reason, or with the reason that something of ours went away."""
+        now = self._now
+        if any(now - CRASH_S < at for at in self.crashes) or self._outages_s:
+            return
+        gap_s = GAP_S + self._world.schedule.propagation_s
+        if any(now - gap_s - (SETTINGS.stop_timeout_s if call.by == "task" else 0) < at for at in self.stops):
+            return
+        if call.by == "night" and not answer.whole and self._world.balancer.night_crashes:
+            return
+        if b"engine_lost" in answer.body and any(
+            isinstance(e, KillMachine | KillAgent) for e in self._world.schedule.all
+        ):
+            return
+        told = f"{answer.by}:{answer.status} {answer.body[-160:]!r} whole={answer.whole}"
+        self.say("wish", f"{client.ask} got {told}; tried {client.tried[-6:]}")
+
+    def sent_on(self, client: Client, began_at: float) -> None:
+        """The night watch held somebody since then, and told them to ask again."""
+        if self._asked.get(client.ask.model, -1.0) < began_at:
+            self.say("wish", f"{client.ask} was held by the night watch, and no wish was written")
+
+    def cut(self, machine: Machine, streams: int) -> None:
+        """A machine goes with streams on it."""
+        # Without its agent, a node cannot tell a new reconciler what another task streams from it.
+        untold = machine.agent_killed and len(self.hand_overs) > 1
+        if streams and not machine.killed and not untold:
+            row = self._world.nodes.rows.get(machine.instance.id)
+            self.say("stream", f"{machine.instance.id} went away with {streams} streams: {row}")
+
+    def stopping(self, *, asleep: bool, calls: Sequence[Call]) -> None:
+        """A task is told to stop."""
+        self.stops.append(self._now)
+        if asleep and [call for call in calls if call.path.startswith("/v1") and not call.answer.done()]:
+            self.say("stream", "the service was told to run no task while one had a stream")
+
+    @property
+    def _now(self) -> float:
+        return float(self._world.timeline.now)
+
+    @property
+    def _outages_s(self) -> float:
+        """Of those that began by now."""
+        outages: Sequence[Outage] = self._world.reach.outages
+        return sum(outage.seconds for outage in outages if self._now <= outage.at + outage.seconds + 240)

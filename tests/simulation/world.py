@@ -1,0 +1,325 @@
+"""One schedule, run: everything of ours that is real, on virtual time, over an account in memory."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter, defaultdict
+from typing import Any
+
+from control_plane.app import Adapters, Application, FrontAdapters
+from control_plane.effects import Stores
+from control_plane.errors import NoCapacity
+from control_plane.janitor import clean
+from control_plane.nodes import NodeId
+from control_plane.ports import Group, Instance, Launch, ModelRow
+from tests.memory import (
+    MemoryFence,
+    MemoryKeys,
+    MemoryModels,
+    MemoryNodes,
+    MemoryProbe,
+    MemoryUsage,
+    MemoryWishes,
+)
+from tests.night.stage import MemoryFront
+from tests.simulation import schedule as events
+from tests.simulation.balancer import Balancer
+from tests.simulation.cloud import Cloud, Launches
+from tests.simulation.function import function
+from tests.simulation.machine import AgentTable, Machine, Wire
+from tests.simulation.people import People
+from tests.simulation.reach import Reach
+from tests.simulation.schedule import MODELS, Schedule
+from tests.simulation.service import Service, Task
+from tests.simulation.settings import (
+    FUNCTION_LIMIT_S,
+    IDLE_S,
+    JANITOR_S,
+    KEY,
+    KEY_ROW,
+    MAX_INSTANCES,
+    SETTINGS,
+)
+from tests.simulation.timeline import Process, Timeline
+from tests.simulation.watch import Breach, Watch
+
+ROUND_S = 10.0
+REST_S = 1100.0  # from the end of demand until everything rests
+EACH_DISRUPTION_S = 120.0
+
+
+class World:
+    """Everything there is in one schedule."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.timeline = Timeline()
+        self.rng = random.Random(schedule.seed + 1)
+        self.over = False
+        self.broken = False  # no task can be started any more
+        self.launched = 0
+        self.watch = Watch(self)
+        self._effects: Counter[str] = Counter()
+        self._races: dict[str, list[events.On]] = defaultdict(list)
+        for event in schedule.events:
+            if isinstance(event, events.On):
+                self._races[event.method].append(event)
+        self._aws = self.process("aws")
+        self._numbers = itertools.count(1)
+        self._processes: list[Process] = [self._aws]
+        self.machines: dict[NodeId, Machine] = {}
+        troubles = [event for event in schedule.events if isinstance(event, events.Trouble)]
+        self.reach = Reach(rng=self.rng, troubles=troubles, background=self._aws, told=self.watch.effect)
+        self._make_stores()
+        self.service = Service(
+            self._aws, self.rng, self._task, schedule.task_start_s, self.watch.front_changed, self._stopping
+        )
+        self.balancer = Balancer(self._aws, self.rng, self.service, schedule.propagation_s, self._night)
+        heard = (self.watch.broken, self.watch.told, self.watch.sent_on)
+        self.people = People(self.process("people"), KEY, self.balancer.route, *heard)
+
+    def _make_stores(self) -> None:
+        self.nodes, self.wishes, self.launches = MemoryNodes(), MemoryWishes(), Launches()
+        self.fence, self.front, self.usage = MemoryFence(), MemoryFront(), MemoryUsage()
+        self.keys = MemoryKeys({KEY_ROW.key_hash: KEY_ROW})
+        self.cloud = Cloud(self._aws, booted=self._boot, gone=self._gone)
+        self.models = MemoryModels()
+        for name in MODELS:
+            config = {"name": name, "instanceTypes": ["g6.xlarge"], "idleTimeout": int(IDLE_S[name])}
+            self.models.rows[name] = ModelRow(name, {**config, "maxInstances": MAX_INSTANCES[name]})
+            self.cloud.add_group(Group(f"g-{name}", name, "on-demand", ("a", "b"), max_size=9, desired=0), holds=True)
+
+    # -- running it
+
+    def run(self) -> Breach | None:
+        """The first breach, or None."""
+        for event in self.schedule.events:
+            self.later(event.at, lambda event=event: self._happen(event))
+        self.later(self.schedule.janitor_at, self._janitor)
+        if self.schedule.guard:
+            self.later(self.schedule.alone_at, self._leave_alone)
+        last = max((event.at for event in self.schedule.events), default=0.0)
+        quiet_at: float | None = None
+        while self.watch.breach is None:
+            self.timeline.run(self.timeline.now + ROUND_S, stop=lambda: self.watch.breach is not None)
+            self.watch.round()
+            if self.timeline.now < last or any(client.ending is None for client in self.people.clients):
+                quiet_at = None
+                continue
+            quiet_at = quiet_at or self.timeline.now
+            if self.watch.at_rest():
+                break
+            if self.timeline.now > quiet_at + self._rest_s:
+                self.watch.say("rest", self._state())
+        self._end()
+        return self.watch.breach
+
+    @property
+    def _rest_s(self) -> float:
+        outages = sum(e.seconds for e in self.schedule.all if isinstance(e, events.Outage))
+        return REST_S + outages + EACH_DISRUPTION_S * self.schedule.disruptions
+
+    def _state(self) -> str:
+        machines = [self.nodes.rows.get(one) for one in self.machines]
+        return f"{self.front.front} desired={self.service.desired} facing={self.service.facing} machines={machines}"
+
+    def _end(self) -> None:
+        self.over = self.reach.over = True
+        for process in self._processes:
+            process.bury()
+        self.timeline.run(self.timeline.now + 300.0)
+        for process in self._processes:
+            process.bury()
+        self.timeline.run(self.timeline.now + 300.0)
+
+    def later(self, seconds: float, do: Any) -> None:
+        self._aws.loop.call_later(seconds, do)
+
+    def process(self, kind: str) -> Process:
+        skew_s = self.rng.uniform(-1, 1) * self.schedule.skew_s if kind not in ("aws", "people") else 0.0
+        process = Process(self.timeline, kind, skew_s=skew_s, complaints=self.complain)
+        process.loop.connect = self._connect_of(process)
+        if hasattr(self, "_processes"):
+            self._processes.append(process)
+        return process
+
+    def complain(self, told: str) -> None:
+        if not self.over:
+            self.watch.say("fault", told)
+
+    # -- events
+
+    def _happen(self, event: events.Event) -> None:
+        match event:
+            case events.Ask():
+                self.people.ask(event)
+            case events.Scale():
+                self.people.scale(event)
+            case events.Outage(seconds=seconds, what=what):
+                self.reach.outages.append(events.Outage(self.timeline.now, seconds, what))
+            case events.Scarcity(seconds=seconds):
+                self._scarce(seconds)
+            case _:
+                self._break(event)
+
+    def _break(self, event: events.Event) -> None:
+        match event:
+            case events.Retire(rolling=rolling, overlap_s=overlap_s):
+                self.service.retire(rolling=rolling, overlap_s=overlap_s)
+            case events.CrashTask():
+                for task in self.service.tasks[:1]:
+                    task.process.crash()
+            case events.KillMachine() | events.KillAgent():
+                self._hit(event)
+
+    def happened(self, method: str) -> None:
+        """An effect took place."""
+        self._effects[method] += 1
+        for event in self._races.get(method, ()):
+            if event.nth == self._effects[method]:
+                self.later(event.delay_s, lambda event=event: self._happen(event.then))
+
+    def _hit(self, event: events.KillMachine | events.KillAgent) -> None:
+        there = [machine for machine in self.machines.values() if not machine.killed]
+        if not there:
+            return
+        machine = self.rng.choice(there)
+        if isinstance(event, events.KillAgent):
+            machine.kill_agent()
+            return
+        machine.killed = True
+        machine.power_off()
+        self.later(self.rng.uniform(5.0, 60.0), lambda: self.cloud.set_alive(machine.instance.id, False))
+
+    def _scarce(self, seconds: float) -> None:
+        for place in self.cloud.zones:
+            self.cloud.refusals[place] = NoCapacity("InsufficientInstanceCapacity", "none now")
+        self.later(seconds, self.cloud.refusals.clear)
+
+    def _leave_alone(self) -> None:
+        """From now on one guard of three."""
+        guard = self.schedule.guard
+        self.people.all_hang_up()
+        if guard == "reconciler":  # so there is one
+            self.service.desired = 1
+            self.service.settle()
+        else:
+            self.broken = self.service.broken = True
+            for task in self.service.tasks:
+                task.process.crash()
+            for night in self.balancer.nights:
+                night.process.crash()
+
+    # -- processes of ours
+
+    def adapters(self, process: Process) -> Adapters:
+        port = self.reach.port
+
+        def own_clock() -> None:
+            self.fence.clock = process.clock
+
+        stores = Stores(
+            port(process, "nodes", self.nodes),
+            port(process, "wishes", self.wishes),
+            port(process, "launches", self.launches),
+            port(process, "models", self.models),
+            port(process, "fence", self.fence, before=own_clock),
+        )
+        front = FrontAdapters(port(process, "front", self.front), port(process, "stage", self.service))
+        return Adapters(
+            stores,
+            port(process, "keys", self.keys),
+            port(process, "usage", self.usage),
+            port(process, "cloud", self.cloud),
+            MemoryProbe(),
+            front,
+        )
+
+    def _token(self) -> str:
+        return f"t{next(self._numbers)}"
+
+    def _task(self) -> Task:
+        process = self.process("task")
+        task = Task(process, SETTINGS, self.adapters(process), self._token)
+        process.when_dead.append(lambda: None if task.killed else self.watch.crashes.append(self.timeline.now))
+        return task
+
+    def _stopping(self, task: Task) -> None:
+        self.watch.stopping(asleep=task.asleep, calls=list(task.calls))
+
+    def _janitor(self) -> None:
+        if self.over:
+            return
+        self.later(JANITOR_S, self._janitor)
+        if self.schedule.guard in ("reconciler", "lease") and self.timeline.now >= self.schedule.alone_at:
+            return
+        process = self.process("janitor")
+        adapters = self.adapters(process)
+        assert adapters.front
+        work = process.spawn(clean(SETTINGS, adapters, adapters.front, clock=process.clock))
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())  # Lambda counts it, and that is all
+        self.later(FUNCTION_LIMIT_S, process.crash)
+
+    def _night(self) -> tuple[Process, Application]:
+        process = self.process("night")
+        with process.running():
+            return process, function(SETTINGS, self.adapters(process), clock=process.clock)
+
+    # -- machines
+
+    def _boot(self, instance: Instance, launch: Launch) -> None:
+        process = self.process("machine")
+        number = len(self._processes)
+        table = AgentTable(
+            self.nodes,
+            self.models,
+            launch.group,
+            down=lambda: self.reach.down("tables"),
+            cloud_down=lambda: self.reach.down("cloud"),
+            leave=self.cloud.vanish,
+            endless=self._endless,
+        )
+        machine = self.machines[instance.id] = Machine(
+            instance,
+            launch,
+            process,
+            table,
+            boot_s=self.schedule.boot_s,
+            load_s=self.schedule.load_s,
+            leaving=lambda: self.cloud.leaving(instance.id),
+            off=lambda: self._halted(instance.id),
+            ip=f"10.0.{number // 250}.{number % 250}",
+            launched_at=self.timeline.now,
+        )
+        self.launched += 1
+        machine.power_on()
+
+    def _gone(self, node_id: NodeId) -> None:
+        """AWS ended it."""
+        machine = self.machines.pop(node_id, None)
+        if machine and machine.process.alive:
+            self.watch.cut(machine, len(machine.engine.wires) if machine.engine else 0)
+            machine.power_off()
+
+    def _halted(self, node_id: NodeId) -> None:
+        """Its agent ended; the machine goes off."""
+        if node_id in self.machines:
+            self.machines[node_id].power_off()
+            self.cloud.set_alive(node_id, False)
+
+    def _endless(self) -> bool:
+        """Is the lease switched off?"""
+        return self.schedule.guard in ("reconciler", "janitor")
+
+    def _connect_of(self, process: Process) -> Any:
+        async def connect(_loop: Any, factory: Any, host: str) -> Any:
+            found = [machine for machine in self.machines.values() if machine.ip == host]
+            if not found or not found[0].engine or not found[0].engine.healthy():
+                raise OSError("nothing listens there")
+            protocol = factory()
+            wire = Wire(process, found[0].engine, protocol)
+            protocol.connection_made(wire)
+            return wire, protocol
+
+        return connect

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import orjson
 
 from control_plane.dialect import DIALECTS, Dialect
-from control_plane.errors import EngineLost, ModelStarting, RequestError, StartTimeout
+from control_plane.errors import EngineLost, ModelStarting, RequestError, StartTimeout, Unavailable
 from control_plane.events import EngineError, EventStream, WholeAnswer, cut_short, upstream_error
 from control_plane.exchange import Exchange, Manner, Patience
 from control_plane.fleet import Fleet, Lease, Progress, Waiter
@@ -23,6 +23,7 @@ from control_plane.upstream import Upstream, UpstreamLost, Upstreams
 from control_plane.usage import Ledger
 
 ATTEMPTS = 3  # engines tried for one request, as long as no byte of an answer went out
+ASK_AGAIN_S = 1.0  # after a wish that could not be written
 COME_BACK_S = 59  # the longest Retry-After that every client honours
 MAX_ERROR_BYTES = 64 * 1024
 
@@ -121,12 +122,23 @@ class Relay:
     async def _wake(self, call: Call, exchange: Exchange) -> Lease:
         exchange.working = False
         with self._fleet.wait(call.model, retry=call.retry) as waiter:
-            await self._ask(call.model, call.owner)
+            await self._ask_until_heard(call, exchange, waiter)
             self._fleet.disturbed.set()
             lease = await self._wait(call, exchange, waiter)
         waited_ms = round((self._clock() - exchange.opened_at) * 1000)
         exchange.add_header(b"x-diogenes-cold-start-ms", str(waited_ms).encode())
         return lease
+
+    async def _ask_until_heard(self, call: Call, exchange: Exchange, waiter: Waiter) -> None:
+        """Raises Unavailable where that can still be told with its true status: the client comes back by itself."""
+        while not waiter.granted.done():
+            try:
+                return await self._ask(call.model, call.owner)
+            except Unavailable:
+                if not exchange.started or self._clock() > exchange.opened_at + call.max_wait_s:
+                    raise
+            # Somebody else's start let the answer begin meanwhile; their wish, and the reconciler, keep it going.
+            await asyncio.sleep(ASK_AGAIN_S)
 
     async def _wait(self, call: Call, exchange: Exchange, waiter: Waiter) -> Lease:
         limit = call.max_wait_s

@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from control_plane.errors import NoCapacity
+from control_plane.errors import NoCapacity, Unavailable
+from control_plane.ports import Wish
 from gpu_node.protocol import Failure
-from tests.stories.clients import ASK, answer
+from tests.stories.clients import ASK, answer, streamed
 from tests.stories.virtual import story
 from tests.stories.world import MODEL, World, deployment
 
@@ -130,3 +131,24 @@ def test_management_takes_json_whatever_curl_calls_it(content_type: str) -> None
             assert reply.status_code == 202
 
     scaled()
+
+
+@story
+async def test_a_wish_that_cannot_be_written_ends_no_stream_that_has_begun() -> None:
+    async with deployment() as world, world.openai() as client:
+        first = asyncio.create_task(streamed(client))
+        await asyncio.sleep(1)
+        write, refused = world.wishes.ask, 0
+
+        async def slow(wish: Wish) -> None:
+            nonlocal refused
+            await asyncio.sleep(5)  # the SDK's own attempts
+            if wish.by and refused < 3:
+                refused += 1
+                raise Unavailable("throttled")
+            await write(wish)
+
+        setattr(world.wishes, "ask", slow)  # noqa: B010 - a table that is slow before it refuses
+        assert await streamed(client) == await first == "Hello there!"
+        assert refused == 3
+        assert len(world.cloud.launches) == 1

@@ -216,7 +216,7 @@ MUTANTS = (
     Mutant(
         "control plane writes no wish",
         "control_plane.relay",
-        "            await self._ask(call.model, call.owner)\n",
+        "            await self._ask_until_heard(call, exchange, waiter)\n",
         "",
         (),
         "who waits counts as a wish; Hold writes it at the next tick",

@@ -58,6 +58,7 @@ class Waking:
         until = self._clock() + min(limit_s, self._pace.hold_s)
         launching = asyncio.ensure_future(self._launched(model))
         try:
+            await self._awake()  # a look that moves the front leaves it to the next one to raise the count
             while not await self._awake():
                 if launching.done():
                     launching.result()
@@ -74,6 +75,7 @@ class Waking:
     async def begin(self) -> None:
         """Set it all going, and hold nobody. Raises Unavailable."""
         await self._awake()
+        await self._awake()  # as above
         await self._launch()
 
     async def refuse_what_stands(self, model: str) -> None:
@@ -86,8 +88,6 @@ class Waking:
     async def _awake(self) -> bool:
         try:
             front = await self._keeper.look(wanted=True)
-            if front.state is FrontState.WAKING:
-                front = await self._keeper.look(wanted=True)  # the move itself did not raise the count yet
         except Unavailable as error:
             log.warning("front not seen", extra={"error": str(error)})
             return False

@@ -117,7 +117,7 @@ class Network(pulumi.ComponentResource):
             )
             for zone, subnet in subnets.items()
         ]
-        # Free, and the weights' way from the bucket does not leave AWS's network.
+        # Free, and the way to the tables and the buckets does not leave AWS's network.
         endpoints = [
             aws.ec2.VpcEndpoint(
                 f"{self._name}-{service}",

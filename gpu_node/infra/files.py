@@ -13,7 +13,7 @@ from gpu_node import package, policies
 
 
 class NodeFiles(pulumi.ComponentResource):
-    """A private bucket for weights, compiled kernels and the agent's packages, with the package of this version in it.
+    """A private bucket for the agent's packages, with the package of this version in it.
 
     All of it can be had again, so it goes with the stack.
     """

@@ -58,6 +58,14 @@ def _own(data_root: Path, place: Path) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             daemon.kill()
             daemon.wait()
+        _unmount_below(place)
+
+
+def _unmount_below(place: Path) -> None:
+    """A daemon may leave its network namespace mounted, and what is mounted cannot be deleted."""
+    mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for point in sorted((point for point in mounted if Path(point).is_relative_to(place)), reverse=True):
+        subprocess.run(["umount", "--lazy", point], check=True, capture_output=True)
 
 
 def _answers(host: str) -> bool:

@@ -227,6 +227,30 @@ class Account:
             item = backend.get_item(table, key)
             return None if item is None else from_attributes(item.to_json()["Attributes"])
 
+    def weights(self, listener: str) -> Mapping[str, int]:
+        """The weight of each target group that the listener, by ARN, forwards to."""
+        with self._lock:
+            (found,) = get_backend("elbv2")[DEFAULT_ACCOUNT_ID][REGION].describe_listeners(None, [listener])
+            (action,) = found.default_actions
+            groups = action.data["ForwardConfig"]["TargetGroups"]
+            return {group["TargetGroupArn"]: int(group["Weight"]) for group in groups}
+
+    def tasks(self, cluster: str, service: str) -> int:
+        """How many tasks the service shall run."""
+        with self._lock:
+            found: Any = get_backend("ecs")[DEFAULT_ACCOUNT_ID][REGION]._get_service(cluster, service)
+            return int(found.desired_count)
+
+    def show_target(self, group: str, address: str, *, healthy: bool) -> None:
+        """In the target group, by ARN, while it is healthy: moto finds every target healthy. Twice is once."""
+        with self._lock:
+            backend: Any = get_backend("elbv2")[DEFAULT_ACCOUNT_ID][REGION]
+            listed = address in backend.target_groups[group].targets
+            if healthy and not listed:
+                backend.register_targets(group, [{"Id": address}])
+            elif listed and not healthy:
+                backend.deregister_targets(group, [{"Id": address}])
+
     def assume(self, role: str, *, service: str, session: str) -> Credentials:
         """Of a role, by ARN, for what a service of AWS starts. Raises authority.NotTrusted."""
         with self._lock:

@@ -29,13 +29,14 @@ from rehearsal.birth import birth
 from rehearsal.ec2 import HOME, MachineOptions, Machines
 from rehearsal.ecs import DeskFailure, Scheduler, Task, reserve
 from rehearsal.faults import Fault, Faults, UnknownFault
+from rehearsal.front import Environments, Front, FrontOptions
 from rehearsal.groups import Member
 
-__all__ = ["ENGINES", "Desk", "DeskFailure", "Options"]
+__all__ = ["ENGINES", "Desk", "DeskFailure", "FrontOptions", "Options"]
 
 ENGINES: Mapping[str, str] = {"builtin": "rehearsal.engine", "vllm": "rehearsal.vllm_cpu"}
 
-# Nothing turns the listener on a desk: clients speak to the control plane directly, and it never sleeps.
+# Without a front nothing turns the listener: clients speak to the control plane directly, and it never sleeps.
 _OF_THE_FRONT = ("CLUSTER", "SERVICE", "LISTENER_ARN", "CONTROL_PLANE_GROUP_ARN", "NIGHT_WATCH_GROUP_ARN")
 _NODE_KEEPS = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
 _STOP_TIMEOUT_S = "5"  # nobody at a desk waits two minutes for a stream's end
@@ -54,6 +55,7 @@ class Options:
     models: Sequence[Mapping[str, Any]] | None = None  # None: those of Pulumi.prod.yaml
     environment: Mapping[str, str] = field(default_factory=dict)  # on top of the caller's
     control_plane: bool = True
+    front: FrontOptions | None = None  # None: clients speak to the control plane itself, which never sleeps
     agent: Sequence[str] = (sys.executable, "-m", "gpu_node")
 
 
@@ -187,13 +189,32 @@ class Desk(AbstractContextManager["Desk"]):
         self.account = Account(self._faults)
         self.aws_url = self._stack.enter_context(AccountServer(self.account)).url
         self.stack = stack.apply(self.aws_url, region=REGION, models=self._models())
-        self._task = Task(self.port, env=self._control_plane_env(), log=self.run_dir / "control-plane.log")
-        self._start_machines()
-        self._stack.callback(self.stop_control_plane)
-        if self.options.control_plane:
-            self.start_control_plane()
-            self.api_key = self._task.run("key", "create", "--email", stack.OWNER, "--name", "rehearsal")
+        self._task = Task(self.port, env=self._task_env(), log=self.run_dir / "control-plane.log")
         self._scheduler = Scheduler(self._task, clock=time.monotonic, tell=self._tell)
+        self._start_machines()
+        if self.options.front:
+            self._open_front(self.options.front)
+        elif self.options.control_plane:
+            self._stack.callback(self.stop_control_plane)
+            self.start_control_plane()
+        if self.options.front or self.options.control_plane:
+            self.api_key = self._task.run("key", "create", "--email", stack.OWNER, "--name", "rehearsal")
+
+    def _open_front(self, options: FrontOptions) -> None:
+        environments = Environments(
+            self._task_env(), {function.handler: self._function_env(function) for function in self.stack.functions()}
+        )
+        self.front = self._stack.enter_context(
+            Front(
+                self.port,
+                self.account,
+                self.stack,
+                environments=environments,
+                options=options,
+                run_dir=self.run_dir,
+                tell=self._tell,
+            )
+        )
 
     def _models(self) -> Sequence[Mapping[str, Any]]:
         models = [dict(config) for config in self.options.models or stack.models_of_stack()]
@@ -237,21 +258,27 @@ class Desk(AbstractContextManager["Desk"]):
             self._tell(f"denied: {denial}")
         self._denials_told = len(denials)
 
-    def _control_plane_env(self) -> Mapping[str, str]:
-        kept = {k: v for k, v in self._environ.items() if not k.startswith(("AWS_", "DIOGENES_NODE_"))}
-        front = {f"DIOGENES_{name}" for name in _OF_THE_FRONT}
-        told = {name: value for name, value in self.stack.task_environment().items() if name not in front}
+    def _task_env(self) -> Mapping[str, str]:
+        told = self.stack.task_environment()
+        if not self.options.front:
+            front = {f"DIOGENES_{name}" for name in _OF_THE_FRONT}
+            told = {name: value for name, value in told.items() if name not in front}
         credentials = self.account.assume(self.stack.task_role, service="ecs-tasks.amazonaws.com", session="desk")
+        return {**self._program_env(told), **credentials.environment()}
+
+    def _function_env(self, function: stack.Function) -> Mapping[str, str]:
+        credentials = self.account.assume(function.role, service="lambda.amazonaws.com", session="desk")
+        return {**self._program_env(function.environment), **credentials.environment()}
+
+    def _program_env(self, told: Mapping[str, str]) -> Mapping[str, str]:
+        kept = {k: v for k, v in self._environ.items() if not k.startswith(("AWS_", "DIOGENES_NODE_"))}
         return {
             **told,
             "DIOGENES_STOP_TIMEOUT_S": _STOP_TIMEOUT_S,
             **kept,
             **self.aws_env(),
-            **credentials.environment(),
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
-            "DIOGENES_HOST": "127.0.0.1",
-            "DIOGENES_PORT": str(self.port),
         }
 
     def _node_env(self) -> Mapping[str, str]:

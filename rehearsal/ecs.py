@@ -35,27 +35,37 @@ class DeskFailure(Exception):
 class Task:
     """The control plane's process, of which there is one at a time."""
 
-    def __init__(self, port: int, *, env: Mapping[str, str], log: Path) -> None:
+    def __init__(self, port: int, *, env: Mapping[str, str], log: Path, host: str = "127.0.0.1") -> None:
         """Raises DeskFailure for settings that the control plane would refuse."""
+        env = {**env, "DIOGENES_HOST": host, "DIOGENES_PORT": str(port)}
         try:
             settings = Settings.from_env(env)
         except InvalidSettings as error:
             raise DeskFailure(f"the control plane would not start: {error}") from error
         self.log = log
+        self._host = host
         self._port = port
         self._env = env
         self.stop_timeout_s = settings.stop_timeout_s
         self._tree: ProcessTree | None = None
 
+    def launch(self) -> None:
+        """Begin its start; does not wait."""
+        self.stop()
+        self._tree = ProcessTree([*_PROGRAM, "serve"], env=self._env, cwd=HOME, log=self.log)
+
     def start(self) -> None:
         """Returns once it answers. Raises DeskFailure."""
-        self.stop()
-        tree = self._tree = ProcessTree([*_PROGRAM, "serve"], env=self._env, cwd=HOME, log=self.log)
+        self.launch()
         limit = time.monotonic() + _START_LIMIT_S
-        while not (self._listens(tree) and self._healthy()):
-            if tree.exited or time.monotonic() > limit:
+        while not self.answers():
+            if self.exited or time.monotonic() > limit:
                 raise DeskFailure(f"the control plane did not start\n{self.last_words()}")
             time.sleep(0.05)
+
+    def answers(self) -> bool:
+        """Is it this one that listens, and is it healthy?"""
+        return self._tree is not None and self._listens(self._tree) and self._healthy()
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Send the signal and wait until it is gone; it is killed when its streams' time is over and it still lives."""
@@ -90,11 +100,15 @@ class Task:
         """Whoever else answers on the port must not be taken for it."""
         with suppress(psutil.Error, RuntimeError, OSError):
             listening = psutil.Process(tree.leader).net_connections("tcp4")
-            return any(each.laddr.port == self._port for each in listening if each.status == psutil.CONN_LISTEN)
+            return any(
+                (each.laddr.ip, each.laddr.port) == (self._host, self._port)
+                for each in listening
+                if each.status == psutil.CONN_LISTEN
+            )
         return False
 
     def _healthy(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=2.0)
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=2.0)
         with closing(connection), suppress(OSError, http.client.HTTPException):
             connection.request("GET", "/healthz")
             return connection.getresponse().status == 200

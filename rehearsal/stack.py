@@ -27,6 +27,8 @@ OWNER = "me@example.com"
 
 _OFFLINE = {"HF_HUB_OFFLINE": "1"}
 _FUNCTION = "aws:lambda/function:Function"
+_LOAD_BALANCER = "aws:lb/loadBalancer:LoadBalancer"
+_TARGET_GROUP = "aws:lb/targetGroup:TargetGroup"
 _TASK_DEFINITION = "aws:ecs/taskDefinition:TaskDefinition"
 
 
@@ -45,6 +47,7 @@ class Function:
     role: str  # ARN
     handler: str  # as in package.module.function
     environment: Mapping[str, str]
+    timeout_s: float
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,26 @@ class Stack:
 
     def functions(self) -> Sequence[Function]:
         return [
-            Function(told["name"], told["role"], told["imageConfig"]["commands"][0], told["environment"]["variables"])
+            Function(
+                told["name"],
+                told["role"],
+                told["imageConfig"]["commands"][0],
+                told["environment"]["variables"],
+                float(told["timeout"]),
+            )
             for told in self.made[_FUNCTION]
         ]
+
+    @property
+    def load_balancer(self) -> Mapping[str, Any]:
+        """What the program said of it."""
+        (found,) = self.made[_LOAD_BALANCER]
+        return found
+
+    def target_group(self, arn: str) -> Mapping[str, Any]:
+        """What the program said of it."""
+        (found,) = (group for group in self.made[_TARGET_GROUP] if group["arn"] == arn)
+        return found
 
     @property
     def _task(self) -> Mapping[str, Any]:

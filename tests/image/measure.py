@@ -18,11 +18,12 @@ from typing import Any
 import docker  # type: ignore[import-untyped]
 
 from control_plane.infra.functions import ENTRY_POINT
+from rehearsal.alb import event
+from rehearsal.lambda_service import LambdaService
 from tests.image.building import ROOT, NoBase, build
 from tests.image.container import Container
 from tests.image.daemon import NoDaemon, docker_host
 from tests.image.ground import Ground, bridge_of, ground_at
-from tests.image.lambda_service import LambdaService, request
 
 ROUNDS = 10
 TARGET_BEYOND_BASE_MB = 200
@@ -81,7 +82,7 @@ def _night(ground: Ground, bridge: str) -> Start:
         environment = {**ground.function(handler), "AWS_LAMBDA_RUNTIME_API": service.address}
         asked = time.time()
         with Container(environment, entry_point=ENTRY_POINT, command=[handler]) as container:
-            service.invoke(request("/v1/models"))
+            service.invoke(event("GET", "/v1/models"))
             answered = time.time()
             return Start(container.began_at - asked, answered - asked)
 

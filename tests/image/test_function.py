@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from control_plane.infra.functions import ENTRY_POINT
+from rehearsal.alb import event
+from rehearsal.lambda_service import LambdaService
 from tests.image.building import Built
 from tests.image.container import Container
 from tests.image.ground import Ground
-from tests.image.lambda_service import LambdaService, request
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(900)]
 
@@ -73,7 +74,7 @@ def test_a_handler_that_is_not_there_is_reported(image: Built, service: LambdaSe
 
 def test_the_night_watch_refuses_whoever_has_no_key(image: Built, service: LambdaService, ground: Ground) -> None:
     with own_function(service, ground, "control_plane.night.handler"):
-        outcome = service.invoke(request("/v1/models"))
+        outcome = service.invoke(event("GET", "/v1/models"))
     assert (outcome.kind, outcome.body["statusCode"]) == ("response", 401)
     assert json.loads(outcome.body["body"])["error"]["code"].endswith("_api_key")
 

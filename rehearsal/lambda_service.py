@@ -1,4 +1,4 @@
-"""The part of AWS Lambda that a function's container speaks to: its runtime API, for one function."""
+"""The part of AWS Lambda that a function speaks to: its runtime API, for one process of one function."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 import queue
 import threading
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -15,19 +16,6 @@ from typing import Any
 _API = "/2018-06-01/runtime"
 _ANSWER_LIMIT_S = 30.0
 _POLL_S = 0.2
-
-
-def request(path: str) -> dict[str, Any]:
-    """A GET without a key, as a load balancer writes it."""
-    return {
-        "requestContext": {"elb": {"targetGroupArn": "arn:aws:elasticloadbalancing:us-east-1:1:targetgroup/night/1"}},
-        "httpMethod": "GET",
-        "path": path,
-        "multiValueQueryStringParameters": {},
-        "multiValueHeaders": {"host": ["diogenes"]},
-        "body": "",
-        "isBase64Encoded": False,
-    }
 
 
 @dataclass(frozen=True)
@@ -42,7 +30,9 @@ class Outcome:
 class LambdaService(AbstractContextManager["LambdaService"]):
     """Answers on a free port of ``host``; ``address`` is what AWS_LAMBDA_RUNTIME_API has to say."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, *, frozen: Callable[[bool], None] = lambda _: None) -> None:
+        """``frozen`` is told True when the function waits for work and there is none, and False before it gets some."""
+        self._frozen = frozen
         self._waiting: queue.Queue[tuple[str, bytes]] = queue.Queue()
         self._outcomes: queue.Queue[Outcome] = queue.Queue()
         self.closing = threading.Event()
@@ -77,32 +67,42 @@ class LambdaService(AbstractContextManager["LambdaService"]):
         self._server.server_close()
         self._thread.join()
 
-    def invoke(self, event: object) -> Outcome:
-        """One invocation and what came of it. Raises queue.Empty when nothing comes in 30 s."""
+    def invoke(self, event: object, *, limit_s: float = _ANSWER_LIMIT_S) -> Outcome:
+        """One invocation and what came of it. Raises queue.Empty when nothing comes within the limit."""
         self._waiting.put((f"request-{time.monotonic_ns()}", json.dumps(event).encode()))
-        return self.outcome()
+        return self.outcome(limit_s=limit_s)
 
-    def outcome(self) -> Outcome:
-        """The next thing the function says. Raises queue.Empty when nothing comes in 30 s."""
-        return self._outcomes.get(timeout=_ANSWER_LIMIT_S)
+    def outcome(self, *, limit_s: float = _ANSWER_LIMIT_S) -> Outcome:
+        """The next thing the function says. Raises queue.Empty when nothing comes within the limit."""
+        return self._outcomes.get(timeout=limit_s)
 
     def _next(self, request: BaseHTTPRequestHandler) -> None:
         """The function asks for work and is kept waiting until there is some, as Lambda freezes it."""
-        while not self.closing.is_set():
-            try:
-                invocation, event = self._waiting.get(timeout=_POLL_S)
-            except queue.Empty:
-                continue
-            request.send_response(200)
-            request.send_header("Content-Type", "application/json")
-            request.send_header("Content-Length", str(len(event)))
-            request.send_header("Lambda-Runtime-Aws-Request-Id", invocation)
-            request.send_header("Lambda-Runtime-Deadline-Ms", str(int(time.time() * 1000) + 60_000))
-            request.send_header("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:1:function:f")
-            request.end_headers()
-            request.wfile.write(event)
+        work = self._work()
+        if work is None:
+            request.close_connection = True
             return
-        request.close_connection = True
+        invocation, event = work
+        request.send_response(200)
+        request.send_header("Content-Type", "application/json")
+        request.send_header("Content-Length", str(len(event)))
+        request.send_header("Lambda-Runtime-Aws-Request-Id", invocation)
+        request.send_header("Lambda-Runtime-Deadline-Ms", str(int(time.time() * 1000) + 60_000))
+        request.send_header("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:1:function:f")
+        request.end_headers()
+        request.wfile.write(event)
+
+    def _work(self) -> tuple[str, bytes] | None:
+        """The next invocation; None at the end."""
+        if self._waiting.empty():
+            self._frozen(True)
+        try:
+            while not self.closing.is_set():
+                with suppress(queue.Empty):
+                    return self._waiting.get(timeout=_POLL_S)
+            return None
+        finally:
+            self._frozen(False)
 
     def _take(self, request: BaseHTTPRequestHandler) -> None:
         text = request.rfile.read(int(request.headers["Content-Length"]))

@@ -1,0 +1,191 @@
+"""The control plane's service on Fargate: as many tasks as are desired, each a process with an address of its own.
+
+A task is asked for its health as by the load balancer's target group, and serves once it answered often enough. One
+that shall end is taken out of the target group first, has its requests' ends for a while, then SIGTERM, then SIGKILL.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Startable(Protocol):
+    """What the service needs of a task's process."""
+
+    @property
+    def exited(self) -> bool: ...
+
+    def launch(self) -> None:
+        """Begin its start; does not wait."""
+
+    def answers(self) -> bool:
+        """Is it healthy?"""
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL when its time is over. Returns when it is gone."""
+
+
+class Registry(Protocol):
+    """Where the account shows what the load balancer found."""
+
+    def desired_tasks(self) -> int: ...
+
+    def show_target(self, address: str, *, healthy: bool) -> None: ...
+
+
+@dataclass(frozen=True)
+class Checks:
+    """As the target group has them. Seconds."""
+
+    interval_s: float
+    healthy: int  # in a row
+    unhealthy: int
+    deregistration_s: float
+
+
+@dataclass(eq=False)
+class Running:
+    """One task of the service."""
+
+    address: str  # host of its own
+    task: Startable
+    next_check_at: float
+    row: int = 0  # checks in a row with the same outcome: above zero passed, below failed
+    healthy: bool = False
+    leaving_at: float | None = None  # taken out of the target group then
+    ending: threading.Thread | None = None
+
+    @property
+    def leaving(self) -> bool:
+        return self.leaving_at is not None
+
+
+class Service:
+    """``step`` it often, from one thread; everything else may be asked from any."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        make: Callable[[str], Startable],
+        *,
+        checks: Checks,
+        in_flight: Callable[[str], int],
+        clock: Callable[[], float],
+        tell: Callable[[str], None],
+    ) -> None:
+        """``make`` makes a task for an address; ``in_flight`` counts an address's open requests."""
+        self._registry = registry
+        self._make = make
+        self._checks = checks
+        self._in_flight = in_flight
+        self._clock = clock
+        self._tell = tell
+        self._tasks: list[Running] = []
+        self._lock = threading.Lock()
+        self._started = 0
+
+    # -- what others see
+
+    def targets(self) -> Sequence[str]:
+        """The addresses that a load balancer sends requests to: the healthy ones, or all where none is."""
+        with self._lock:
+            registered = [each for each in self._tasks if not each.leaving]
+        healthy = [each.address for each in registered if each.healthy]
+        return healthy or [each.address for each in registered]
+
+    @property
+    def tasks(self) -> Sequence[Running]:
+        """Those that live, ending ones too; oldest first."""
+        with self._lock:
+            return list(self._tasks)
+
+    def replace(self) -> None:
+        """A forced deployment with at most one task at a time: what runs ends, and the next step starts another."""
+        for running in self.tasks:
+            self._leave(running)
+
+    # -- its thread
+
+    def step(self) -> None:
+        """One look at all of it."""
+        for running in self.tasks:
+            if running.ending:
+                self._bury(running)
+            elif running.task.exited:
+                self._tell("the control plane ended by itself")
+                self._remove(running)
+            elif running.leaving:
+                self._end_when_drained(running)
+            else:
+                self._check(running)
+        self._settle()
+
+    def close(self) -> None:
+        """Everything ends now, in the way of ECS but without waiting for requests."""
+        for running in self.tasks:
+            if not running.ending:
+                running.task.stop()
+            else:
+                running.ending.join()
+            self._remove(running)
+
+    def _settle(self) -> None:
+        desired = self._registry.desired_tasks()
+        staying = [each for each in self.tasks if not each.leaving]
+        for running in staying[desired:]:
+            self._leave(running)
+        # Never two at a time: an ending task is waited for.
+        if desired and not self.tasks:
+            self._start()
+
+    def _start(self) -> None:
+        self._started += 1
+        address = f"127.21.{self._started // 250}.{self._started % 250 + 1}"
+        running = Running(address, self._make(address), self._clock() + self._checks.interval_s)
+        with self._lock:
+            self._tasks.append(running)
+        running.task.launch()
+        self._tell("the control plane starts")
+
+    def _check(self, running: Running) -> None:
+        if self._clock() < running.next_check_at:
+            return
+        running.next_check_at = self._clock() + self._checks.interval_s
+        passed = running.task.answers()
+        running.row = max(running.row, 0) + 1 if passed else min(running.row, 0) - 1
+        if running.row >= self._checks.healthy and not running.healthy:
+            self._show(running, healthy=True)
+            self._tell("the control plane is healthy")
+        elif running.row <= -self._checks.unhealthy and running.healthy:
+            self._tell("the control plane is not healthy any more: another takes its place")
+            self._leave(running)
+
+    def _leave(self, running: Running) -> None:
+        if not running.leaving:
+            running.leaving_at = self._clock()
+            self._show(running, healthy=False)
+
+    def _end_when_drained(self, running: Running) -> None:
+        assert running.leaving_at is not None
+        over = self._clock() >= running.leaving_at + self._checks.deregistration_s
+        if over or not self._in_flight(running.address):
+            self._tell("the control plane is told to end")
+            running.ending = threading.Thread(target=running.task.stop, name="ending", daemon=True)
+            running.ending.start()
+
+    def _bury(self, running: Running) -> None:
+        if running.ending and not running.ending.is_alive():
+            self._tell("the control plane is gone")
+            self._remove(running)
+
+    def _show(self, running: Running, *, healthy: bool) -> None:
+        running.healthy = healthy
+        self._registry.show_target(running.address, healthy=healthy)
+
+    def _remove(self, running: Running) -> None:
+        self._show(running, healthy=False)
+        with self._lock:
+            self._tasks.remove(running)

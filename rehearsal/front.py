@@ -1,0 +1,158 @@
+"""What stands between clients and the control plane while it may sleep: load balancer, night watch, service, schedule.
+
+Everything begins asleep. Names, limits and roles are those that the program gave them.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+
+from control_plane.settings import Settings
+from rehearsal.account import Account
+from rehearsal.balancer import Balancer, Behind, Turns
+from rehearsal.ecs import Task
+from rehearsal.fargate import Checks, Service
+from rehearsal.functions import Function, FunctionFailed
+from rehearsal.stack import Stack
+
+PORT = 8080  # of every task, on an address of its own
+_NIGHT, _JANITOR = "control_plane.night.handler", "control_plane.janitor.handler"
+_STEP_S = 0.1
+
+
+@dataclass(frozen=True)
+class FrontOptions:
+    """Seconds."""
+
+    propagation_s: float = 2.0  # until the last request takes the listener's new way
+    check_interval_s: float = 1.0  # of the target group; the program says 5
+    janitor_every_s: float = 120.0
+
+
+@dataclass(frozen=True)
+class Environments:
+    """What each part is started with; each has credentials of its own role."""
+
+    task: Mapping[str, str]
+    functions: Mapping[str, Mapping[str, str]]  # by handler
+
+
+class Front(AbstractContextManager["Front"]):
+    """Between entering and leaving. ``service`` may be asked what runs."""
+
+    def __init__(
+        self,
+        port: int,
+        account: Account,
+        stack: Stack,
+        *,
+        environments: Environments,
+        options: FrontOptions,
+        run_dir: Path,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._tell = tell
+        self._options = options
+        self._closing = threading.Event()
+        self._open = ExitStack()
+        settings = Settings.from_env({k: v for k, v in environments.task.items() if k.startswith("DIOGENES_")})
+        functions = {
+            function.handler: Function(
+                function.handler,
+                env=environments.functions[function.handler],
+                limit_s=function.timeout_s,
+                log=run_dir / f"{function.handler}.log",
+            )
+            for function in stack.functions()
+        }
+        self.night_watch, self.janitor = functions[_NIGHT], functions[_JANITOR]
+        self.service = Service(
+            _Registry(account, settings),
+            lambda host: Task(PORT, env=environments.task, log=run_dir / "control-plane.log", host=host),
+            checks=_checks(stack.target_group(settings.control_plane_group_arn), options),
+            in_flight=lambda address: self.balancer.in_flight[_url(address)],
+            clock=time.monotonic,
+            tell=tell,
+        )
+        self.balancer = Balancer(
+            port,
+            Turns(
+                partial(account.weights, settings.listener_arn),
+                clock=time.monotonic,
+                propagation_s=options.propagation_s,
+                rng=random.Random(),
+            ),
+            Behind(
+                settings.night_watch_group_arn,
+                self.night_watch,
+                lambda: [_url(address) for address in self.service.targets()],
+            ),
+            idle_timeout_s=float(stack.load_balancer["idleTimeout"]),
+        )
+
+    def __enter__(self) -> Front:
+        """Raises OSError where the port cannot be listened on."""
+        self._open.enter_context(self.night_watch)
+        self._open.enter_context(self.janitor)
+        self._open.callback(self.service.close)
+        self._open.enter_context(self.balancer)
+        for name, work in (("service", self._serve), ("schedule", self._clean)):
+            thread = threading.Thread(target=work, name=name, daemon=True)
+            thread.start()
+            self._open.callback(thread.join)
+        self._open.callback(self._closing.set)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def _serve(self) -> None:
+        while not self._closing.wait(_STEP_S):
+            self.service.step()
+
+    def _clean(self) -> None:
+        while not self._closing.wait(self._options.janitor_every_s):
+            try:
+                self._tell(f"janitor: {self.janitor.invoke({})}")
+            except FunctionFailed as error:
+                if not self._closing.is_set():
+                    self._tell(f"janitor: {error}")
+
+
+@dataclass(frozen=True)
+class _Registry:
+    """The account as the service needs it."""
+
+    account: Account
+    settings: Settings
+
+    def desired_tasks(self) -> int:
+        return self.account.tasks(self.settings.cluster, self.settings.service)
+
+    def show_target(self, address: str, *, healthy: bool) -> None:
+        self.account.show_target(self.settings.control_plane_group_arn, address, healthy=healthy)
+
+
+def _checks(group: Mapping[str, object], options: FrontOptions) -> Checks:
+    check = group["healthCheck"]
+    assert isinstance(check, Mapping)
+    return Checks(
+        interval_s=options.check_interval_s,
+        healthy=int(check["healthyThreshold"]),
+        unhealthy=int(check["unhealthyThreshold"]),
+        deregistration_s=float(str(group["deregistrationDelay"])),
+    )
+
+
+def _url(address: str) -> str:
+    return f"http://{address}:{PORT}"

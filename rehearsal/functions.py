@@ -1,0 +1,113 @@
+"""A Lambda function as AWS runs it: the real runtime client, one request a process, frozen between two."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rehearsal.ec2 import HOME
+from rehearsal.lambda_service import LambdaService
+from rehearsal.tree import ProcessTree
+
+_CONCURRENCY = 32  # more at a time are refused, as by an account's limit
+_CLOSE_LIMIT_S = 10.0
+
+
+class FunctionFailed(Exception):
+    """It raised, did not start, took too long, or runs too often at a time."""
+
+
+class Function(AbstractContextManager["Function"]):
+    """``invoke`` from any thread. Output of all its processes goes to ``log``."""
+
+    def __init__(self, handler: str, *, env: Mapping[str, str], limit_s: float, log: Path) -> None:
+        self.log = log
+        self._handler = handler
+        self._env = env
+        self._limit_s = limit_s
+        self._lock = threading.Lock()
+        self._idle: list[_Worker] = []
+        self._busy: set[_Worker] = set()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            workers = [*self._idle, *self._busy]
+            self._idle.clear()
+        for worker in workers:
+            worker.close()
+
+    @property
+    def workers(self) -> int:
+        """Processes that exist, frozen ones too."""
+        with self._lock:
+            return len(self._idle) + len(self._busy)
+
+    def invoke(self, event: object) -> Any:
+        """What the handler returns. Raises FunctionFailed."""
+        worker = self._take()
+        alive = False
+        try:
+            outcome = worker.service.invoke(event, limit_s=self._limit_s)
+            alive = outcome.kind != "init-error"
+        except queue.Empty:
+            raise FunctionFailed(f"{self._handler} took longer than {self._limit_s:.0f} s") from None
+        finally:
+            self._give_back(worker, alive=alive)
+        if outcome.kind != "response":
+            raise FunctionFailed(f"{self._handler} failed: {outcome.body}")
+        return outcome.body
+
+    def _take(self) -> _Worker:
+        with self._lock:
+            if self._idle:
+                worker = self._idle.pop()
+            elif len(self._busy) < _CONCURRENCY:
+                worker = _Worker(self._handler, env=self._env, log=self.log)
+            else:
+                raise FunctionFailed(f"{self._handler} runs {_CONCURRENCY} times already")
+            self._busy.add(worker)
+            return worker
+
+    def _give_back(self, worker: _Worker, *, alive: bool) -> None:
+        with self._lock:
+            self._busy.discard(worker)
+            if alive and not worker.service.closing.is_set():
+                self._idle.append(worker)
+                return
+        worker.close()
+
+
+class _Worker:
+    """One process of the function with the service that it asks for work."""
+
+    def __init__(self, handler: str, *, env: Mapping[str, str], log: Path) -> None:
+        self._closing = threading.Lock()
+        self.service = LambdaService("127.0.0.1", frozen=self._freeze)
+        self.service.__enter__()
+        self._tree = ProcessTree(
+            [sys.executable, "-m", "awslambdaric", handler],
+            env={**env, "AWS_LAMBDA_RUNTIME_API": self.service.address},
+            cwd=HOME,
+            log=log,
+        )
+
+    def _freeze(self, frozen: bool) -> None:
+        """Nothing of it goes on between two invocations: no timer, no connection that is kept alive."""
+        self._tree.signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+
+    def close(self) -> None:
+        """Twice is once."""
+        with self._closing:
+            self._tree.kill()
+            self._tree.wait(_CLOSE_LIMIT_S)
+            if not self.service.closing.is_set():
+                self.service.__exit__(None, None, None)

@@ -17,9 +17,11 @@ COMPILE_FLAGS := --generate-hashes --no-emit-index-url --no-annotate --no-header
 # The engine on a GPU node: the machine image's Python. A newer vLLM may print other lines: see gpu_node/phases.py.
 VLLM := 0.32.0
 NODE_FLAGS := $(COMPILE_FLAGS) --python-version 3.12 --python-platform x86_64-manylinux_2_39
+# Only where there is npm: elsewhere what asks with OpenAI's client for Node is skipped, loudly.
+NODE_CLIENT := $(if $(shell command -v npm),tests/clients/node/node_modules/.installed)
 COMPILE := uv pip compile pyproject.toml --python-version 3.11 $(COMPILE_FLAGS)
 
-.PHONY: help install run test test-vllm check bench bench-image simulate lock
+.PHONY: help install run test test-vllm check bench bench-image simulate soak lock
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -30,7 +32,7 @@ install: $(VENV)/.deploy ## the packages of the Pulumi program and of the comman
 run: $(VENV)/.rehearsal $(if $(filter vllm,$(ENGINE)),$(REHEARSAL_VLLM_VENV)/.installed) ## everything on this machine, without AWS; see rehearsal/README.md
 	@exec $(PYTHON) -m rehearsal
 
-test: check .cache/botocore-current/.installed ## check, then all tests
+test: check .cache/botocore-current/.installed $(NODE_CLIENT) ## check, then all tests
 	$(PYTHON) -m pytest
 
 test-vllm: $(VENV)/.tests $(REHEARSAL_VLLM_VENV)/.installed ## the real vLLM on the CPU, which `make test` skips where it is not installed
@@ -51,6 +53,9 @@ bench-image: $(VENV)/.tests ## the image's size, and how soon it answers (Docker
 
 simulate: $(VENV)/.tests ## sleep, wake and crashes in random schedules; SCHEDULES=100000, SEED=0
 	$(PYTHON) -m tests.simulation --schedules $(or $(SCHEDULES),100000) --seed $(or $(SEED),0)
+
+soak: $(VENV)/.tests ## 200 times asleep, awake, asleep on a desk, asked at every phase; CYCLES=200
+	$(PYTHON) -m tests.soak --cycles $(or $(CYCLES),200)
 
 lock: ## compile all requirements again (needs uv)
 	$(COMPILE) --all-extras -o tests/requirements.txt
@@ -77,6 +82,10 @@ $(VENV)/.tests: tests/requirements.txt | $(PYTHON)
 # Read by a test, never imported: what the newest botocore says of the one call that ours lacks.
 .cache/botocore-current/.installed: tests/requirements-botocore.txt | $(PYTHON)
 	$(PIP) install --no-deps --require-hashes --upgrade -r $< --target $(@D)
+	@touch $@
+
+tests/clients/node/node_modules/.installed: tests/clients/node/package-lock.json tests/clients/node/package.json
+	npm ci --silent --prefix tests/clients/node
 	@touch $@
 
 $(PYTHON):

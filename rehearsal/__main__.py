@@ -15,17 +15,20 @@ from typing import NoReturn
 import pulumi
 
 from control_plane.model import MAX_IDLE_TIMEOUT_S
-from rehearsal.desk import ENGINES, Desk, DeskFailure, Options
+from rehearsal.desk import ENGINES, Desk, DeskFailure, FrontOptions, Options
 from rehearsal.ec2 import HOME
 from rehearsal.faults import UnknownFault, parse
 from rehearsal.stack import models_of_stack
+
+_IDLE_S = "60"  # nobody at a desk waits ten minutes to see the control plane fall asleep
+_PROPAGATION_S = "5"  # the desk's own turns take two
 
 _GUIDE = """
   Base URL   {base_url}
   API key    {api_key}
   Web        {web_url}
 
-  curl -N {base_url}/chat/completions \\
+  curl -N -L {base_url}/chat/completions \\
     -H 'Authorization: Bearer {api_key}' -H 'Content-Type: application/json' \\
     -d '{{"model": "{model}", "stream": true, "messages": [{{"role": "user", "content": "Hello"}}]}}'
 
@@ -37,7 +40,8 @@ _GUIDE = """
       for choice in chunk.choices:
           print(choice.delta.content or "", end="", flush=True)
 
-  Ctrl-C ends it. The first question to a model takes a while: its machine has to boot.
+  Everything sleeps: the first question wakes the control plane, then a machine. Plain curl needs -L for that.
+  Left alone, machine and control plane go again. Ctrl-C ends it.
 
 DIOGENES_READY base_url={base_url} api_key={api_key} web_url={web_url}
 """
@@ -80,7 +84,12 @@ def options_from(environ: Mapping[str, str]) -> Options:
         idle_seconds=_whole(environ, "IDLE_SECONDS", 60, low=1, high=MAX_IDLE_TIMEOUT_S),
         engine=engine,
         faults=_faults(environ),
-        environment=_vllm_environment(environ) if engine == "vllm" else {},
+        environment={
+            "DIOGENES_CONTROL_PLANE_IDLE_TIMEOUT_S": environ.get("DIOGENES_CONTROL_PLANE_IDLE_TIMEOUT_S", _IDLE_S),
+            "DIOGENES_PROPAGATION_S": environ.get("DIOGENES_PROPAGATION_S", _PROPAGATION_S),
+            **(_vllm_environment(environ) if engine == "vllm" else {}),
+        },
+        front=FrontOptions(),
     )
 
 
@@ -126,10 +135,10 @@ def _guide(desk: Desk) -> None:
 
 
 def _until_over(desk: Desk) -> NoReturn:
-    tick = threading.Event()
+    forever = threading.Event()
     while True:
-        tick.wait(0.2)
-        desk.keep_control_plane()
+        forever.wait(1.0)
+        desk.front.check()
 
 
 def _tell(line: str) -> None:

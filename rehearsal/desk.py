@@ -27,7 +27,7 @@ from rehearsal.account import REGION, Account, AccountServer
 from rehearsal.authority import Denial
 from rehearsal.birth import birth
 from rehearsal.ec2 import HOME, MachineOptions, Machines
-from rehearsal.ecs import DeskFailure, Scheduler, Task, reserve
+from rehearsal.ecs import DeskFailure, Task, reserve
 from rehearsal.faults import Fault, Faults, UnknownFault
 from rehearsal.front import Environments, Front, FrontOptions
 from rehearsal.groups import Member
@@ -160,10 +160,6 @@ class Desk(AbstractContextManager["Desk"]):
     def kill_control_plane(self) -> None:
         self._task.stop(signal.SIGKILL)
 
-    def keep_control_plane(self) -> None:
-        """Start it again if it ended by itself. Raises DeskFailure when that is in vain. Call it often."""
-        self._scheduler.step()
-
     def kill_engine(self, instance_id: str) -> None:
         """SIGKILL to the engine; the agent lives. Raises KeyError when the instance does not run an engine."""
         if not self.machines.tree(instance_id).kill_below_leader():
@@ -190,12 +186,11 @@ class Desk(AbstractContextManager["Desk"]):
         self.aws_url = self._stack.enter_context(AccountServer(self.account)).url
         self.stack = stack.apply(self.aws_url, region=REGION, models=self._models())
         self._task = Task(self.port, env=self._task_env(), log=self.run_dir / "control-plane.log")
-        self._scheduler = Scheduler(self._task, clock=time.monotonic, tell=self._tell)
         self._start_machines()
+        self._stack.callback(self.stop_control_plane)
         if self.options.front:
             self._open_front(self.options.front)
         elif self.options.control_plane:
-            self._stack.callback(self.stop_control_plane)
             self.start_control_plane()
         if self.options.front or self.options.control_plane:
             self.api_key = self._task.run("key", "create", "--email", stack.OWNER, "--name", "rehearsal")

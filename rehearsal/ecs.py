@@ -1,4 +1,4 @@
-"""The control plane as ECS runs it: one process on one port, time to stop in, and a new one when it ends by itself."""
+"""One task of the control plane as ECS runs it: a process on one port, and time to stop in."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Protocol
 
 import psutil
 
@@ -24,8 +23,6 @@ _PROGRAM = (sys.executable, "-m", "control_plane")
 _START_LIMIT_S = 30.0
 _KILL_AFTER_S = 5.0  # beyond the time that the control plane gives its streams; ECS gives 10 s
 _LOG_LINES = 30
-_SHORT_LIFE_S = 5.0
-_SHORT_LIVES = 3  # in a row
 
 
 class DeskFailure(Exception):
@@ -79,6 +76,11 @@ class Task:
             tree.kill()
             tree.wait(limit_s)
 
+    def kill(self) -> None:
+        """SIGKILL, as by a failure of its machine."""
+        if self._tree:
+            self._tree.kill()
+
     @property
     def exited(self) -> bool:
         """True when it ended without being told to."""
@@ -113,45 +115,6 @@ class Task:
             connection.request("GET", "/healthz")
             return connection.getresponse().status == 200
         return False
-
-
-class Startable(Protocol):
-    """What the scheduler needs of a task."""
-
-    @property
-    def exited(self) -> bool: ...
-
-    def start(self) -> None: ...
-
-    def last_words(self) -> str: ...
-
-
-class Scheduler:
-    """Starts the task again when it ended, as ECS does, unless that is in vain."""
-
-    def __init__(self, task: Startable, *, clock: Callable[[], float], tell: Callable[[str], None]) -> None:
-        self._task = task
-        self._clock = clock
-        self._tell = tell
-        self._started_at = clock()
-        self._short_lives = 0
-
-    def step(self) -> None:
-        """Raises DeskFailure when the task ends soon after its start again and again, or hangs in its start."""
-        if not self._task.exited:
-            return
-        short = self._clock() - self._started_at < _SHORT_LIFE_S
-        self._short_lives = self._short_lives + 1 if short else 0
-        if self._short_lives == _SHORT_LIVES:
-            text = f"the control plane ended {_SHORT_LIVES} times in a row within {_SHORT_LIFE_S:.0f} s of its start"
-            raise DeskFailure(f"{text}\n{self._task.last_words()}")
-        self._tell("the control plane ended; starting it again, as ECS would")
-        try:
-            self._task.start()
-        except DeskFailure:
-            if not self._task.exited:
-                raise
-        self._started_at = self._clock()
 
 
 def reserve(port: int) -> socket.socket:

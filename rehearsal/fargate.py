@@ -11,6 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from rehearsal.ecs import DeskFailure
+
+SHORT_LIFE_S = 5.0
+SHORT_LIVES = 3  # in a row, and no more tasks are started
+
 
 class Startable(Protocol):
     """What the service needs of a task's process."""
@@ -23,6 +28,8 @@ class Startable(Protocol):
 
     def answers(self) -> bool:
         """Is it healthy?"""
+
+    def last_words(self) -> str: ...
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL when its time is over. Returns when it is gone."""
@@ -52,6 +59,7 @@ class Running:
 
     address: str  # host of its own
     task: Startable
+    started_at: float
     next_check_at: float
     row: int = 0  # checks in a row with the same outcome: above zero passed, below failed
     healthy: bool = False
@@ -86,6 +94,7 @@ class Service:
         self._tasks: list[Running] = []
         self._lock = threading.Lock()
         self._started = 0
+        self._short_lives = 0
 
     # -- what others see
 
@@ -110,13 +119,12 @@ class Service:
     # -- its thread
 
     def step(self) -> None:
-        """One look at all of it."""
+        """One look at all of it. Raises DeskFailure when tasks end soon after their start again and again."""
         for running in self.tasks:
             if running.ending:
                 self._bury(running)
             elif running.task.exited:
-                self._tell("the control plane ended by itself")
-                self._remove(running)
+                self._ended(running)
             elif running.leaving:
                 self._end_when_drained(running)
             else:
@@ -132,6 +140,16 @@ class Service:
                 running.ending.join()
             self._remove(running)
 
+    def _ended(self, running: Running) -> None:
+        """By itself, or by somebody's kill."""
+        self._remove(running)
+        short = self._clock() - running.started_at < SHORT_LIFE_S
+        self._short_lives = self._short_lives + 1 if short else 0
+        if self._short_lives >= SHORT_LIVES:
+            text = f"the control plane ended {SHORT_LIVES} times in a row within {SHORT_LIFE_S:.0f} s of its start"
+            raise DeskFailure(f"{text}\n{running.task.last_words()}")
+        self._tell("the control plane ended by itself; ECS starts it again")
+
     def _settle(self) -> None:
         desired = self._registry.desired_tasks()
         staying = [each for each in self.tasks if not each.leaving]
@@ -144,7 +162,7 @@ class Service:
     def _start(self) -> None:
         self._started += 1
         address = f"127.21.{self._started // 250}.{self._started % 250 + 1}"
-        running = Running(address, self._make(address), self._clock() + self._checks.interval_s)
+        running = Running(address, self._make(address), self._clock(), self._clock() + self._checks.interval_s)
         with self._lock:
             self._tasks.append(running)
         running.task.launch()

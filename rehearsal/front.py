@@ -18,7 +18,7 @@ from types import TracebackType
 from control_plane.settings import Settings
 from rehearsal.account import Account
 from rehearsal.balancer import Balancer, Behind, Turns
-from rehearsal.ecs import Task
+from rehearsal.ecs import DeskFailure, Task
 from rehearsal.fargate import Checks, Service
 from rehearsal.functions import Function, FunctionFailed
 from rehearsal.stack import Stack
@@ -34,6 +34,7 @@ class FrontOptions:
 
     propagation_s: float = 2.0  # until the last request takes the listener's new way
     check_interval_s: float = 1.0  # of the target group; the program says 5
+    deregistration_s: float | None = None  # that a task's requests have before it is told to end; None: the program's
     janitor_every_s: float = 120.0
 
 
@@ -62,6 +63,7 @@ class Front(AbstractContextManager["Front"]):
         self._tell = tell
         self._options = options
         self._closing = threading.Event()
+        self._failure: DeskFailure | None = None
         self._open = ExitStack()
         settings = Settings.from_env({k: v for k, v in environments.task.items() if k.startswith("DIOGENES_")})
         functions = {
@@ -102,8 +104,8 @@ class Front(AbstractContextManager["Front"]):
         """Raises OSError where the port cannot be listened on."""
         self._open.enter_context(self.night_watch)
         self._open.enter_context(self.janitor)
-        self._open.callback(self.service.close)
         self._open.enter_context(self.balancer)
+        self._open.callback(self.service.close)  # its streams end while the balancer still carries them
         for name, work in (("service", self._serve), ("schedule", self._clean)):
             thread = threading.Thread(target=work, name=name, daemon=True)
             thread.start()
@@ -116,9 +118,18 @@ class Front(AbstractContextManager["Front"]):
     ) -> None:
         self._open.close()
 
+    def check(self) -> None:
+        """Raises DeskFailure when the control plane does not stay up."""
+        if self._failure:
+            raise self._failure
+
     def _serve(self) -> None:
         while not self._closing.wait(_STEP_S):
-            self.service.step()
+            try:
+                self.service.step()
+            except DeskFailure as error:
+                self._failure = error
+                return
 
     def _clean(self) -> None:
         while not self._closing.wait(self._options.janitor_every_s):
@@ -146,11 +157,12 @@ class _Registry:
 def _checks(group: Mapping[str, object], options: FrontOptions) -> Checks:
     check = group["healthCheck"]
     assert isinstance(check, Mapping)
+    delay_s = options.deregistration_s
     return Checks(
         interval_s=options.check_interval_s,
         healthy=int(check["healthyThreshold"]),
         unhealthy=int(check["unhealthyThreshold"]),
-        deregistration_s=float(str(group["deregistrationDelay"])),
+        deregistration_s=float(str(group["deregistrationDelay"])) if delay_s is None else delay_s,
     )
 
 

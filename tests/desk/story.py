@@ -21,7 +21,7 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from control_plane.model import slug
 from control_plane.schema import INSTANCES, group_name
-from rehearsal.desk import Desk, Options
+from rehearsal.desk import Desk, FrontOptions, Options
 from rehearsal.groups import Member
 from rehearsal.stack import NAMESPACE as NAMESPACE
 
@@ -187,8 +187,12 @@ def opened(
     load_seconds: float = 0.5,
     environment: Mapping[str, str] | None = None,
     settles: bool = True,
+    front: FrontOptions | None = None,
 ) -> Iterator[Story]:
-    """A desk with these models; whatever a story did, in the end nothing may be left."""
+    """A desk with these models; whatever a story did, in the end nothing may be left.
+
+    With a ``front`` it begins asleep, and with none the control plane never sleeps.
+    """
     told: list[str] = []
     before = {process.pid for process in _below()}
     options = Options(
@@ -197,6 +201,7 @@ def opened(
         idle_seconds=idle_seconds,
         models=[{"instanceTypes": ["g5.xlarge"], **_config(model)} for model in models],
         environment={**QUICK, **(environment or {})},
+        front=front,
     )
     with Desk(options, tell=told.append) as desk:
         story = Story(desk, told)

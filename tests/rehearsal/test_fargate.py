@@ -1,0 +1,200 @@
+"""The service on Fargate, step by step, by a clock that only the test moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from rehearsal.ecs import DeskFailure
+from rehearsal.fargate import SHORT_LIFE_S, Checks, Service
+
+CHECKS = Checks(interval_s=5.0, healthy=2, unhealthy=3, deregistration_s=30.0)
+
+
+@dataclass
+class Task:
+    """Does what the test says."""
+
+    address: str
+    exited: bool = False
+    healthy: bool = False
+    launched: int = 0
+    stopped: int = 0
+
+    def launch(self) -> None:
+        self.launched += 1
+
+    def answers(self) -> bool:
+        return self.healthy
+
+    def last_words(self) -> str:
+        return "famous last words"
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+@dataclass
+class Bench:
+    """A service, and all that it sees."""
+
+    desired: int = 0
+    now: float = 100.0
+    open_requests: int = 0
+    shown: set[str] = field(default_factory=set)
+    made: list[Task] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.service = Service(
+            self,
+            self.make,
+            checks=CHECKS,
+            in_flight=lambda _: self.open_requests,
+            clock=lambda: self.now,
+            tell=self.told.append,
+        )
+
+    def make(self, address: str) -> Task:
+        self.made.append(Task(address))
+        return self.made[-1]
+
+    def desired_tasks(self) -> int:
+        return self.desired
+
+    def show_target(self, address: str, *, healthy: bool) -> None:
+        (self.shown.add if healthy else self.shown.discard)(address)
+
+    def after(self, seconds: float = 0.0) -> None:
+        self.now += seconds
+        for running in self.service.tasks:
+            if running.ending:
+                running.ending.join()
+        self.service.step()
+
+    def up(self) -> Task:
+        """A task that was found healthy."""
+        self.desired = 1
+        self.after()
+        self.made[-1].healthy = True
+        self.after(CHECKS.interval_s)
+        self.after(CHECKS.interval_s)
+        return self.made[-1]
+
+
+def test_nothing_runs_until_a_task_is_desired() -> None:
+    bench = Bench()
+    bench.after()
+    assert (bench.made, bench.service.targets()) == ([], [])
+    bench.desired = 1
+    bench.after()
+    bench.after()
+    (task,) = bench.made
+    assert task.launched == 1
+
+
+def test_a_task_is_healthy_after_two_checks_in_a_row_and_shown_only_then() -> None:
+    bench = Bench(desired=1)
+    bench.after()
+    (task,) = bench.made
+    task.healthy = True
+    bench.after(CHECKS.interval_s)
+    assert bench.shown == set()
+    bench.after(CHECKS.interval_s - 1)
+    assert bench.shown == set()
+    bench.after(1)
+    assert bench.shown == {task.address}
+
+
+def test_where_none_is_healthy_any_task_is_better_than_none() -> None:
+    bench = Bench(desired=1)
+    bench.after()
+    assert bench.service.targets() == [bench.made[0].address]
+
+
+def test_a_task_that_shall_end_gets_no_new_request_and_has_its_old_ones_to_their_end() -> None:
+    bench = Bench()
+    task = bench.up()
+    bench.open_requests, bench.desired = 1, 0
+    bench.after()
+    bench.after(CHECKS.deregistration_s - 1)
+    assert (bench.shown, bench.service.targets(), task.stopped) == (set(), [], 0)
+    bench.open_requests = 0
+    bench.after()
+    bench.after()
+    assert (task.stopped, bench.service.tasks) == (1, [])
+
+
+def test_a_request_that_does_not_end_holds_a_task_for_the_deregistration_delay_only() -> None:
+    bench = Bench()
+    task = bench.up()
+    bench.open_requests, bench.desired = 1, 0
+    bench.after()
+    bench.after(CHECKS.deregistration_s)
+    bench.after()
+    assert task.stopped == 1
+
+
+def test_there_are_never_two_tasks() -> None:
+    bench = Bench()
+    bench.up()
+    bench.open_requests = 1
+    bench.service.replace()
+    bench.after()
+    assert len(bench.made) == 1
+    bench.open_requests = 0
+    bench.after()
+    bench.after()
+    assert len(bench.made) == 2
+    assert bench.made[0].address != bench.made[1].address
+
+
+def test_a_task_that_is_not_healthy_any_more_is_replaced() -> None:
+    bench = Bench()
+    task = bench.up()
+    task.healthy = False
+    for _ in range(CHECKS.unhealthy - 1):
+        bench.after(CHECKS.interval_s)
+    assert bench.shown == {task.address}
+    for _ in range(3):
+        bench.after(CHECKS.interval_s)
+    assert task.stopped == 1
+    assert len(bench.made) == 2
+
+
+def test_a_task_that_ends_by_itself_is_started_again_and_one_line_says_so() -> None:
+    bench = Bench()
+    bench.up().exited = True
+    bench.after()
+    assert len(bench.made) == 2
+    assert bench.shown == set()
+    assert bench.told.count("the control plane ended by itself; ECS starts it again") == 1
+
+
+def test_the_third_short_life_in_a_row_is_the_last() -> None:
+    bench = Bench(desired=1)
+    bench.after()
+    for _ in range(2):
+        bench.made[-1].exited = True
+        bench.after(SHORT_LIFE_S - 1)
+    bench.made[-1].exited = True
+    with pytest.raises(DeskFailure, match=r"3 times in a row.*\nfamous last words"):
+        bench.after(SHORT_LIFE_S - 1)
+    assert len(bench.made) == 3
+
+
+def test_a_long_life_in_between_forgives_the_short_ones() -> None:
+    bench = Bench(desired=1)
+    bench.after()
+    for seconds in (1, 1, 60, 1, 1):
+        bench.made[-1].exited = True
+        bench.after(seconds)
+    assert len(bench.made) == 6
+
+
+def test_in_the_end_everything_is_stopped() -> None:
+    bench = Bench()
+    task = bench.up()
+    bench.service.close()
+    assert (task.stopped, bench.shown, bench.service.tasks) == (1, set(), [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from control_plane.nodes import Node
+from control_plane.nodes import Node, NodeId
 from control_plane.ports import Group, Instance, Launch, Wish
 from gpu_node.protocol import Failure
 
@@ -137,3 +137,11 @@ Action = (
     | Refuse
     | Fulfil
 )
+
+
+@dataclass(frozen=True)
+class Done:
+    """An action that took effect."""
+
+    action: Action
+    launched: NodeId | None = None  # the node that came of it

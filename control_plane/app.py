@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from control_plane.api_keys import ApiKeys
 from control_plane.catalogue import Catalogue
 from control_plane.dialect import DIALECTS
-from control_plane.effects import Effects, Stores
+from control_plane.effects import Effects, Stores, Told
 from control_plane.errors import Unavailable
 from control_plane.exchange import Receive, Scope, Send
 from control_plane.fleet import Fleet
@@ -26,7 +26,7 @@ from control_plane.launcher import Launcher
 from control_plane.loops import forever
 from control_plane.observer import Observer
 from control_plane.plan import Policy
-from control_plane.ports import Clock, Cloud, FrontStore, KeyStore, Probe, StageHands, UsageStore, Wish
+from control_plane.ports import Clock, Cloud, EventStore, FrontStore, KeyStore, Probe, StageHands, UsageStore, Wish
 from control_plane.reconciler import Cadence, Reconciler
 from control_plane.relay import Relay
 from control_plane.routes import cluster, keys, models, render
@@ -63,6 +63,8 @@ class Adapters:
     cloud: Cloud
     probe: Probe
     front: FrontAdapters | None = None  # None: nothing stands in front that could be turned
+    events: EventStore | None = None  # None: nobody keeps them
+    told: Told = lambda _: None  # hears of what a tick did
 
 
 class ControlPlane:
@@ -132,7 +134,7 @@ class ControlPlane:
         )
         return Reconciler(
             self._observer,
-            Effects(stores, outside.cloud, self.fleet, launcher, self.catalogue, clock=clock),
+            Effects(stores, outside.cloud, self.fleet, launcher, self.catalogue, clock=clock, told=outside.told),
             self.fleet,
             stores.fence,
             clock=clock,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -13,6 +13,7 @@ from control_plane.actions import (
     Adopt,
     Bury,
     CountFailure,
+    Done,
     Drain,
     Evict,
     Fail,
@@ -30,14 +31,18 @@ from control_plane.catalogue import Catalogue
 from control_plane.errors import LaunchRefused
 from control_plane.fleet import Fleet
 from control_plane.launcher import CannotLaunch, Launcher
-from control_plane.ports import Clock, Cloud, Fence, Group, Launch, LaunchStore, ModelStore, NodeStore, WishStore
+from control_plane.ports import Clock, Cloud, Fence, Group, LaunchStore, ModelStore, NodeStore, WishStore
 from gpu_node.protocol import Failure, NodeState
 
 log = logging.getLogger(__name__)
 
 NodeAction = Drain | Fail | Terminate | Bury | Renew
-ModelAction = Start | NoteStart | Hold | CountFailure | Refuse | Fulfil
-CloudAction = Repeat | Abandon | Adopt | Evict | Release
+ModelAction = NoteStart | Hold | CountFailure | Refuse | Fulfil
+CloudAction = Abandon | Evict | Release
+LauncherAction = Start | Repeat | Adopt
+
+Told = Callable[[Done], None]
+"""Hears of every action that took effect, at once."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,15 @@ class Effects:
     """The one window outward for decisions. Raises Stale and Unavailable: the next tick decides anew."""
 
     def __init__(
-        self, stores: Stores, cloud: Cloud, fleet: Fleet, launcher: Launcher, catalogue: Catalogue, *, clock: Clock
+        self,
+        stores: Stores,
+        cloud: Cloud,
+        fleet: Fleet,
+        launcher: Launcher,
+        catalogue: Catalogue,
+        *,
+        clock: Clock,
+        told: Told = lambda _: None,
     ) -> None:
         self._stores = stores
         self._cloud = cloud
@@ -63,17 +76,23 @@ class Effects:
         self._launcher = launcher
         self._catalogue = catalogue
         self._clock = clock
+        self._told = told
 
     async def apply(self, action: Action, groups: Sequence[Group]) -> None:
+        done: Done | None = Done(action)
         match action:
             case Drain() | Fail() | Terminate() | Bury() | Renew():
                 await self._to_node(action)
-            case Start() | NoteStart() | Hold() | CountFailure() | Refuse() | Fulfil():
-                await self._to_model(action, groups)
-            case Repeat() | Abandon() | Adopt() | Evict() | Release():
+            case NoteStart() | Hold() | CountFailure() | Refuse() | Fulfil():
+                await self._to_model(action)
+            case Abandon() | Evict() | Release():
                 await self._to_cloud(action)
+            case Start() | Repeat() | Adopt():
+                done = await self._to_launcher(action, groups)
             case _:
                 assert_never(action)
+        if done:
+            self._told(done)
 
     async def _to_node(self, action: NodeAction) -> None:
         node = action.node
@@ -104,10 +123,8 @@ class Effects:
                 return
         self._fleet.disturbed.set()
 
-    async def _to_model(self, action: ModelAction, groups: Sequence[Group]) -> None:
+    async def _to_model(self, action: ModelAction) -> None:
         match action:
-            case Start(model):
-                await self._start(model, groups)
             case NoteStart(model, seconds):
                 await self._stores.models.started(model, seconds)
                 log.info("model ready", extra={"model": model, "seconds": seconds})
@@ -126,13 +143,8 @@ class Effects:
 
     async def _to_cloud(self, action: CloudAction) -> None:
         match action:
-            case Repeat(launch):
-                await self._repeat(launch)
             case Abandon(launch):
                 await self._stores.launches.settle(launch.token)
-            case Adopt(group, instance):
-                await self._launcher.adopt(instance, model=group.model, group=group.name, market=group.market)
-                log.warning("instance without a row adopted", extra={"node": instance.id, "model": group.model})
             case Evict(instance):
                 await self._cloud.terminate(instance.id)
             case Release(group, instance):
@@ -141,22 +153,45 @@ class Effects:
                 return  # it takes the cloud its time to be gone
         self._fleet.disturbed.set()
 
-    async def _start(self, name: str, groups: Sequence[Group]) -> None:
+    async def _to_launcher(self, action: LauncherAction, groups: Sequence[Group]) -> Done | None:
+        """What was really done; None when the launch was refused."""
+        match action:
+            case Start():
+                return await self._start(action, groups)  # the reconciler is disturbed when the launch is over
+            case Repeat():
+                done = await self._repeat(action)
+            case Adopt():
+                done = await self._adopt(action)
+        self._fleet.disturbed.set()
+        return done
+
+    async def _start(self, start: Start, groups: Sequence[Group]) -> Done | None:
         try:
-            await self._launcher.start(self._catalogue.models[name], groups)
+            instance = await self._launcher.start(self._catalogue.models[start.model], groups)
         except CannotLaunch as error:
-            await self._remember(name, error.failure)
+            await self._remember(start.model, error.failure)
+            return None
+        return Done(start, instance.id)
 
     async def _remember(self, name: str, failure: Failure) -> None:
         """A refused launch counts as no failed start, but is answered from memory for a while."""
         log.warning("launch refused", extra={"model": name, "code": failure.code, "why": failure.message})
         await self._stores.models.failed(name, failure, at=self._clock(), count=0)
 
-    async def _repeat(self, launch: Launch) -> None:
+    async def _repeat(self, repeat: Repeat) -> Done | None:
         try:
-            await self._launcher.settle(launch)
+            instance = await self._launcher.settle(repeat.launch)
         except LaunchRefused as error:
-            log.info("repeated launch was refused", extra={"model": launch.model, "code": error.code})
+            log.info("repeated launch was refused", extra={"model": repeat.launch.model, "code": error.code})
+            return None
+        return Done(repeat, instance.id)
+
+    async def _adopt(self, adopt: Adopt) -> Done:
+        group, instance = adopt.group, adopt.instance
+        if not await self._launcher.adopt(instance, model=group.model, group=group.name, market=group.market):
+            return Done(Evict(instance))
+        log.warning("instance without a row adopted", extra={"node": instance.id, "model": group.model})
+        return Done(adopt)
 
     def _log(self, action: NodeAction, **fields: str) -> None:
         verb = {Drain: "draining", Fail: "failed", Terminate: "terminating", Bury: "gone"}[type(action)]

@@ -16,7 +16,7 @@ holds a request, the janitor on its schedule, and the control plane in its loop;
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -106,32 +106,28 @@ def _facing(stage: Stage, *, control_plane: bool) -> Iterator[Step]:
 
 
 class Doorkeeper:
-    """The effects of ``correction``. Twice is once; a race lost is left to the next look."""
+    """The effects of ``correction``. Twice is once; a race lost is left to the next look.
 
-    def __init__(self, store: FrontStore, hands: StageHands, *, clock: Clock) -> None:
+    ``told`` hears of every step that took effect, at once.
+    """
+
+    def __init__(
+        self, store: FrontStore, hands: StageHands, *, clock: Clock, told: Callable[[Step], None] = lambda _: None
+    ) -> None:
         self._store = store
         self._hands = hands
         self._clock = clock
+        self._told = told
 
     async def look(self, *, wanted: bool) -> Front:
         """One look and its correction; the front as it is then. Raises Unavailable."""
         front = await self._store.read()
         stage = await self._hands.look()
         for step in correction(front, stage, wanted=wanted, now=self._clock()):
-            match step:
-                case Want(tasks):
-                    await self._hands.want(tasks)
-                    log.info("control plane's tasks set", extra={"tasks": tasks, "state": str(front.state)})
-                case Face(control_plane):
-                    await self._hands.face(control_plane=control_plane)
-                    log.info("listener turned", extra={"control_plane": control_plane, "state": str(front.state)})
-                case Move(target):
-                    try:
-                        front = await self.move(front, target)
-                    except Stale:
-                        return await self._store.read()
-                case _:
-                    assert_never(step)
+            try:
+                front = await self._take(step, front)
+            except Stale:
+                return await self._store.read()
         return front
 
     async def move(self, front: Front, target: FrontState) -> Front:
@@ -139,4 +135,21 @@ class Doorkeeper:
         assert target in MOVES[front.state], f"no move from {front.state} to {target}"
         moved = await self._store.move(front, target, at=self._clock())
         log.info("front moved", extra={"source": str(front.state), "target": str(target), "epoch": moved.epoch})
+        self._told(Move(target))
         return moved
+
+    async def _take(self, step: Step, front: Front) -> Front:
+        """The front as it is afterwards."""
+        match step:
+            case Want(tasks):
+                await self._hands.want(tasks)
+                log.info("control plane's tasks set", extra={"tasks": tasks, "state": str(front.state)})
+            case Face(control_plane):
+                await self._hands.face(control_plane=control_plane)
+                log.info("listener turned", extra={"control_plane": control_plane, "state": str(front.state)})
+            case Move(target):
+                return await self.move(front, target)
+            case _:
+                assert_never(step)
+        self._told(step)
+        return front

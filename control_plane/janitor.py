@@ -1,4 +1,7 @@
-"""The janitor: on a schedule, one look at the front, and one reconciler's tick where no control plane is at work."""
+"""The janitor: on a schedule, one look at the front, and one reconciler's tick where no control plane is at work.
+
+What it mended it reports as events: after it acted, all at once, and also when the round was cut short.
+"""
 
 from __future__ import annotations
 
@@ -6,38 +9,71 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from control_plane import logs
 from control_plane.app import Adapters, ControlPlane, FrontAdapters
+from control_plane.chronicle import Chronicle
+from control_plane.errors import Unavailable
 from control_plane.front import Doorkeeper
 from control_plane.outside import adapters
-from control_plane.ports import Clock
+from control_plane.ports import Clock, Event, EventStore
 from control_plane.settings import InvalidSettings, Settings
+
+CAUSE = "janitor"
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one round found."""
+    """What one round found, and did."""
 
     state: str  # of the front, afterwards
     acted: bool  # False: a control plane is at work, or was a moment ago
+    mended: Mapping[str, int] = field(default_factory=dict)  # events by kind
+
+    @property
+    def told(self) -> Mapping[str, object]:
+        """In plain values; ``mended`` is how many, ``kinds`` how many of each."""
+        return {"state": self.state, "acted": self.acted, "mended": sum(self.mended.values()), "kinds": self.mended}
 
 
 async def clean(settings: Settings, outside: Adapters, front: FrontAdapters, *, clock: Clock) -> Round:
     """One round. A wish that nobody serves wakes the control plane. Raises Unavailable: the next round tries again."""
+    chronicle = Chronicle(CAUSE, clock=clock)
+    try:
+        found = await _mend(settings, replace(outside, told=chronicle.acted), front, chronicle, clock=clock)
+    finally:
+        await _report(chronicle.events, outside.events)
+    found = replace(found, mended=chronicle.kinds)
+    log.info("janitor's round", extra=found.told)
+    return found
+
+
+async def _mend(
+    settings: Settings, outside: Adapters, front: FrontAdapters, chronicle: Chronicle, *, clock: Clock
+) -> Round:
     now = clock()
     wishes = await outside.stores.wishes.list()
     wanted = any(wish.desired and wish.hold_until > now for wish in wishes)
     acted = await ControlPlane(settings, outside, clock=clock).reconciler.once()
-    keeper = Doorkeeper(front.store, front.hands, clock=clock)
+    keeper = Doorkeeper(front.store, front.hands, clock=clock, told=chronicle.stepped)
     await keeper.look(wanted=wanted)
     state = (await keeper.look(wanted=wanted)).state  # what a move made necessary
     return Round(str(state), acted)
+
+
+async def _report(events: Sequence[Event], store: EventStore | None) -> None:
+    """What was mended stays mended, whether or not anybody hears of it."""
+    if not events or store is None:
+        return
+    try:
+        await store.add(events)
+    except Unavailable as error:
+        log.warning("events lost", extra={"events": len(events), "error": str(error)})
 
 
 async def _round(settings: Settings) -> Round:
@@ -53,5 +89,4 @@ def handler(event: Any, context: Any) -> Mapping[str, Any]:
     if not settings.listener_arn:
         raise InvalidSettings("DIOGENES_LISTENER_ARN is missing: there is no front to look after")
     found = asyncio.run(_round(settings))
-    log.info("janitor's round", extra={"state": found.state, "acted": found.acted})
-    return {"state": found.state, "acted": found.acted}
+    return found.told

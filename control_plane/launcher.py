@@ -57,8 +57,8 @@ class Launcher:
         self._token = token
         self._lease_s = lease_s
 
-    async def start(self, model: Model, groups: Sequence[Group]) -> None:
-        """Launch one node. Raises CannotLaunch when every rung refused, Unavailable when that is not known."""
+    async def start(self, model: Model, groups: Sequence[Group]) -> Instance:
+        """One node, launched. Raises CannotLaunch when every rung refused, Unavailable when that is not known."""
         refusals: list[_Refusal] = []
         exhausted: set[str] = set()  # groups that no other zone can help
         for group, zone in _ladder(model, groups):
@@ -67,15 +67,14 @@ class Launcher:
             launch = Launch(self._token(), model.name, group.name, zone, group.market, self._clock())
             await self._launches.intend(launch)
             try:
-                await self.settle(launch)
-                return
+                return await self.settle(launch)
             except LaunchRefused as error:
                 refusals.append(_Refusal(group, zone, error))
                 if isinstance(error, QuotaExceeded | LaunchMisconfigured):
                     exhausted.add(group.name)
         raise CannotLaunch(_failure(model, refusals))
 
-    async def settle(self, launch: Launch) -> None:
+    async def settle(self, launch: Launch) -> Instance:
         """Make the launch's call, again or for the first time, and write its row. Raises LaunchRefused."""
         try:
             instance = await self._cloud.launch(launch)
@@ -85,9 +84,10 @@ class Launcher:
         await self.adopt(instance, model=launch.model, group=launch.group, market=launch.market)
         await self._launches.settle(launch.token)
         log.info("node launched", extra={"node": instance.id, "model": launch.model, "zone": instance.zone})
+        return instance
 
-    async def adopt(self, instance: Instance, *, model: str, group: str, market: str) -> None:
-        """A row for an instance that exists. One whose row says that it is terminated already is terminated again."""
+    async def adopt(self, instance: Instance, *, model: str, group: str, market: str) -> bool:
+        """A row for an instance that exists. False: its row says that it is terminated already; it is so again."""
         now = self._clock()
         node = Node(
             id=instance.id,
@@ -103,14 +103,17 @@ class Launcher:
         try:
             await self._nodes.add(node)
         except Stale:
-            await self._claim(node)
+            return await self._claim(node)
+        return True
 
-    async def _claim(self, node: Node) -> None:
+    async def _claim(self, node: Node) -> bool:
         try:
             await self._nodes.claim(node)
         except Stale:
             log.warning("terminating an instance that was believed gone", extra={"node": node.id})
             await self._cloud.terminate(node.id)
+            return False
+        return True
 
 
 def _ladder(model: Model, groups: Sequence[Group]) -> Iterator[tuple[Group, str]]:

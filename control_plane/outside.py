@@ -11,6 +11,7 @@ import aiohttp
 from control_plane.app import Adapters, FrontAdapters
 from control_plane.aws import AwsCloud, HttpProbe, open_autoscaling
 from control_plane.dynamo import (
+    DynamoEvents,
     DynamoFence,
     DynamoFront,
     DynamoKeys,
@@ -52,6 +53,7 @@ async def adapters(settings: Settings) -> AsyncIterator[Adapters]:
             cloud=AwsCloud(autoscaling, namespace),
             probe=HttpProbe(http),
             front=front,
+            events=DynamoEvents(dynamo, namespace),
         )
 
 

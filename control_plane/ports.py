@@ -98,6 +98,35 @@ class Tally:
     completion_tokens: int = 0
 
 
+class EventKind(StrEnum):
+    """What happened, in a word; all that is ever told."""
+
+    NODE_LAUNCHED = "node-launched"
+    NODE_ADOPTED = "node-adopted"
+    NODE_DRAINING = "node-draining"
+    NODE_FAILED = "node-failed"
+    NODE_TERMINATING = "node-terminating"
+    NODE_RELEASED = "node-released"
+    NODE_GONE = "node-gone"
+    LAUNCH_ABANDONED = "launch-abandoned"
+    WISH_REFUSED = "wish-refused"
+    TASKS_SET = "tasks-set"
+    LISTENER_TURNED = "listener-turned"
+    FRONT_MOVED = "front-moved"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One change of state. Two that are equal are one."""
+
+    at: float
+    kind: EventKind
+    cause: str  # who or what made it: "janitor"
+    message: str  # one plain sentence
+    model: str | None = None  # where it is one's, and known
+    node: NodeId | None = None
+
+
 class NodeStore(Protocol):
     async def list(self) -> Sequence[Node]:
         """Every node that is not TERMINATED."""
@@ -190,6 +219,11 @@ class UsageStore(Protocol):
 
     async def list(self, owner: str, month: str) -> Sequence[Tally]:
         """The owner's days of a month (YYYY-MM)."""
+
+
+class EventStore(Protocol):
+    async def add(self, events: Sequence[Event]) -> None:
+        """Keep them for a while. Doing it twice is doing it once. Raises Unavailable: some may be kept already."""
 
 
 class Fence(Protocol):

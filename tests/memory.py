@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from control_plane.errors import DiogenesError, Stale, Unavailable
 from control_plane.nodes import MOVES, Node, NodeId
-from control_plane.ports import KeyRow, Launch, ModelRow, Tally, Wish
+from control_plane.ports import Event, KeyRow, Launch, ModelRow, Tally, Wish
 from gpu_node.protocol import Failure, NodeState
 
 T = TypeVar("T")
@@ -290,6 +290,14 @@ class MemoryUsage(Fallible):
 def _sum(left: Tally, right: Tally) -> Tally:
     counters = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens")
     return replace(left, **{name: getattr(left, name) + getattr(right, name) for name in counters})
+
+
+@dataclass
+class MemoryEvents(Fallible):
+    kept: list[Event] = field(default_factory=list)  # as they came
+
+    async def add(self, events: Sequence[Event]) -> None:
+        self.kept += [event for event in dict.fromkeys(events) if event not in self.kept]
 
 
 @dataclass

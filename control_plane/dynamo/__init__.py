@@ -5,6 +5,7 @@ write at once. A lost race raises ``errors.Stale``; a DynamoDB that does not ans
 """
 
 from control_plane.dynamo.control import DynamoFence, DynamoLaunches, DynamoWishes
+from control_plane.dynamo.events import DynamoEvents
 from control_plane.dynamo.front import DynamoFront
 from control_plane.dynamo.keys import DynamoKeys
 from control_plane.dynamo.models import DynamoModels
@@ -13,6 +14,7 @@ from control_plane.dynamo.table import open_dynamo
 from control_plane.dynamo.usage import DynamoUsage
 
 __all__ = [
+    "DynamoEvents",
     "DynamoFence",
     "DynamoFront",
     "DynamoKeys",

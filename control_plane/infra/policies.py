@@ -24,9 +24,10 @@ SERVING_TABLES: Mapping[str, Sequence[str]] = {
 """What who answers requests does with each table."""
 
 JANITOR_TABLES: Mapping[str, Sequence[str]] = {
-    table: SERVING_TABLES[table] for table in (schema.INSTANCES.name, schema.MODELS.name, schema.CONTROL.name)
+    **{table: SERVING_TABLES[table] for table in (schema.INSTANCES.name, schema.MODELS.name, schema.CONTROL.name)},
+    schema.EVENTS.name: ("PutItem",),
 }
-"""The janitor's: the fleet's and the front's, and nobody's keys."""
+"""The janitor's: the fleet's and the front's, and nobody's keys; of what it mended, it reads nothing back."""
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import boto3
 import openai
 import pytest
 
+from gpu_node.protocol import from_attributes
+from rehearsal.account import REGION
 from rehearsal.desk import Desk, Options
 from rehearsal.ec2 import HOME
 from rehearsal.iam import Grant
@@ -88,9 +91,7 @@ JANITOR: Mapping[str, str] = {
         )
     },
     "ec2:DescribeLaunchTemplateVersions *": TICK,
-    "ecs:UpdateService service": ROUND,
     "elasticloadbalancing:ModifyListener listener": ROUND,
-    "iam:PassRole role": ROUND,
     "logs:CreateLogStream log-group": LAMBDA,
     "logs:PutLogEvents log-group": LAMBDA,
 }
@@ -221,6 +222,28 @@ def first_key(desk: Desk) -> str:
     return run(*words, env={**desk.aws_env(), **owner}).strip()
 
 
+def stopped_by_hand(desk: Desk) -> None:
+    """The account's owner sets the service's count to 0, as somebody may do in the console."""
+    (janitor,) = (each for each in desk.stack.functions() if each.name == "diogenes-desk-janitor")
+    ecs = boto3.client("ecs", **as_owner(desk))
+    service, cluster = (janitor.environment[f"DIOGENES_{name}"] for name in ("SERVICE", "CLUSTER"))
+    ecs.update_service(cluster=cluster, service=service, desiredCount=0)
+
+
+def reported(desk: Desk) -> Sequence[Mapping[str, Any]]:
+    rows = boto3.client("dynamodb", **as_owner(desk)).scan(TableName=f"{desk.namespace}-events")["Items"]
+    return [from_attributes(row) for row in rows]
+
+
+def as_owner(desk: Desk) -> Mapping[str, Any]:
+    return {
+        "endpoint_url": desk.aws_url,
+        "region_name": REGION,
+        "aws_access_key_id": "owner",
+        "aws_secret_access_key": "owner",
+    }
+
+
 def asked(method: str, path: str, key: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
     """What the load balancer hands to a function."""
     return {
@@ -251,8 +274,10 @@ def test_the_night_watch_wakes_the_service_and_the_janitor_looks_under_roles_of_
         second = json.loads(answers[1]["body"])["key_id"]
         (revoked,) = invoke(desk, "diogenes-desk-night", asked("DELETE", f"/api/keys/{second}", key))
         assert revoked["statusCode"] == 204
+        stopped_by_hand(desk)
         (found,) = invoke(desk, "diogenes-desk-janitor", {})
-        assert found["state"] == "waking"
+        assert (found["state"], found["kinds"]) == ("waking", {"tasks-set": 1})
+        assert [(event["kind"], event["cause"]) for event in reported(desk)] == [("tasks-set", "janitor")]
         assert [str(denial) for denial in desk.denied()] == []
         assert unused(desk, "diogenes-desk-night") == set(NIGHT)
         assert unused(desk, "diogenes-desk-janitor") == set(JANITOR)

@@ -158,6 +158,13 @@ def test_the_janitor_sees_no_keys_and_no_usage() -> None:
     assert "sessions" not in policy
 
 
+def test_the_janitor_writes_events_and_reads_none() -> None:
+    for role, allowed in (("janitor-role", {"dynamodb:PutItem"}), ("night-role", set()), ("service-task", set())):
+        policy = of_roles(configured("as published").registrations)[role]
+        on_events = [each for each in statements(policy) if any("-events" in arn for arn in each["Resource"])]
+        assert {action for each in on_events for action in each["Action"]} == allowed
+
+
 def test_the_wake_passes_the_tasks_roles_to_tasks_only() -> None:
     registrations = configured("as published").registrations
     for role in ("service-task", "night-role", "janitor-role"):

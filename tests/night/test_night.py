@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,30 +14,15 @@ from mangum.handlers import ALB
 from mangum.protocols import HTTPCycle
 
 from control_plane.api_keys import ApiKeys
-from control_plane.app import Adapters, FrontAdapters, Gateway
-from control_plane.effects import Stores
+from control_plane.app import Gateway
 from control_plane.errors import NoCapacity, Unavailable
-from control_plane.janitor import clean
-from control_plane.night import Night, night_app
-from control_plane.ports import Front, FrontState, Group
-from control_plane.settings import InvalidSettings, Settings
-from tests.memory import (
-    FakeClock,
-    MemoryFence,
-    MemoryKeys,
-    MemoryLaunches,
-    MemoryModels,
-    MemoryNodes,
-    MemoryProbe,
-    MemoryUsage,
-    MemoryWishes,
-)
-from tests.memory_cloud import MemoryCloud
-from tests.night.stage import MemoryFront, MemoryStage
+from control_plane.night import Night
+from control_plane.ports import FrontState
+from control_plane.settings import InvalidSettings
+from tests.night.deployment import GROUP, Deployment
+from tests.night.deployment import MODEL as MODEL  # the simulation takes it from here
 
-MODEL = "org/model"
 ASK = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}
-GROUP = Group("g", MODEL, "on-demand", ("a", "b"), max_size=9, desired=0)
 
 
 @dataclass
@@ -51,38 +36,6 @@ class Answer:
     @property
     def code(self) -> str:
         return str(json.loads(self.body)["error"]["code"])
-
-
-@dataclass
-class Deployment:
-    """Everything asleep, in memory; time passes only where the night watch waits."""
-
-    clock: FakeClock = field(default_factory=FakeClock)
-    settings: Settings = field(default_factory=Settings)
-
-    def __post_init__(self) -> None:
-        self.nodes, self.wishes, self.launches = MemoryNodes(), MemoryWishes(), MemoryLaunches()
-        self.models, self.keys, self.cloud = MemoryModels(), MemoryKeys(), MemoryCloud(self.clock)
-        self.fence = MemoryFence(self.clock)
-        self.front, self.stage = MemoryFront(), MemoryStage(self.clock)
-        self.cloud.add_group(GROUP)
-
-    @property
-    def outside(self) -> Adapters:
-        stores = Stores(self.nodes, self.wishes, self.launches, self.models, self.fence)
-        return Adapters(stores, self.keys, MemoryUsage(), self.cloud, MemoryProbe(), self.fronts)
-
-    @property
-    def fronts(self) -> FrontAdapters:
-        return FrontAdapters(self.front, self.stage)
-
-    def app(self) -> Gateway:
-        """As a new function's process has it."""
-        return night_app(self.settings, self.outside, self.fronts, clock=self.clock, sleep=self.sleep)
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(0)
-        self.clock.step(seconds)
 
 
 @asynccontextmanager
@@ -284,52 +237,6 @@ async def test_a_front_that_cannot_be_seen_for_a_moment_loses_nobody() -> None:
         answer = await call(world.app(), "POST", "/v1/chat/completions", key=key, body=ASK)
         assert answer.status == 307
         assert world.stage.facing
-
-
-# -- the janitor -----------------------------------------------------------------------------------------------------
-
-
-async def test_the_janitor_wakes_the_control_plane_for_a_wish_that_nobody_serves() -> None:
-    async with asleep() as (world, key):
-        await call(world.app(), "POST", "/v1/chat/completions", key=key, body=ASK, x_diogenes_wait="0")
-        world.front.front, world.stage.desired = Front(FrontState.ASLEEP, 7), 0
-        found = await clean(world.settings, world.outside, world.fronts, clock=world.clock)
-        assert (found.state, found.acted, world.stage.desired) == ("waking", True, 1)
-
-
-async def test_the_janitor_takes_down_a_node_that_nobody_wants() -> None:
-    async with asleep() as (world, key):
-        await call(world.app(), "POST", "/v1/chat/completions", key=key, body=ASK, x_diogenes_wait="0")
-        world.clock.step(world.settings.cancel_grace_s + 1)
-        for _ in range(4):
-            world.clock.step(120)
-            await clean(world.settings, world.outside, world.fronts, clock=world.clock)
-        assert world.cloud.terminated
-        assert await world.nodes.list() == []
-
-
-async def test_the_janitor_leaves_all_to_a_control_plane_that_lives() -> None:
-    async with asleep() as (world, _):
-        world.front.front = Front(FrontState.AWAKE, 3, world.clock())
-        world.stage.desired, world.stage.start_s, world.stage.facing = 1, 0, True
-        await world.fence.take("task-1")
-        found = await clean(world.settings, world.outside, world.fronts, clock=world.clock)
-        assert (found.state, found.acted) == ("awake", False)
-
-
-async def test_the_janitor_turns_the_listener_away_from_a_task_that_died() -> None:
-    async with asleep() as (world, _):
-        world.front.front = Front(FrontState.AWAKE, 3, world.clock())
-        world.stage.desired, world.stage.never, world.stage.facing = 1, True, True
-        found = await clean(world.settings, world.outside, world.fronts, clock=world.clock)
-        assert (found.state, world.stage.facing) == ("waking", False)
-
-
-async def test_the_janitor_passes_on_what_it_could_not_do() -> None:
-    async with asleep() as (world, _):
-        world.stage.broken.fail("look")
-        with pytest.raises(Unavailable):
-            await clean(world.settings, world.outside, world.fronts, clock=world.clock)
 
 
 def test_a_function_without_a_listener_does_not_start() -> None:

@@ -13,6 +13,7 @@ from control_plane.actions import (
     Adopt,
     Bury,
     CountFailure,
+    Done,
     Drain,
     Evict,
     Fail,
@@ -62,7 +63,10 @@ class Bench:
         launcher = Launcher(
             self.cloud, self.nodes, self.launches, clock=self.clock, token=lambda: "fresh", lease_s=300.0
         )
-        self.effects = Effects(stores, self.cloud, self.fleet, launcher, self.catalogue, clock=self.clock)
+        self.told: list[Done] = []
+        self.effects = Effects(
+            stores, self.cloud, self.fleet, launcher, self.catalogue, clock=self.clock, told=self.told.append
+        )
         await self.models.seed("m", {"name": "m", "instanceTypes": ["g6.xlarge"]})
         self.catalogue.refresh(await self.models.list())
         self.cloud.add_group(GROUP)
@@ -294,3 +298,41 @@ async def test_those_who_wait_hear_of_a_failure_though_the_wish_could_not_be_dro
         with pytest.raises(Unavailable):
             await bench.apply(Refuse("m", FAILURE, WISH))
         assert waiter.granted.done()
+
+
+# -- what is told
+
+
+@pytest.mark.parametrize(
+    "action",
+    [Drain(READY, "idle"), Fail(READY, FAILURE), Terminate(READY), Abandon(LAUNCH), Evict(INSTANCE), Fulfil(WISH)],
+    ids=lambda action: type(action).__name__,
+)
+async def test_an_action_that_took_effect_is_told(bench: Bench, action: Action) -> None:
+    await bench.apply(action)
+    assert bench.told == [Done(action)]
+
+
+@pytest.mark.parametrize("action", [Start("m"), Repeat(LAUNCH)], ids=lambda action: type(action).__name__)
+async def test_a_launch_is_told_with_its_node_and_a_refused_one_is_not(bench: Bench, action: Action) -> None:
+    bench.cloud.refusals["g", "a"] = NoCapacity("InsufficientInstanceCapacity", "none")
+    await bench.apply(action)
+    assert bench.told == []
+    bench.cloud.refusals.clear()
+    await bench.apply(action)
+    (node,) = bench.nodes.rows.keys() - {INSTANCE.id}
+    assert bench.told == [Done(action, launched=node)]
+
+
+async def test_an_instance_that_was_believed_gone_is_told_as_taken_out(bench: Bench) -> None:
+    bench.put(replace(READY, state=NodeState.TERMINATED))
+    await bench.apply(Adopt(GROUP, INSTANCE))
+    assert bench.told == [Done(Evict(INSTANCE))]
+
+
+@pytest.mark.parametrize("error", [Stale("raced"), Unavailable("throttled")], ids=lambda error: type(error).__name__)
+async def test_what_did_not_take_effect_is_not_told(bench: Bench, error: Stale | Unavailable) -> None:
+    bench.nodes.broken.fail("move", error)
+    with pytest.raises(type(error)):
+        await bench.apply(Drain(READY, "idle"))
+    assert bench.told == []

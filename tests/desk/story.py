@@ -183,7 +183,7 @@ class Story:
 @contextmanager
 def opened(
     *models: str | Mapping[str, Any],
-    idle_seconds: int = 2,
+    idle_seconds: int | None = 2,
     load_seconds: float = 0.5,
     environment: Mapping[str, str] | None = None,
     settles: bool = True,

@@ -15,23 +15,18 @@ import pytest_asyncio
 
 from rehearsal.desk import FrontOptions
 from tests.clients.node import ask_node, node_missing
-from tests.desk.story import NAMESPACE, Story, opened, until
+from tests.desk.sleep import ENVIRONMENT, asleep, front_state
+from tests.desk.story import Story, opened, until
 
 pytestmark = [pytest.mark.desk, pytest.mark.timeout(240)]
 
-MODELS = SDKS, SCARCE, NIGHTLY, LATE, DEPLOYED, CUT = (
+MODELS = SDKS, SCARCE, NIGHTLY, LATE, DEPLOYED = (
     "asleep/sdks",
     "asleep/scarce",
     "asleep/nightly",
     "asleep/late",
     "asleep/deployed",
-    "asleep/cut",
 )
-ENVIRONMENT = {
-    "DIOGENES_CONTROL_PLANE_IDLE_TIMEOUT_S": "3",
-    "DIOGENES_PROPAGATION_S": "3",
-    "DIOGENES_CANCEL_GRACE_S": "20",
-}
 NO_NODE = node_missing()
 WAKE_LIMIT_S = 60.0
 
@@ -40,28 +35,19 @@ WAKE_LIMIT_S = 60.0
 def story() -> Iterator[Story]:
     front = FrontOptions(propagation_s=1.5, check_interval_s=0.5, deregistration_s=4.0, janitor_every_s=5.0)
     # Idle for longer than a wake takes: a node that is ready before its client was sent on must still be there then.
-    with opened(*MODELS, idle_seconds=15, environment=ENVIRONMENT, front=front) as story:
+    models = [{"name": name, "idleTimeout": 15 if name == SDKS else 60} for name in MODELS]
+    with opened(*models, idle_seconds=None, environment=ENVIRONMENT, front=front) as story:
         yield story
 
 
 @pytest_asyncio.fixture(autouse=True)
-async def _from_sleep_to_sleep(story: Story) -> AsyncIterator[None]:
-    await asleep(story)
+async def _to_sleep(story: Story) -> AsyncIterator[None]:
+    """All but the first story are sent to sleep by hand, which is sooner."""
     yield
+    for model in MODELS[1:]:
+        if story.alive(model):
+            await story.scale(model, 0)
     await asleep(story)
-
-
-async def asleep(story: Story) -> None:
-    """Returns once nothing runs, nothing is wanted, and the night watch is in front."""
-    await until(lambda: _sleeps(story), "everything sleeps", 90.0)
-
-
-def _sleeps(story: Story) -> bool:
-    desk = story.desk
-    weights = desk.account.weights(str(desk.stack.task_environment()["DIOGENES_LISTENER_ARN"]))
-    night = desk.stack.task_environment()["DIOGENES_NIGHT_WATCH_GROUP_ARN"]
-    state = (desk.account.row(f"{NAMESPACE}-control", {"item": {"S": "front"}}) or {}).get("state", "asleep")
-    return not desk.front.service.tasks and not desk.instances() and state == "asleep" and weights[night] == 1
 
 
 async def test_all_stock_clients_are_answered_from_sleep_and_one_start_serves_them_all(story: Story) -> None:
@@ -74,6 +60,7 @@ async def test_all_stock_clients_are_answered_from_sleep_and_one_start_serves_th
     assert [answer for answer in answers if not answer.whole] == []
     assert len(story.launched(SDKS)) == 1
     assert len(story.desk.front.service.tasks) == 1
+    await asleep(story)
 
 
 async def test_reading_and_managing_works_in_sleep_and_wakes_nothing(story: Story) -> None:
@@ -83,14 +70,18 @@ async def test_reading_and_managing_works_in_sleep_and_wakes_nothing(story: Stor
         cluster = (await http.get("api/cluster")).raise_for_status().json()
         assert {model["status"] for model in cluster["models"]} == {"cold"}
     async with story.http(made["key"]) as http:
-        assert (await http.delete(f"api/keys/{made['id']}")).is_success
+        assert (await http.delete(f"api/keys/{made['key_id']}")).is_success
     assert (await story.ask(NIGHTLY, key="dio-wrong")).status == 401
     assert (await story.ask("asleep/nobody")).error == "model_not_found"
     assert (story.desk.front.service.tasks, story.desk.instances()) == ([], {})
     assert story.launched(NIGHTLY) == []
 
 
-async def test_a_client_that_follows_nothing_is_told_what_to_do(story: Story) -> None:
+async def test_the_night_watch_says_at_once_what_there_is_to_say(story: Story) -> None:
+    story.desk.add_fault(refuse="capacity", model=SCARCE, times="always")
+    async with asyncio.timeout(30):  # no GPU to be had
+        refused = await story.ask(SCARCE)
+    assert (refused.error, refused.status) == ("no_gpu_capacity", 503)
     async with story.http() as http:
         asked = {"model": NIGHTLY, "messages": [{"role": "user", "content": "Hello"}]}
         answer = await http.post("v1/chat/completions", json=asked, headers={"x-diogenes-wait": "0"})
@@ -103,21 +94,10 @@ async def test_a_client_that_follows_nothing_is_told_what_to_do(story: Story) ->
     assert big.status_code in (400, 413)  # at the load balancer if the night watch is still in front
 
 
-async def test_scarcity_is_told_by_the_night_watch_within_seconds(story: Story) -> None:
-    story.desk.add_fault(refuse="capacity", model=SCARCE, times="always")
-    answer = await asyncio.wait_for(story.ask(SCARCE), 30)
-    assert (answer.error, answer.status) == ("no_gpu_capacity", 503)
-
-
 async def test_who_comes_while_it_falls_asleep_is_served_or_wakes_it_again(story: Story) -> None:
     assert (await story.ask(LATE)).whole
-    control = f"{NAMESPACE}-control"
-    state = "falling-asleep"
-
-    def falls() -> bool:
-        return (story.desk.account.row(control, {"item": {"S": "front"}}) or {}).get("state") == state
-
-    await until(falls, "the control plane falls asleep", 60.0)
+    await story.scale(LATE, 0)
+    await until(lambda: front_state(story) == "falling-asleep", "the control plane falls asleep", 60.0)
     asking = []
     for _ in range(10):  # through the turn, the wait for late ones, the order to end, and the end
         asking.append(asyncio.create_task(story.ask(LATE, stream=True)))
@@ -126,29 +106,23 @@ async def test_who_comes_while_it_falls_asleep_is_served_or_wakes_it_again(story
     assert [answer for answer in answers if not answer.whole] == []
 
 
-async def test_a_deployment_lets_a_stream_end_and_leaves_its_node_alone(story: Story) -> None:
-    begun = asyncio.Event()
-    streaming = asyncio.create_task(story.ask(DEPLOYED, "More [[tokens=120 gap=0.05]]", stream=True, begun=begun))
-    await asyncio.wait_for(begun.wait(), WAKE_LIMIT_S)
+async def test_a_deployment_lets_streams_end_cuts_the_longest_cleanly_and_leaves_their_node_alone(story: Story) -> None:
+    begun = [asyncio.Event(), asyncio.Event()]
+    short, long = (
+        asyncio.create_task(story.ask(DEPLOYED, f"More [[tokens={tokens} gap=0.05]]", stream=True, begun=event))
+        for tokens, event in zip((120, 900), begun, strict=True)
+    )
+    await asyncio.wait_for(asyncio.gather(*(event.wait() for event in begun)), WAKE_LIMIT_S)
     (old,) = story.desk.front.service.tasks
     story.desk.front.service.replace()
-    assert (await streaming).whole
+    assert (await short).whole
+    cut = await long
+    assert (cut.error, bool(cut.text)) == ("restarting", True)
     again = await story.ask(DEPLOYED)
     assert again.whole, again
     (new,) = story.desk.front.service.tasks
     assert new is not old
     assert len(story.launched(DEPLOYED)) == 1
-
-
-async def test_a_stream_that_outlasts_a_deployment_ends_with_a_clean_error(story: Story) -> None:
-    begun = asyncio.Event()
-    streaming = asyncio.create_task(story.ask(CUT, "More [[tokens=900 gap=0.05]]", stream=True, begun=begun))
-    await asyncio.wait_for(begun.wait(), WAKE_LIMIT_S)
-    story.desk.front.service.replace()
-    answer = await streaming
-    assert (answer.error, bool(answer.text)) == ("restarting", True)
-    assert (await story.ask(CUT)).whole
-    assert len(story.launched(CUT)) == 1
 
 
 async def test_a_wrong_key_never_wakes_even_through_a_redirect(story: Story) -> None:

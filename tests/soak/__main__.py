@@ -1,0 +1,112 @@
+"""`python -m tests.soak --cycles 200`: asleep, awake, asleep, over and over, asked at every phase.
+
+Each desk is a process of its own, with a real control plane, night watch, agents and load balancer. A round begins with
+everything asleep: one question wakes it, the model is put to sleep, and a second question comes at a random moment
+between then and well after the end of the control plane; then all has to be asleep again. A cycle is a control plane
+that came and went. Whoever asked must have a whole answer. The exit status is 1 for any flaw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+
+from rehearsal.desk import FrontOptions
+from tests.desk.sleep import ENVIRONMENT, asleep, front_state
+from tests.desk.story import Story, opened
+
+MODEL = "soak/model"
+IDLE_S = 14  # more than a wake takes
+LATEST_S = 14.0  # after the order to sleep: the last phase to come into is sleep
+
+
+@dataclass
+class Report:
+    """What one desk saw."""
+
+    cycles: int = 0
+    asked: int = 0
+    launched: int = 0
+    phases: dict[str, int] = field(default_factory=dict)  # how many second questions came in each
+    flaws: list[str] = field(default_factory=list)
+
+
+async def soak(story: Story, cycles: int, rng: random.Random, report: Report) -> None:
+    while report.cycles < cycles:
+        first = await story.ask(MODEL, stream=rng.random() < 0.5)
+        await story.scale(MODEL, 0)
+        await asyncio.sleep(rng.uniform(0.0, LATEST_S))
+        phase = front_state(story)
+        report.phases[phase] = report.phases.get(phase, 0) + 1
+        second = await story.ask(MODEL, stream=rng.random() < 0.5)
+        report.asked += 2
+        report.flaws += [f"{phase}: {answer}" for answer in (first, second) if not answer.whole]
+        await story.scale(MODEL, 0)
+        await asleep(story)
+        report.cycles = story.told.count("the control plane is gone")
+
+
+def one_desk(cycles: int, seed: int) -> Report:
+    report = Report()
+    front = FrontOptions(propagation_s=1.5, check_interval_s=0.5, deregistration_s=4.0, janitor_every_s=10.0)
+    try:
+        with opened(MODEL, idle_seconds=IDLE_S, environment=ENVIRONMENT, front=front) as story:
+            asyncio.run(soak(story, cycles, random.Random(seed), report))
+            report.launched = len(story.launched(MODEL))
+    except AssertionError as error:  # it does not fall asleep, something was left, or denied
+        report.flaws.append(str(error))
+    return report
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.soak")
+    parser.add_argument("--cycles", type=int, default=200)
+    parser.add_argument("--desks", type=int, default=4, help="side by side")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    told = parser.parse_args(arguments)
+    if told.one:
+        sys.stdout.write(json.dumps(asdict(one_desk(told.cycles, told.seed))))
+        return 0
+    began = time.monotonic()
+    shares = [told.cycles // told.desks + (number < told.cycles % told.desks) for number in range(told.desks)]
+    desks = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.soak", "--one", "--cycles", str(share), "--seed", str(told.seed + number)],
+            stdout=subprocess.PIPE,
+        )
+        for number, share in enumerate(shares)
+        if share
+    ]
+    reports = [_report(desk) for desk in desks]
+    flaws = [flaw for report in reports for flaw in report.flaws]
+    phases: dict[str, int] = {}
+    for report in reports:
+        for phase, count in report.phases.items():
+            phases[phase] = phases.get(phase, 0) + count
+    cycles, asked = sum(report.cycles for report in reports), sum(report.asked for report in reports)
+    minutes = (time.monotonic() - began) / 60
+    sys.stdout.write(
+        f"{cycles} cycles, {asked} questions, {sum(report.launched for report in reports)} nodes in {minutes:.1f} min\n"
+        f"second questions by phase: {phases}\nflaws: {len(flaws)}\n" + "".join(f"  {flaw}\n" for flaw in flaws)
+    )
+    return 1 if flaws or cycles < told.cycles else 0
+
+
+def _report(desk: subprocess.Popen[bytes]) -> Report:
+    out, _ = desk.communicate()
+    with suppress(ValueError):
+        return Report(**json.loads(out))
+    return Report(flaws=[f"a desk ended with status {desk.returncode}"])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -79,21 +79,22 @@ class Service:
         registry: Registry,
         make: Callable[[str], Startable],
         *,
+        address: Callable[[], str],
         checks: Checks,
         in_flight: Callable[[str], int],
         clock: Callable[[], float],
         tell: Callable[[str], None],
     ) -> None:
-        """``make`` makes a task for an address; ``in_flight`` counts an address's open requests."""
+        """``make`` makes a task for a new ``address``; ``in_flight`` counts an address's open requests."""
         self._registry = registry
         self._make = make
+        self._address = address
         self._checks = checks
         self._in_flight = in_flight
         self._clock = clock
         self._tell = tell
         self._tasks: list[Running] = []
         self._lock = threading.Lock()
-        self._started = 0
         self._short_lives = 0
 
     # -- what others see
@@ -160,8 +161,7 @@ class Service:
             self._start()
 
     def _start(self) -> None:
-        self._started += 1
-        address = f"127.21.{self._started // 250}.{self._started % 250 + 1}"
+        address = self._address()
         running = Running(address, self._make(address), self._clock(), self._clock() + self._checks.interval_s)
         with self._lock:
             self._tasks.append(running)

@@ -6,10 +6,11 @@ Everything begins asleep. Names, limits and roles are those that the program gav
 from __future__ import annotations
 
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -79,6 +80,7 @@ class Front(AbstractContextManager["Front"]):
         self.service = Service(
             _Registry(account, settings),
             lambda host: Task(PORT, env=environments.task, log=run_dir / "control-plane.log", host=host),
+            address=_free_address,
             checks=_checks(stack.target_group(settings.control_plane_group_arn), options),
             in_flight=lambda address: self.balancer.in_flight[_url(address)],
             clock=time.monotonic,
@@ -164,6 +166,15 @@ def _checks(group: Mapping[str, object], options: FrontOptions) -> Checks:
         unhealthy=int(check["unhealthyThreshold"]),
         deregistration_s=float(str(group["deregistrationDelay"])) if delay_s is None else delay_s,
     )
+
+
+def _free_address() -> str:
+    """A loopback address on whose port nobody listens: another desk on this machine has tasks too."""
+    while True:
+        address = f"127.21.{random.randint(0, 255)}.{random.randint(1, 254)}"
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((address, PORT))
+            return address
 
 
 def _url(address: str) -> str:

@@ -50,6 +50,7 @@ class Bench:
         self.service = Service(
             self,
             self.make,
+            address=lambda: f"task-{len(self.made) + 1}",
             checks=CHECKS,
             in_flight=lambda _: self.open_requests,
             clock=lambda: self.now,

@@ -77,17 +77,19 @@ def show(seed: int) -> int:
 def one_mutant(planted: Mutant, schedules: int, seed: int) -> int:
     """One line of JSON: after how many schedules which invariant caught it, if any."""
     plant(planted)
-    from tests.simulation.hunt import hunted
+    from tests.simulation.hunt import caught
 
-    tally = hunted(range(seed, seed + schedules), stop=True)
-    found = tally.found[0] if tally.found else None
-    caught = {"seed": found.seed, "invariant": found.breach.invariant, "told": found.breach.told} if found else {}
-    _say(json.dumps({"name": planted.name, "schedules": tally.schedules, **caught}))
+    tally = caught(range(seed, seed + schedules))
+    told = {"name": planted.name, "schedules": tally.schedules}
+    for found in tally.found:
+        by = found.trace or f"seed {found.seed}"
+        told |= {"by": by, "invariant": found.breach.invariant, "told": found.breach.told}
+    _say(json.dumps(told))
     return 0
 
 
 def all_mutants(schedules: int, seed: int, *, processes: int) -> int:
-    """A line for each; 1 when one that should be caught is not."""
+    """A line for each; 1 when one is not caught, or not by what should."""
     missed = 0
     waiting, running = list(MUTANTS), dict[str, subprocess.Popen[str]]()
     while waiting or running:
@@ -111,12 +113,11 @@ def begun(planted: Mutant, schedules: int, seed: int) -> subprocess.Popen[str]:
 def reported(planted: Mutant, out: str) -> bool:
     """Print what came of it; was it caught as it should be?"""
     lines = out.strip().splitlines()
-    found = json.loads(lines[-1]) if lines else {"schedules": 0, "invariant": "nothing ran"}
+    found = json.loads(lines[-1]) if lines else {"schedules": 0, "invariant": "nothing ran", "by": "no one"}
     invariant = found.get("invariant", "")
-    good = invariant in (planted.expected or ("",))
-    verdict = f"{invariant} after {found['schedules']}" if invariant else f"not caught in {found['schedules']}"
-    why = f" ({planted.why})" if planted.why else ""
-    _say(f"{'ok  ' if good else 'MISS'} {planted.name}: {verdict}{why}")
+    good = invariant in planted.expected
+    verdict = f"{invariant}, by {found['by']}" if invariant else "not caught"
+    _say(f"{'ok  ' if good else 'MISS'} {planted.name}: {verdict}; {found['schedules']} schedules")
     return good
 
 

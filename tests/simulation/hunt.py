@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.simulation.schedule import Schedule, draw, shrunk
+from tests.simulation.traces import varied
 from tests.simulation.watch import Breach
 from tests.simulation.world import World
 
-CHUNK = 50
-OBJECTS = 100_000  # between collections: what a schedule leaves is dropped whole
+CHUNK = 100  # schedules in one process, which grows by 0.4 MB each
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Found:
 
     seed: int
     breach: Breach
+    trace: str = ""  # or one of ``traces``, by its title
 
 
 @dataclass(frozen=True)
@@ -59,20 +60,39 @@ def outcome(schedule: Schedule) -> Breach | None:
     return breach or (Breach(world.timeline.now, "fault", errors[0]) if errors else None)
 
 
-def hunted(seeds: Sequence[int], *, stop: bool = False) -> Tally:
-    """Run each; ``stop`` at the first breach."""
+def hunted(seeds: Sequence[int]) -> Tally:
+    """Run each."""
     tally = NOTHING
-    for seed in seeds:
-        tally += _one(seed)
-        if stop and tally.found:
-            break
+    with _quiet() as errors:
+        for seed in seeds:
+            tally += _one(seed, errors)
+    return tally
+
+
+def caught(seeds: Sequence[int]) -> Tally:
+    """Each seed, and after it a trace, until the first breach: what is planted is hunted with all there is."""
+    tally = NOTHING
+    with _quiet() as errors:
+        for number, seed in enumerate(seeds):
+            title, schedule = varied(number)
+            tally += _one(seed, errors)
+            if not tally.found:
+                tally += _of(schedule, errors, trace=title)
+            if tally.found:
+                break
     return tally
 
 
 def hunt(seeds: range, *, processes: int) -> Iterator[Tally]:
-    """Tallies of chunks, as they come. The seeds decide, not the order."""
+    """Tallies of chunks, as they come. The seeds decide, not the order.
+
+    Each chunk has a process of its own, forked with all imported. Nothing is collected in it: a schedule leaves three
+    thousand objects in cycles, and to look for them takes longer than to throw the process away.
+    """
     chunks = [seeds[at : at + CHUNK] for at in range(0, len(seeds), CHUNK)]
-    with multiprocessing.Pool(processes, initializer=_prepared) as pool:
+    gc.collect()
+    gc.freeze()
+    with multiprocessing.get_context("fork").Pool(processes, initializer=gc.disable, maxtasksperchild=1) as pool:
         yield from pool.imap_unordered(hunted, chunks)
 
 
@@ -107,20 +127,19 @@ def trace(schedule: Schedule) -> Sequence[str]:
     return sorted(lines)
 
 
-def _one(seed: int) -> Tally:
-    with _quiet() as errors:
-        world = World(draw(seed))
-        breach = world.run()
+def _one(seed: int, errors: list[str]) -> Tally:
+    return _of(draw(seed), errors)
+
+
+def _of(schedule: Schedule, errors: list[str], *, trace: str = "") -> Tally:
+    errors.clear()
+    world = World(schedule)
+    breach = world.run()
     if errors and not breach:
         breach = Breach(world.timeline.now, "fault", errors[0])
     endings = Counter(client.ending or "open" for client in world.people.clients)
-    found = [Found(seed, breach)] if breach else []
+    found = [Found(schedule.seed, breach, trace)] if breach else []
     return Tally(1, endings, world.launched, world.watch.doubles, world.timeline.now, found)
-
-
-def _prepared() -> None:
-    gc.freeze()
-    gc.set_threshold(OBJECTS, 50, 50)
 
 
 class _Errors(logging.Handler):

@@ -157,12 +157,11 @@ class AgentTable:
         row = row or self._first(node_id, report)
         if row.state is NodeState.TERMINATED:
             return Orders(row.state, row.lease_until)
-        row = replace(
-            row, heartbeat_at=report.heartbeat_at, ip=report.ip, running=report.running, waiting=report.waiting
-        )
+        told: dict[str, Any] = {"running": report.running, "waiting": report.waiting}
         if row.state is report.state or report.state in MOVES[row.state]:
             ready_at = row.ready_at or (report.heartbeat_at if report.state is NodeState.READY else 0.0)
-            row = replace(row, state=report.state, ready_at=ready_at, error=report.error or row.error)
+            told |= {"state": report.state, "ready_at": ready_at, "error": report.error or row.error}
+        row = replace(row, heartbeat_at=report.heartbeat_at, ip=report.ip, **told)
         self.nodes.rows[node_id] = row
         return Orders(row.state, float("inf") if self.endless() else row.lease_until)
 

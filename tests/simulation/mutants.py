@@ -1,6 +1,6 @@
 """Planted bugs: one guard of the real code taken away each, as a change of its source before it is imported.
 
-``expected`` names the invariants of which one catches it; empty: none does, and ``why`` says what makes up for it.
+Where another guard makes up for the one that is gone, as it shall, that one is taken away as well: see ``also``.
 """
 
 from __future__ import annotations
@@ -15,15 +15,28 @@ from types import CodeType, ModuleType
 
 
 @dataclass(frozen=True)
-class Mutant:
+class Change:
     """``old`` stands exactly once in the module's source."""
+
+    module: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """``expected`` names the invariants of which one catches it; ``also`` what would make up for it."""
 
     name: str
     module: str
     old: str
     new: str
     expected: Sequence[str]
-    why: str = ""
+    also: Sequence[Change] = ()
+
+    @property
+    def changes(self) -> Sequence[Change]:
+        return (Change(self.module, self.old, self.new), *self.also)
 
 
 MUTANTS = (
@@ -98,12 +111,18 @@ MUTANTS = (
         ("rest",),
     ),
     Mutant(
-        "fall that nobody ends is not ended",
+        "fall is ended neither by its task nor by its limit",
         "control_plane.front",
         "if now > front.since + FALL_LIMIT_S:",
         "if False:",
-        (),
-        "ECS starts the task again, and that one takes the fall back or ends it",
+        ("rest", "front"),
+        also=(
+            Change(
+                "control_plane.slumber",
+                "            await self._keeper.move(front, FrontState.ASLEEP)  # 3\n",
+                "            return\n",
+            ),
+        ),
     ),
     Mutant(
         "task that sleeps is not woken",
@@ -124,8 +143,7 @@ MUTANTS = (
         "control_plane.reconciler",
         "await self._fence.take_over(self._holder, silent_s=ABANDONED_S)",
         "await self._fence.take(self._holder)",
-        (),
-        "the one at work stands by and acts again; what both began is repeated or drained",
+        ("reconciler",),
     ),
     Mutant(
         "launch leaves no intent",
@@ -142,12 +160,15 @@ MUTANTS = (
         ("reconciler",),
     ),
     Mutant(
-        "launches under way are not counted",
+        "launches under way are not counted, and one model has several",
         "control_plane.plan",
         "        if name in self._world.launching:\n            return\n",
         "",
-        (),
-        "one launch a model goes on at a time in the reconciler itself, and its intent is counted",
+        ("reconciler",),
+        also=(
+            Change("control_plane.reconciler", "        if model not in self._launching:\n", "        if True:\n"),
+            Change("control_plane.reconciler", "del self._launching[model]", "self._launching.pop(model, None)"),
+        ),
     ),
     Mutant(
         "intents are not counted",
@@ -203,8 +224,7 @@ MUTANTS = (
         "control_plane.plan",
         "yield Adopt(group, instance) if instance.alive else Evict(instance)",
         "yield from ()",
-        (),
-        "its intent is repeated, or its agent writes the row",
+        ("rest", "node"),
     ),
     Mutant(
         "night watch writes no wish",
@@ -214,12 +234,18 @@ MUTANTS = (
         ("wish",),
     ),
     Mutant(
-        "control plane writes no wish",
+        "control plane writes no wish, and its reconciler holds none",
         "control_plane.relay",
         "            await self._ask_until_heard(call, exchange, waiter)\n",
         "",
-        (),
-        "who waits counts as a wish; Hold writes it at the next tick",
+        ("wish",),
+        also=(
+            Change(
+                "control_plane.plan",
+                "            yield Hold(replace(held, hold_until=self._now + self._policy.cancel_grace_s))\n",
+                "            yield from ()\n",
+            ),
+        ),
     ),
     Mutant(
         "those who wait are not told why not",
@@ -240,19 +266,23 @@ class _Loader(SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType:
         source = self.get_data(self.path).decode()
-        if source.count(self.planted.old) != 1:
-            raise AssertionError(f"{self.planted.name}: its place in {fullname} is gone, or not the only one")
-        return compile(source.replace(self.planted.old, self.planted.new), self.path, "exec")
+        for change in self.planted.changes:
+            if change.module == fullname:
+                if source.count(change.old) != 1:
+                    raise AssertionError(f"{self.planted.name}: its place in {fullname} is gone, or not the only one")
+                source = source.replace(change.old, change.new)
+        return compile(source, self.path, "exec")
 
 
 class _Finder(MetaPathFinder):
     def __init__(self, planted: Mutant) -> None:
         self._planted = planted
+        self._modules = {change.module for change in planted.changes}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, _target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != self._planted.module:
+        if fullname not in self._modules:
             return None
         found = PathFinder.find_spec(fullname, path)
         assert found
@@ -263,7 +293,8 @@ class _Finder(MetaPathFinder):
 
 
 def plant(planted: Mutant) -> None:
-    """From here on the module is imported with the bug. It must not be imported yet."""
-    if planted.module in sys.modules:
-        raise AssertionError(f"{planted.module} is imported already")
+    """From here on its modules are imported with the bug. They must not be imported yet."""
+    for change in planted.changes:
+        if change.module in sys.modules:
+            raise AssertionError(f"{change.module} is imported already")
     sys.meta_path.insert(0, _Finder(planted))

@@ -16,6 +16,7 @@ import contextlib
 import random
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
+from functools import cache, partial
 from typing import Any
 
 from control_plane.errors import DiogenesError, Unavailable
@@ -123,56 +124,71 @@ class _Port:
 
     def __getattr__(self, method: str) -> Callable[..., Coroutine[Any, Any, Any]]:
         """Made once a method, with all that can be known before the call: most of a schedule is spent here."""
-        name = f"{self._name}.{method}"
-        side = _SIDES.get(self._name, "tables")
-        most_s = _LAUNCH_S if name == "cloud.launch" else _LATENCY_S[side]
-        torn = 0.0 if side != "tables" else AT_ONCE
-        reach, process, rng = self._reach, self._process, self._reach.rng.random
-        effect = self._effect(name, method)
-
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            if reach.over:
-                raise Unavailable("the schedule is over")
-            if how := reach.strike(process.kind, name):
-                return await reach.wrong(process, how, lambda: effect(args, kwargs))
-            latency_s, when = rng() * most_s, rng()
-            if reach.outages and reach.down(side):
-                await asyncio.sleep(latency_s)
-                raise Unavailable(f"{side}: outage")
-            if when < torn:
-                return effect(args, kwargs)
-            if when < LATE_HALF:
-                await asyncio.sleep(latency_s)
-                return effect(args, kwargs)
-            try:
-                return effect(args, kwargs)
-            finally:
-                await asyncio.sleep(latency_s)
-
+        way = _Way(self._reach, self._process, f"{self._name}.{method}", self._inner, self._before)
+        call = partial(_called, way)
         setattr(self, method, call)
         return call
 
-    def _effect(self, name: str, method: str) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
-        inner, process, before = self._inner, self._process, self._before
-        work = getattr(type(inner), method)
-        work = getattr(work, "__wrapped__", work)
-        told = self._reach.told if name not in READS else None
 
-        def effect(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if before is not None:
-                before()
-            answer = _now(work(inner, *args, **kwargs))
-            if told is not None:
-                told(process, name, args, answer)
-            return answer
+class _Way:
+    """One method of one port of one process."""
 
-        return effect
+    __slots__ = ("before", "inner", "most_s", "name", "process", "random", "reach", "side", "told", "torn", "work")
+
+    def __init__(
+        self, reach: Reach, process: Process, name: str, inner: object, before: Callable[[], None] | None
+    ) -> None:
+        port, _, method = name.partition(".")
+        self.reach = reach
+        self.process = process
+        self.name = name
+        self.inner = inner
+        self.before = before
+        self.side = _SIDES.get(port, "tables")
+        self.most_s = _LAUNCH_S if name == "cloud.launch" else _LATENCY_S[self.side]
+        self.torn = 0.0 if self.side != "tables" else AT_ONCE
+        self.random = reach.rng.random
+        self.told = reach.told if name not in READS else None
+        self.work = _work(type(inner), method)  # type: ignore[arg-type]
 
 
-def _now(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """What a coroutine answers that never waits."""
+@cache
+def _work(kind: type, method: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """The method, without what tests wrap around it to make it fail."""
+    work = getattr(kind, method)
+    return getattr(work, "__wrapped__", work)  # type: ignore[no-any-return]
+
+
+async def _called(way: _Way, *args: Any, **kwargs: Any) -> Any:
+    reach = way.reach
+    if reach.over:
+        raise Unavailable("the schedule is over")
+    if how := reach.strike(way.process.kind, way.name):
+        return await reach.wrong(way.process, how, lambda: _effect(way, args, kwargs))
+    latency_s, when = way.random() * way.most_s, way.random()
+    if reach.outages and reach.down(way.side):
+        await asyncio.sleep(latency_s)
+        raise Unavailable(f"{way.side}: outage")
+    if when < way.torn:
+        return _effect(way, args, kwargs)
+    if when < LATE_HALF:
+        await asyncio.sleep(latency_s)
+        return _effect(way, args, kwargs)
     try:
-        coroutine.send(None)
+        return _effect(way, args, kwargs)
+    finally:
+        await asyncio.sleep(latency_s)
+
+
+def _effect(way: _Way, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if way.before is not None:
+        way.before()
+    try:
+        way.work(way.inner, *args, **kwargs).send(None)
     except StopIteration as done:
-        return done.value
-    raise AssertionError("a port in memory waited")
+        answer = done.value
+    else:
+        raise AssertionError("a port in memory waited")
+    if way.told is not None:
+        way.told(way.process, way.name, args, answer)
+    return answer

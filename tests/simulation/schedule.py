@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 MODELS = ("org/small", "org/large")
 DEMAND_ENDS_S = 360.0
@@ -119,11 +120,11 @@ class Schedule:
     guard: str | None = None
     alone_at: float = 0.0
 
-    @property
+    @cached_property
     def disruptions(self) -> int:
         return sum(isinstance(event, DISRUPTIONS) for event in self.all)
 
-    @property
+    @cached_property
     def all(self) -> Sequence[Event]:
         """The events, and what others bring with them."""
         return [*self.events, *(event.then for event in self.events if isinstance(event, On))]

@@ -12,53 +12,55 @@ from control_plane.ports import Launch
 from gpu_node.protocol import NodeState
 from tests.night.test_night import MODEL, asleep
 from tests.simulation.hunt import outcome
-from tests.simulation.schedule import Ask, Event, On, Outage, Retire, Schedule, Trouble
+from tests.simulation.schedule import Ask, On, Outage, Retire, Scale, Schedule
+from tests.simulation.traces import CLOCKS, LARGE, SMALL, TRACES, varied
 from tests.unit.planning import NAME, NOW, actions, group, instance, kinds, node, wish
 
-SMALL, LARGE = "org/small", "org/large"
+
+@pytest.mark.parametrize("number", range(CLOCKS * len(TRACES)))
+def test_what_was_found_holds(number: int) -> None:
+    title, schedule = varied(number)
+    assert outcome(schedule) is None, (title, schedule)
 
 
-def ask(at: float, model: str = SMALL, *, seconds: float = 5.0, stream: bool = True, manner: str = "curl") -> Ask:
-    return Ask(at, model, seconds, stream, manner)
-
-
-TRACES: dict[str, tuple[Event, ...]] = {
-    "a cloud that was not seen yet is no cloud without groups": (Outage(10.0, 60.0, "cloud"), ask(12.0)),
-    "a task that is stopped while idle leaves somebody in front": (
-        ask(10.0, seconds=1.0),
-        Retire(130.0, rolling=False),
-        *(ask(150.0 + 2 * n, seconds=1.0) for n in range(10)),
+FAILED = (
+    Schedule(  # both tasks wait for the node, and it is ready after the newer one took over: surplus, and not idle
+        31006355,
+        (
+            On("front.move", 2, 15.885118922055442, Retire(0.0, rolling=True, overlap_s=9.362704145847347)),
+            Ask(21.702430422896853, LARGE, 20.0, stream=True, manner="curl", patience_s=115.40714105130654),
+            Ask(62.25068171813974, SMALL, 20.0, stream=True, manner="curl"),
+        ),
+        propagation_s=4.565184713942144,
+        task_start_s=38.39473869753283,
+        boot_s=35.10718100643909,
+        load_s=30.13925239601045,
+        janitor_at=79.60450321909545,
+        skew_s=2.0,
     ),
-    "a stream that the older of two tasks began is not cut by the newer": (
-        ask(14.0, seconds=20.0),
-        Retire(130.0, rolling=True),
-        *(ask(135.0 + 2 * n, seconds=40.0) for n in range(8)),
+    Schedule(  # the same, and the model is put to sleep by hand
+        31007901,
+        (
+            On("fence.take", 2, 10.294125514987885, Scale(0.0, SMALL, 0)),
+            Ask(31.938881748308827, SMALL, 20.0, stream=True, manner="curl", patience_s=123.488667398965),
+            Outage(41.478306458551174, 36.56201702931799, "stage"),
+            Retire(53.323156405953235, rolling=True, overlap_s=14.02365748228839),
+            Ask(61.51389508701863, SMALL, 40.0, stream=False, manner="curl"),
+            Ask(81.24674198570145, SMALL, 1.0, stream=True, manner="python", patience_s=85.56369558902263),
+        ),
+        propagation_s=13.994008156928015,
+        task_start_s=35.32881775074888,
+        boot_s=27.52686362035085,
+        load_s=31.08209299589937,
+        janitor_at=60.44164436709018,
+        skew_s=0.5,
     ),
-    "an intent that shows late is no second need": (
-        Trouble("task", "launches.intend", 1, "late"),
-        ask(308.0, LARGE, seconds=40.0),
-        ask(406.0, seconds=20.0),
-    ),
-    "who wakes a task that was just told to end is not sent there": (
-        ask(10.0),
-        On("front.move", 4, 0.2, ask(0.0)),
-        On("front.move", 4, 1.7, ask(0.0, LARGE, seconds=20.0)),
-    ),
-    "the fall waits for the listener's turn, not for the order to turn": (
-        Trouble("task", "stage.face", 1, "refused"),
-        Trouble("task", "stage.face", 2, "refused"),
-        ask(10.0),
-        *(On("front.move", 3, 5.0 + 5 * n, ask(0.0, seconds=20.0)) for n in range(6)),
-    ),
-}
+)
 
 
-@pytest.mark.parametrize("title", TRACES)
-def test_what_was_found_holds(title: str) -> None:
-    """On several clocks and latencies: the race is in a different place on each."""
-    for seed in range(12):
-        schedule = Schedule(seed, TRACES[title], propagation_s=2.0 * seed, task_start_s=12.0 + 2 * seed)
-        assert outcome(schedule) is None, schedule
+@pytest.mark.parametrize("schedule", FAILED, ids=lambda schedule: str(schedule.seed))
+def test_a_seed_that_failed_holds(schedule: Schedule) -> None:
+    assert outcome(schedule) is None
 
 
 # -- the decisions
@@ -90,13 +92,22 @@ def test_a_drain_begun_by_a_new_reconciler_waits_for_a_report_from_after_it() ->
     assert Terminate in kinds(told, **takeover)
 
 
-def test_nothing_waits_for_the_report_of_a_node_that_fell_silent_or_that_nobody_else_knew() -> None:
+def test_nothing_waits_for_the_report_of_a_node_that_fell_silent_or_that_was_never_ready() -> None:
     takeover = {"since": NOW - 20, "groups": [group(instance())]}
     silent = node(NodeState.DRAINING, draining_since=NOW - 8, heartbeat_at=NOW - 120)
     assert Terminate in kinds(silent, **takeover)
-    own = node(NodeState.DRAINING, draining_since=NOW - 8, heartbeat_at=NOW - 1, ready_at=NOW - 10)
-    assert Terminate in kinds(own, **takeover)
-    assert Release not in kinds(own, **takeover)
+    unready = node(NodeState.DRAINING, draining_since=NOW - 8, heartbeat_at=NOW - 1, ready_at=0.0)
+    assert Terminate in kinds(unready, **takeover)
+    assert Release not in kinds(unready, **takeover)
+
+
+def test_a_node_that_became_ready_after_the_takeover_is_waited_for_too() -> None:
+    """The older task sees it become ready as well, and may send it whoever waits there."""
+    takeover = {"since": NOW - 20, "groups": [group(instance())]}
+    shared = node(NodeState.DRAINING, draining_since=NOW - 8, heartbeat_at=NOW - 9, ready_at=NOW - 10)
+    assert Terminate not in kinds(shared, **takeover)
+    told = node(NodeState.DRAINING, draining_since=NOW - 60, heartbeat_at=NOW - 1, ready_at=NOW - 70)
+    assert Terminate in kinds(told, since=NOW - 80, groups=takeover["groups"])
 
 
 async def test_a_cloud_that_does_not_answer_is_no_reason_to_refuse_a_model() -> None:

@@ -74,17 +74,18 @@ def test_a_planted_bug_is_caught(name: str) -> None:
     assert found["invariant"] in mutant(name).expected, found
 
 
-def test_every_planted_bug_says_what_catches_it_or_what_makes_up_for_it() -> None:
-    assert all(one.expected or one.why for one in MUTANTS)
+def test_every_planted_bug_says_what_catches_it() -> None:
+    assert all(one.expected for one in MUTANTS)
     assert len({one.name for one in MUTANTS}) == len(MUTANTS)
 
 
 @pytest.mark.parametrize("planted", MUTANTS, ids=lambda planted: planted.name)
 def test_the_place_of_every_planted_bug_is_still_there(planted: Mutant) -> None:
-    spec = find_spec(planted.module)
-    assert spec
-    assert spec.origin
-    assert Path(spec.origin).read_text().count(planted.old) == 1
+    for change in planted.changes:
+        spec = find_spec(change.module)
+        assert spec
+        assert spec.origin
+        assert Path(spec.origin).read_text().count(change.old) == 1
 
 
 def _run(planted: Mutant, *, schedules: int) -> dict[str, object]:

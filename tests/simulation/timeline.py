@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import heapq
 import itertools
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context
+from heapq import heappop, heappush
 from typing import Any
 
 EPOCH = 1_795_000_000.0
@@ -21,26 +21,98 @@ TASKS_KEPT = 64
 
 
 class Handle:
-    """One callback; what asyncio calls a handle and a timer handle."""
+    """One callback; what asyncio calls a handle and a timer handle. Without a callback it is cancelled, or was run."""
 
-    __slots__ = ("args", "at", "callback", "cancelled_", "context", "loop")
+    __slots__ = ("args", "at", "callback", "context", "loop")
 
-    def __init__(self, loop: ProcessLoop, callback: Callable[..., object], args: tuple[Any, ...], at: float) -> None:
+    def __init__(
+        self,
+        loop: ProcessLoop,
+        callback: Callable[..., object] | None,
+        args: tuple[Any, ...],
+        at: float,
+        context: Context | None,
+    ) -> None:
         self.loop = loop
         self.callback = callback
         self.args = args
         self.at = at
-        self.cancelled_ = False
-        self.context: Context | None = None
+        self.context = context
 
     def cancel(self) -> None:
-        self.cancelled_ = True
+        self.callback = None
+        self.args = ()
 
     def cancelled(self) -> bool:
-        return self.cancelled_
+        return self.callback is None
 
     def when(self) -> float:
         return self.at
+
+
+class Nap(Handle):
+    """What ``asyncio.sleep`` waits for here: timer and future in one, so that a sleep costs one step and no call more.
+
+    Half of all steps end a sleep. The task that waits is woken by the timer itself: nothing could come between a
+    future's result and its callback anyway, as a timer's turn comes when nothing else is ready.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_was_cancelled")
+
+    def __init__(self, loop: ProcessLoop, at: float) -> None:
+        self.loop = loop
+        self.callback = None  # until a task waits
+        self.args = ()
+        self.at = at
+        self._asyncio_future_blocking = True
+        self._was_cancelled = False
+
+    def __await__(self) -> Any:  # an iterator, which is all that await asks for
+        return iter((self,))
+
+    # -- what a task asks of a future that it waits for
+
+    def get_loop(self) -> ProcessLoop:
+        return self.loop
+
+    def add_done_callback(self, callback: Callable[..., object], *, context: Context | None = None) -> None:
+        self.callback = callback
+        self.args = (self,)
+        self.context = context
+
+    def result(self) -> None:
+        self.args = ()  # no cycle is left behind
+        if self._was_cancelled:
+            raise asyncio.CancelledError
+
+    def cancel(self, msg: object = None) -> bool:  # type: ignore[override]
+        if self._was_cancelled:
+            return False
+        self._was_cancelled = True
+        if self.callback is not None:
+            self.loop.call_soon(self.callback, self, context=self.context)
+        super().cancel()
+        return True
+
+
+_asyncio_sleep = asyncio.sleep
+
+
+def _sleep(delay: float, result: Any = None) -> Any:
+    loop = events._get_running_loop()
+    if delay <= 0 or result is not None or not isinstance(loop, ProcessLoop):
+        return _asyncio_sleep(delay, result)
+    return loop.nap_until(loop.timeline.now + delay)
+
+
+@contextlib.contextmanager
+def short_sleeps() -> Iterator[None]:
+    """In here, ``asyncio.sleep`` is a nap on a process's loop."""
+    asyncio.sleep = _sleep
+    try:
+        yield
+    finally:
+        asyncio.sleep = _asyncio_sleep
 
 
 class Timeline:
@@ -51,47 +123,53 @@ class Timeline:
         self.steps = 0
         self.ready: deque[Handle] = deque()
         self.timers: list[tuple[float, int, Handle]] = []
-        self._numbers = itertools.count()
-
-    def push(self, handle: Handle) -> None:
-        heapq.heappush(self.timers, (handle.at, next(self._numbers), handle))
+        self.numbers = itertools.count()
 
     def run(self, until: float, *, stop: Callable[[], bool] | None = None) -> None:
-        """Raises what a callback raises that is no task's step."""
+        """What a callback raises that is no task's step, its loop complains of."""
         try:
             self._run(until, stop)
         finally:
             events._set_running_loop(None)
 
     def _run(self, until: float, stop: Callable[[], bool] | None) -> None:
-        ready, timers, step = self.ready, self.timers, self._step
+        ready, timers, steps = self.ready, self.timers, self._steps
         while True:
-            while ready:
-                step(ready.popleft())
+            if ready:
+                steps()
             if stop is not None and stop():
                 return
             if not timers or timers[0][0] > until:
                 self.now = max(self.now, until)
                 return
-            at, _, handle = heapq.heappop(timers)
-            if not handle.cancelled_:
+            at, _, handle = heappop(timers)
+            if handle.callback is not None:
                 if at > self.now:
                     self.now = at
-                step(handle)
+                ready.append(handle)
 
-    def _step(self, handle: Handle) -> None:
-        if handle.cancelled_:
-            return
-        loop = handle.loop
-        if loop.paused:
-            loop.kept.append(handle)
-            return
-        self.steps += 1
-        events._set_running_loop(loop)
-        if handle.context is None:
-            handle.callback(*handle.args)
-        else:
-            handle.context.run(handle.callback, *handle.args)
+    def _steps(self) -> None:
+        """Whatever is ready, and what that makes ready. Everything that happens comes by here: it is kept short."""
+        ready, current = self.ready, None
+        while ready:
+            handle = ready.popleft()
+            callback, loop = handle.callback, handle.loop
+            if callback is None:
+                continue
+            if loop.paused:
+                loop.kept.append(handle)
+                continue
+            self.steps += 1
+            if loop is not current:
+                events._set_running_loop(loop)
+                current = loop
+            try:
+                if handle.context is None:
+                    callback(*handle.args)
+                else:
+                    handle.context.run(callback, *handle.args)
+            except Exception as error:  # noqa: BLE001 - as asyncio: the loop goes on, and it is told
+                loop.call_exception_handler({"message": f"in {callback!r}", "exception": error})
 
 
 class ProcessLoop(asyncio.AbstractEventLoop):
@@ -99,6 +177,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
 
     def __init__(self, timeline: Timeline, *, complaints: Callable[[str], None]) -> None:
         self.timeline = timeline
+        self._ready = timeline.ready
         self.paused = False
         self.kept: list[Handle] = []
         self.connect: Callable[..., Any] | None = None
@@ -115,9 +194,8 @@ class ProcessLoop(asyncio.AbstractEventLoop):
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Any:
-        handle = Handle(self, callback, args, self.timeline.now)
-        handle.context = context
-        self.timeline.ready.append(handle)
+        handle = Handle(self, callback, args, 0.0, context)
+        self._ready.append(handle)
         return handle
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]
@@ -125,9 +203,8 @@ class ProcessLoop(asyncio.AbstractEventLoop):
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Any:
-        handle = Handle(self, callback, args, when)
-        handle.context = context
-        self.timeline.push(handle)
+        handle = Handle(self, callback, args, when, context)
+        heappush(self.timeline.timers, (when, next(self.timeline.numbers), handle))
         return handle
 
     def call_later(  # type: ignore[override]
@@ -137,6 +214,11 @@ class ProcessLoop(asyncio.AbstractEventLoop):
 
     def time(self) -> float:
         return self.timeline.now
+
+    def nap_until(self, at: float) -> Nap:
+        nap = Nap(self, at)
+        heappush(self.timeline.timers, (at, next(self.timeline.numbers), nap))
+        return nap
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
@@ -153,8 +235,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         """Those that have not ended."""
         return [task for task in self._tasks if not task.done()]
 
-    def get_debug(self) -> bool:
-        return False
+    get_debug: Any = bool  # "no", without a call of ours: every future that is made asks
 
     def is_running(self) -> bool:
         return True

@@ -1,9 +1,11 @@
 """What must hold in every schedule, looked at all the time. The first breach ends the schedule.
 
-wish       every question is answered, refused with a reason, or hung up, within a bound; no answer is without a reason
+wish       every question is answered, refused with a reason, or hung up, within a bound; no answer is without a reason;
+           whoever waits in a task has a wish in the table
 stream     no stream is cut but by what the schedule broke
-reconciler only the holder of the newest epoch launches (for HAND_OVER_S after losing it, a tick may still end), each
-           launch has its intent, and nobody has more nodes that serve or start than are wanted, but at a hand-over
+reconciler only the holder of the newest epoch acts (for HAND_OVER_S after losing it, a tick may still end), no night
+           watch or janitor takes the epoch of one who is at work, each launch has its intent, and nobody has more
+           nodes that serve or start than are wanted, but at a hand-over
 node       no instance lives without demand for longer than its bound
 front      state and listener agree, but for a bound; nothing turns to a task that is not healthy
 rest       when demand has ended everything ends: asleep, no task, no instance
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from control_plane.ports import FrontState
+from control_plane.reconciler import ABANDONED_S
 from gpu_node.protocol import NodeState
 from tests.simulation.call import Answer, Call
 from tests.simulation.machine import Machine
@@ -27,6 +30,8 @@ from tests.simulation.timeline import EPOCH, Process
 
 ACTS = frozenset({"cloud.launch", "cloud.terminate", "nodes.move", "launches.intend"})
 HAND_OVER_S = 30.0
+PATIENCE_S = ABANDONED_S - 5.0  # clocks differ by as much as 4 s
+UNWISHED_S = 45.0  # from the beginning of a wait until its wish stands, without a disruption
 ALONE_S = 600.0  # what a single guard may take longer
 FRONT_S = 240.0
 HEALTH_LAG_S = 15.0
@@ -71,6 +76,8 @@ class Watch:
         self.crashes: list[float] = []
         self.stops: list[float] = []
         self._epochs: dict[Process, int] = {}
+        self._signs_at: dict[Process, float] = {}
+        self._unwished_since: dict[tuple[Process, str], float] = {}
         self._superseded: dict[Process, float] = {}
         self._wanted: dict[str, list[tuple[float, int]]] = {}
         self._odd_since: float | None = None
@@ -87,6 +94,8 @@ class Watch:
         match name:
             case "fence.take" | "fence.take_over":
                 self._took(process, answer)
+            case "fence.hold":
+                self._signs_at[process] = self._now
             case "fence.release":
                 self._epochs.pop(process, None)
             case "wishes.ask":
@@ -101,6 +110,11 @@ class Watch:
         self._world.happened(name)
 
     def _took(self, process: Process, taken: int) -> None:
+        if process.kind != "task":
+            for other in self._epochs.keys() - {process}:
+                if self._signs_at.get(other, -PATIENCE_S) > self._now - PATIENCE_S and other not in self._superseded:
+                    self.say("reconciler", f"{process.kind} took the epoch from a {other.kind} that is at work")
+        self._signs_at[process] = self._now
         for other, epoch in self._epochs.items():
             if epoch < taken:
                 self._superseded.setdefault(other, self._now)
@@ -158,7 +172,27 @@ class Watch:
             limit = SETTINGS.max_wait_s + 240.0 + 150.0 * self._world.schedule.disruptions
             if client.ending is None and self._now > client.began_at + limit:
                 self.say("wish", f"open for {limit:.0f} s: {client.ask} tried {client.tried[-6:]}")
+        self._unwished()
         self.front_changed()
+
+    def _unwished(self) -> None:
+        """Who waits in a task that has a wish in the table: another task would not know of them else."""
+        waiting = {
+            (task.process, model)
+            for task in self._world.service.tasks
+            if task.up and task.plane
+            for model, count in task.plane.fleet.waiters.items()
+            if count and not self._stands(model)
+        }
+        self._unwished_since = {key: self._unwished_since.get(key, self._now) for key in waiting}
+        bound = UNWISHED_S + self._outages_s + 2 * ABANDONED_S * self._world.schedule.disruptions
+        for (_, model), since in self._unwished_since.items():
+            if self._now > since + bound:
+                self.say("wish", f"somebody waits for {model}, and no wish stood for {self._now - since:.0f} s")
+
+    def _stands(self, model: str) -> bool:
+        wish = self._world.wishes.rows.get(model)
+        return wish is not None and wish.hold_until - EPOCH > self._now
 
     def _bounded(self, machine: Machine) -> None:
         schedule = self._world.schedule

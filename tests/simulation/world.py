@@ -41,7 +41,7 @@ from tests.simulation.settings import (
     MAX_INSTANCES,
     SETTINGS,
 )
-from tests.simulation.timeline import Process, Timeline
+from tests.simulation.timeline import Process, Timeline, short_sleeps
 from tests.simulation.watch import Breach, Watch
 
 ROUND_S = 10.0
@@ -94,6 +94,11 @@ class World:
 
     def run(self) -> Breach | None:
         """The first breach, or None."""
+        with short_sleeps():
+            self._run()
+        return self.watch.breach
+
+    def _run(self) -> None:
         for event in self.schedule.events:
             self.later(event.at, lambda event=event: self._happen(event))
         self.later(self.schedule.janitor_at, self._janitor)
@@ -113,7 +118,6 @@ class World:
             if self.timeline.now > quiet_at + self._rest_s:
                 self.watch.say("rest", self._state())
         self._end()
-        return self.watch.breach
 
     @property
     def _rest_s(self) -> float:

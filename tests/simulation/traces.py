@@ -1,0 +1,87 @@
+"""Short stories that went wrong once, or that a planted bug needs which few seeds would come upon."""
+
+from __future__ import annotations
+
+from tests.simulation.schedule import Ask, Event, KillMachine, On, Outage, Retire, Scale, Schedule, Trouble
+
+SMALL, LARGE = "org/small", "org/large"
+
+
+def ask(at: float, model: str = SMALL, *, seconds: float = 5.0, stream: bool = True, manner: str = "curl") -> Ask:
+    return Ask(at, model, seconds, stream, manner)
+
+
+TRACES: dict[str, tuple[Event, ...]] = {
+    "a cloud that was not seen yet is no cloud without groups": (Outage(10.0, 60.0, "cloud"), ask(12.0)),
+    "a task that is stopped while idle leaves somebody in front": (
+        ask(10.0, seconds=1.0),
+        Retire(130.0, rolling=False),
+        *(ask(150.0 + 2 * n, seconds=1.0) for n in range(10)),
+    ),
+    "a stream that the older of two tasks began is not cut by the newer": (
+        ask(14.0, seconds=20.0),
+        Retire(130.0, rolling=True),
+        *(ask(135.0 + 2 * n, seconds=40.0) for n in range(8)),
+    ),
+    "an intent that shows late is no second need": (
+        Trouble("task", "launches.intend", 1, "late"),
+        ask(308.0, LARGE, seconds=40.0),
+        ask(406.0, seconds=20.0),
+    ),
+    "who wakes a task that was just told to end is not sent there": (
+        ask(10.0),
+        On("front.move", 4, 0.2, ask(0.0)),
+        On("front.move", 4, 1.7, ask(0.0, LARGE, seconds=20.0)),
+    ),
+    "the fall waits for the listener's turn, not for the order to turn": (
+        Trouble("task", "stage.face", 1, "refused"),
+        Trouble("task", "stage.face", 2, "refused"),
+        ask(10.0),
+        *(On("front.move", 3, 5.0 + 5 * n, ask(0.0, seconds=20.0)) for n in range(6)),
+    ),
+    "a listener that turned late still sends somebody to the task": (
+        *(Trouble("task", "stage.face", n, "refused") for n in (1, 2, 3)),
+        ask(10.0, seconds=1.0),
+        *(On("stage.face", n, 0.6, ask(0.0, seconds=20.0)) for n in (2, 3)),
+    ),
+    "an instance whose launch was not heard of is no second need": (
+        Trouble("task", "cloud.launch", 1, "lost"),
+        ask(10.0, seconds=40.0),
+        ask(100.0, LARGE, seconds=20.0),
+    ),
+    "a launch whose intent is slow to show is begun once": (
+        Trouble("task", "launches.intend", 1, "slow"),
+        ask(10.0, seconds=40.0),
+        *(ask(100.0 + n, LARGE, seconds=1.0) for n in range(8)),
+    ),
+    "the older of two tasks lets the newer one act": (
+        ask(10.0, seconds=1.0),
+        Retire(70.0, rolling=True, overlap_s=150.0),
+        ask(75.0, LARGE, seconds=20.0),
+    ),
+    "a node that drains waits for what the older of two tasks still sends": (
+        ask(14.0, seconds=20.0),
+        Retire(125.0, rolling=True, overlap_s=45.0),
+        On("nodes.move", 1, 1.5, ask(0.0, seconds=40.0)),
+    ),
+    "a machine that died before anybody wrote its row is taken out of its group": (
+        ask(10.0, seconds=1.0),
+        Outage(12.5, 45.0, "tables"),
+        KillMachine(33.0),
+    ),
+    "who asks while somebody puts the model to sleep is told so": (
+        ask(10.0, seconds=40.0),
+        Scale(130.0, LARGE, 0),
+        ask(130.02, LARGE),
+    ),
+    "who waits in a task has a wish in the table": (ask(10.0, seconds=40.0), ask(110.0, LARGE)),
+}
+CLOCKS = 12
+
+
+def varied(number: int) -> tuple[str, Schedule]:
+    """The traces one after another, and each on several clocks and latencies: the race is in a different place."""
+    clock, place = divmod(number, len(TRACES))
+    title = list(TRACES)[place]
+    spread = clock % CLOCKS
+    return title, Schedule(clock, TRACES[title], propagation_s=2.0 * spread, task_start_s=12.0 + 2 * spread)

@@ -214,6 +214,8 @@ def test_the_program_says_when_it_is_ready_and_leaves_nothing(number: signal.Sig
         try:
             line = next(line for line in rehearsal.stdout if line.startswith(b"DIOGENES_READY ")).decode()
             words = dict(word.split("=", 1) for word in line.split()[1:])
+            with openai.OpenAI(base_url=words["base_url"], api_key=words["api_key"]) as client:
+                assert client.models.list().data  # by the night watch: nothing else runs yet
             below = psutil.Process(rehearsal.pid).children(recursive=True)
             assert below
         finally:

@@ -233,11 +233,8 @@ class _Planner:
         return node.running + node.waiting > 0 or self._untold(node)
 
     def _untold(self, node: Node) -> bool:
-        """Another task may still have sent it a request when its engine last said what it works on.
-
-        However late the node became ready: for a while after a hand-over both tasks know every node that does.
-        """
-        draining = node.state is NodeState.DRAINING and node.ready_at > 0
+        """Another task may still have sent it a request when its engine last said what it works on."""
+        draining = node.state is NodeState.DRAINING and 0 < node.ready_at < self._world.since
         return draining and node.heartbeat_at < node.draining_since + OTHERS_NOTICE_S
 
     def _silent(self, node: Node) -> bool:

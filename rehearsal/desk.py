@@ -185,19 +185,20 @@ class Desk(AbstractContextManager["Desk"]):
         self.account = Account(self._faults)
         self.aws_url = self._stack.enter_context(AccountServer(self.account)).url
         self.stack = stack.apply(self.aws_url, region=REGION, models=self._models())
-        self._task = Task(self.port, env=self._task_env(), log=self.run_dir / "control-plane.log")
+        task_env = self._task_env()
+        self._task = Task(self.port, env=task_env, log=self.run_dir / "control-plane.log")
         self._start_machines()
         self._stack.callback(self.stop_control_plane)
         if self.options.front:
-            self._open_front(self.options.front)
+            self._open_front(self.options.front, task_env)
         elif self.options.control_plane:
             self.start_control_plane()
         if self.options.front or self.options.control_plane:
             self.api_key = self._task.run("key", "create", "--email", stack.OWNER, "--name", "rehearsal")
 
-    def _open_front(self, options: FrontOptions) -> None:
+    def _open_front(self, options: FrontOptions, task_env: Mapping[str, str]) -> None:
         environments = Environments(
-            self._task_env(), {function.handler: self._function_env(function) for function in self.stack.functions()}
+            task_env, {function.handler: self._function_env(function) for function in self.stack.functions()}
         )
         self.front = self._stack.enter_context(
             Front(

@@ -76,11 +76,6 @@ class Task:
             tree.kill()
             tree.wait(limit_s)
 
-    def kill(self) -> None:
-        """SIGKILL, as by a failure of its machine."""
-        if self._tree:
-            self._tree.kill()
-
     @property
     def exited(self) -> bool:
         """True when it ended without being told to."""

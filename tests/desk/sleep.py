@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from control_plane.schema import CONTROL
+from rehearsal.desk import FrontOptions
 from tests.desk.story import NAMESPACE, Story, until
 
 ENVIRONMENT = {
@@ -10,6 +11,7 @@ ENVIRONMENT = {
     "DIOGENES_PROPAGATION_S": "3",
     "DIOGENES_CANCEL_GRACE_S": "20",
 }
+FRONT = FrontOptions(propagation_s=1.5, check_interval_s=0.5, deregistration_s=4.0, janitor_every_s=5.0)
 
 
 def front_state(story: Story) -> str:

@@ -13,9 +13,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from rehearsal.desk import FrontOptions
 from tests.clients.node import ask_node, node_missing
-from tests.desk.sleep import ENVIRONMENT, asleep, front_state
+from tests.desk.sleep import ENVIRONMENT, FRONT, asleep, front_state
 from tests.desk.story import Story, opened, until
 
 pytestmark = [pytest.mark.desk, pytest.mark.timeout(240)]
@@ -33,10 +32,9 @@ WAKE_LIMIT_S = 60.0
 
 @pytest.fixture(scope="module")
 def story() -> Iterator[Story]:
-    front = FrontOptions(propagation_s=1.5, check_interval_s=0.5, deregistration_s=4.0, janitor_every_s=5.0)
     # Idle for longer than a wake takes: a node that is ready before its client was sent on must still be there then.
     models = [{"name": name, "idleTimeout": 15 if name == SDKS else 60} for name in MODELS]
-    with opened(*models, idle_seconds=None, environment=ENVIRONMENT, front=front) as story:
+    with opened(*models, idle_seconds=None, environment=ENVIRONMENT, front=FRONT) as story:
         yield story
 
 

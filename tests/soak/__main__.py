@@ -19,8 +19,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
-from rehearsal.desk import FrontOptions
-from tests.desk.sleep import ENVIRONMENT, asleep, front_state
+from tests.desk.sleep import ENVIRONMENT, FRONT, asleep, front_state
 from tests.desk.story import Story, opened
 
 MODEL = "soak/model"
@@ -56,9 +55,8 @@ async def soak(story: Story, cycles: int, rng: random.Random, report: Report) ->
 
 def one_desk(cycles: int, seed: int) -> Report:
     report = Report()
-    front = FrontOptions(propagation_s=1.5, check_interval_s=0.5, deregistration_s=4.0, janitor_every_s=10.0)
     try:
-        with opened(MODEL, idle_seconds=IDLE_S, environment=ENVIRONMENT, front=front) as story:
+        with opened(MODEL, idle_seconds=IDLE_S, environment=ENVIRONMENT, front=FRONT) as story:
             asyncio.run(soak(story, cycles, random.Random(seed), report))
             report.launched = len(story.launched(MODEL))
     except AssertionError as error:  # it does not fall asleep, something was left, or denied

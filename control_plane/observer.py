@@ -55,7 +55,7 @@ class Observer:
             self._fleet.disturbed.set()
         return nodes
 
-    async def observe(self, *, launching: frozenset[str], since: float) -> World:
+    async def observe(self, *, launching: frozenset[str], since: float, ousted_at: float) -> World:
         """``launching`` names the models whose launch goes on right now. Raises Unavailable.
 
         The order matters: who waits and what is launched is noted before the tables are read. A wish, a row or a
@@ -87,6 +87,7 @@ class Observer:
             lost=lost,
             was_starting=self.starting,
             since=since,
+            ousted_at=ousted_at,
         )
         self.starting = frozenset(node.id for node in nodes if node.state in STARTING)
         return self.world

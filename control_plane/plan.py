@@ -110,6 +110,7 @@ class World:
     was_starting: frozenset[NodeId] = frozenset()  # at the tick before
     lost: frozenset[NodeId] = frozenset()  # engines that refused a request and then a probe
     since: float = 0.0  # when this reconciler took over: older streams may be another's
+    ousted_at: float = 0.0  # when one was last taken over from that had not let go: its task may still ask new nodes
 
 
 def plan(world: World, now: float, policy: Policy) -> list[Action]:
@@ -234,8 +235,11 @@ class _Planner:
 
     def _untold(self, node: Node) -> bool:
         """Another task may still have sent it a request when its engine last said what it works on."""
-        draining = node.state is NodeState.DRAINING and 0 < node.ready_at < self._world.since
-        return draining and node.heartbeat_at < node.draining_since + OTHERS_NOTICE_S
+        if node.state is not NodeState.DRAINING or not node.ready_at:
+            return False
+        ousted = self._now < self._world.ousted_at + self._policy.drain_timeout_s
+        known = ousted or node.ready_at < self._world.since
+        return known and node.heartbeat_at < node.draining_since + OTHERS_NOTICE_S
 
     def _silent(self, node: Node) -> bool:
         return self._now > max(node.heartbeat_at, node.launched_at) + self._policy.silent_node_s

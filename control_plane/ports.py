@@ -226,17 +226,25 @@ class EventStore(Protocol):
         """Keep them for a while. Doing it twice is doing it once. Raises Unavailable: some may be kept already."""
 
 
+@dataclass(frozen=True)
+class Term:
+    """One reconciler's time in office."""
+
+    epoch: int
+    ousted_at: float  # when anybody last took it from one that had not let go, whose task may still serve; or 0
+
+
 class Fence(Protocol):
-    async def take(self, holder: str) -> int:
+    async def take(self, holder: str) -> Term:
         """Become the one reconciler: a new epoch, higher than every one before."""
 
-    async def take_over(self, holder: str, *, silent_s: float) -> int:
+    async def take_over(self, holder: str, *, silent_s: float) -> Term:
         """The same, but only from a holder that was silent for so long, or let go. Raises Stale."""
 
-    async def release(self, epoch: int) -> None:
-        """Let go: whoever comes next need not wait. Raises Stale."""
+    async def release(self, term: Term) -> None:
+        """Let go: whoever comes next need not wait, nor think of a task that still serves. Raises Stale."""
 
-    async def hold(self, epoch: int) -> None:
+    async def hold(self, term: Term) -> None:
         """Show that the holder lives. Raises Stale when somebody took a newer epoch."""
 
     async def seen_at(self) -> float:

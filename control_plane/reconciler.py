@@ -19,7 +19,7 @@ from control_plane.fleet import Fleet
 from control_plane.loops import either
 from control_plane.observer import Observer
 from control_plane.plan import Policy, plan
-from control_plane.ports import Clock, Fence
+from control_plane.ports import Clock, Fence, Term
 
 ABANDONED_S = 60.0  # a reconciler that gave no sign of life for so long is gone
 
@@ -61,7 +61,7 @@ class Reconciler:
         self._policy = policy
         self._cadence = cadence
         self._holder = holder
-        self._epoch: int | None = None
+        self._term: Term | None = None
         self._since = 0.0
         self._launching: dict[str, asyncio.Task[None]] = {}
 
@@ -89,8 +89,10 @@ class Reconciler:
 
         A launch may take long: it goes on beside the ticks, one a model.
         """
-        await self._hold()
-        world = await self._observer.observe(launching=frozenset(self._launching), since=self._since)
+        term = await self._hold()
+        world = await self._observer.observe(
+            launching=frozenset(self._launching), since=self._since, ousted_at=term.ousted_at
+        )
         for action in plan(world, self._clock(), self._policy):
             match action:
                 case Start(model):
@@ -107,20 +109,20 @@ class Reconciler:
         False when one is there, or was a moment ago. Raises Unavailable.
         """
         try:
-            self._epoch = await self._fence.take_over(self._holder, silent_s=ABANDONED_S)
+            self._term = await self._fence.take_over(self._holder, silent_s=ABANDONED_S)
         except Stale:
             return False
         self._since = self._clock()
-        epoch = self._epoch
+        term = self._term
         try:
             await self.tick()
             await asyncio.gather(*self._launching.values())
         except Superseded:
             return False
         finally:
-            self._epoch = None
+            self._term = None
             with contextlib.suppress(Stale):
-                await self._fence.release(epoch)
+                await self._fence.release(term)
         return True
 
     async def close(self) -> None:
@@ -129,28 +131,29 @@ class Reconciler:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._epoch is not None:
+        if self._term is not None:
             with contextlib.suppress(Stale, Unavailable):
-                await self._fence.release(self._epoch)
+                await self._fence.release(self._term)
 
     # -- who acts
 
-    async def _hold(self) -> None:
-        if self._epoch is None:
-            self._epoch = await self._fence.take(self._holder)
+    async def _hold(self) -> Term:
+        if self._term is None:
+            self._term = await self._fence.take(self._holder)
             self._since = self._clock()
-            return
+            return self._term
         try:
-            await self._fence.hold(self._epoch)
+            await self._fence.hold(self._term)
         except Stale as error:
             raise Superseded from error
+        return self._term
 
     async def _stand_by(self) -> None:
         """Return when the newer one has been silent for so long that this one must act again."""
         while self._clock() - await self._fence.seen_at() < ABANDONED_S:  # noqa: ASYNC110 - it is another process
             await asyncio.sleep(self._cadence.tick_s)
         log.warning("the newer reconciler fell silent; this one acts again")
-        self._epoch = None
+        self._term = None
 
     # -- apply
 

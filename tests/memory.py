@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from control_plane.errors import DiogenesError, Stale, Unavailable
 from control_plane.nodes import MOVES, Node, NodeId
-from control_plane.ports import Event, KeyRow, Launch, ModelRow, Tally, Wish
+from control_plane.ports import Event, KeyRow, Launch, ModelRow, Tally, Term, Wish
 from gpu_node.protocol import Failure, NodeState
 
 T = TypeVar("T")
@@ -306,24 +306,25 @@ class MemoryFence(Fallible):
     epoch: int = 0
     holder: str = ""
     seen: float = 0.0
+    ousted_at: float = 0.0
 
-    async def take(self, holder: str) -> int:
+    async def take(self, holder: str) -> Term:
+        if self.seen:
+            self.ousted_at = self.clock()
         self.epoch, self.holder, self.seen = self.epoch + 1, holder, self.clock()
-        return self.epoch
+        return Term(self.epoch, self.ousted_at)
 
-    async def take_over(self, holder: str, *, silent_s: float) -> int:
+    async def take_over(self, holder: str, *, silent_s: float) -> Term:
         if self.epoch and self.seen > self.clock() - silent_s:
             raise Stale("the holder gave a sign of life")
-        self.epoch, self.holder, self.seen = self.epoch + 1, holder, self.clock()
-        return self.epoch
+        return await MemoryFence.take(self, holder)
 
-    async def release(self, epoch: int) -> None:
-        if epoch != self.epoch:
-            raise Stale("another reconciler took over")
+    async def release(self, term: Term) -> None:
+        await MemoryFence.hold(self, term)
         self.seen = 0.0
 
-    async def hold(self, epoch: int) -> None:
-        if epoch != self.epoch:
+    async def hold(self, term: Term) -> None:
+        if term.epoch != self.epoch:
             raise Stale("another reconciler took over")
         self.seen = self.clock()
 

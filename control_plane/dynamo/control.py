@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from control_plane import schema
 from control_plane.dynamo.table import DynamoTable, Refused, Row, assignments
-from control_plane.ports import Clock, Launch, Wish
+from control_plane.ports import Clock, Launch, Term, Wish
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -20,6 +20,7 @@ KEEP_INTENT_S = 86400
 _WAKE = "wake#"
 _LAUNCH = "launch#"
 _RECONCILER = {"item": "reconciler"}
+_FREE = "attribute_not_exists(#seen_at) OR #seen_at = :nobody"
 
 
 class DynamoWishes:
@@ -117,28 +118,38 @@ class DynamoFence:
         self._rows = DynamoTable(client, namespace, schema.CONTROL)
         self._clock = clock
 
-    async def take(self, holder: str) -> int:
-        values = {"holder": holder, "seen_at": self._clock()}
-        row = await self._rows.update(_RECONCILER, assignments(values) + " ADD #epoch :one", values | {"one": 1})
-        return int(row["epoch"])
+    async def take(self, holder: str) -> Term:
+        try:
+            return await self._take(holder, when=_FREE, nobody=0)
+        except Refused:
+            return await self._take(holder, ousted_at=self._clock())
 
-    async def take_over(self, holder: str, *, silent_s: float) -> int:
-        now = self._clock()
+    async def take_over(self, holder: str, *, silent_s: float) -> Term:
+        try:
+            return await self._take(holder, when=_FREE, nobody=0)
+        except Refused:
+            now = self._clock()
+            return await self._take(
+                holder, ousted_at=now, when="#seen_at <= :silent_since", silent_since=now - silent_s
+            )
+
+    async def _take(self, holder: str, *, ousted_at: float | None = None, when: str = "", **of_when: float) -> Term:
+        values = {"holder": holder, "seen_at": self._clock()} | ({} if ousted_at is None else {"ousted_at": ousted_at})
         row = await self._rows.update(
-            _RECONCILER,
-            assignments({"holder": holder, "seen_at": now}) + " ADD #epoch :one",
-            {"holder": holder, "seen_at": now, "one": 1, "silent_since": now - silent_s},
-            when="attribute_not_exists(#seen_at) OR #seen_at <= :silent_since",
+            _RECONCILER, assignments(values) + " ADD #epoch :one", values | {"one": 1} | of_when, when=when
         )
-        return int(row["epoch"])
+        return Term(int(row["epoch"]), row.get("ousted_at", 0.0))
 
-    async def release(self, epoch: int) -> None:
-        values = {"seen_at": 0}
-        await self._rows.update(_RECONCILER, assignments(values), values | {"epoch": epoch}, when="#epoch = :epoch")
+    async def release(self, term: Term) -> None:
+        await self._sign(term, seen_at=0)
 
-    async def hold(self, epoch: int) -> None:
-        values = {"seen_at": self._clock()}
-        await self._rows.update(_RECONCILER, assignments(values), values | {"epoch": epoch}, when="#epoch = :epoch")
+    async def hold(self, term: Term) -> None:
+        await self._sign(term, seen_at=self._clock())
+
+    async def _sign(self, term: Term, *, seen_at: float) -> None:
+        values = {"seen_at": seen_at}
+        of_term = values | {"epoch": term.epoch}
+        await self._rows.update(_RECONCILER, assignments(values), of_term, when="#epoch = :epoch")
 
     async def seen_at(self) -> float:
         row = await self._rows.get(**_RECONCILER) or {}

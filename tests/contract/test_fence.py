@@ -7,13 +7,14 @@ import asyncio
 import pytest
 
 from control_plane.errors import Stale
+from control_plane.ports import Term
 from tests.contract.under_test import Desk, Stores
 from tests.memory import FakeClock, MemoryFence
 
 
 async def test_every_epoch_is_higher_than_those_before(stores: Stores) -> None:
-    epochs = await asyncio.gather(*(stores.fence.take(f"task-{n}") for n in range(20)))
-    assert sorted(epochs) == list(range(1, 21))
+    terms = await asyncio.gather(*(stores.fence.take(f"task-{n}") for n in range(20)))
+    assert sorted(term.epoch for term in terms) == list(range(1, 21))
 
 
 async def test_the_newest_epoch_holds_and_older_ones_do_not(stores: Stores) -> None:
@@ -27,7 +28,7 @@ async def test_the_newest_epoch_holds_and_older_ones_do_not(stores: Stores) -> N
 
 async def test_nobody_holds_what_nobody_took(stores: Stores) -> None:
     with pytest.raises(Stale):
-        await stores.fence.hold(1)
+        await stores.fence.hold(Term(1, 0.0))
 
 
 async def test_holding_leaves_a_sign_of_life(
@@ -47,28 +48,41 @@ async def test_a_reconciler_that_lives_is_not_taken_over_from(stores: Stores, cl
 
 
 async def test_one_that_let_go_is_taken_over_from_at_once(stores: Stores) -> None:
-    epoch = await stores.fence.take("task-1")
-    await stores.fence.release(epoch)
-    assert await stores.fence.take_over("janitor", silent_s=60) == epoch + 1
+    term = await stores.fence.take("task-1")
+    await stores.fence.release(term)
+    assert await stores.fence.take_over("janitor", silent_s=60) == Term(term.epoch + 1, 0.0)
     with pytest.raises(Stale):
-        await stores.fence.release(epoch)
+        await stores.fence.release(term)
+
+
+async def test_who_did_not_let_go_is_remembered_by_all_who_come_after(stores: Stores, clock: FakeClock) -> None:
+    """Its task may still serve, whoever let go in between."""
+    await stores.fence.take("task-1")
+    ousted_at = step(stores, clock, 61)
+    second = await stores.fence.take_over("janitor", silent_s=60)
+    await stores.fence.release(second)
+    step(stores, clock, 10)
+    assert [second.ousted_at, (await stores.fence.take("task-2")).ousted_at] == [ousted_at, ousted_at]
+    assert (await stores.fence.take("task-3")).ousted_at == ousted_at + 10
 
 
 async def test_where_there_was_never_one_anybody_takes_over_but_only_one(stores: Stores) -> None:
     taking = (stores.fence.take_over(f"night-{n}", silent_s=60) for n in range(10))
     found = await asyncio.gather(*taking, return_exceptions=True)
-    assert [epoch for epoch in found if isinstance(epoch, int)] == [1]
+    assert [term for term in found if isinstance(term, Term)] == [Term(1, 0.0)]
     assert sum(isinstance(error, Stale) for error in found) == 9
 
 
 async def test_silence_long_enough_lets_another_take_over(stores: Stores, clock: FakeClock) -> None:
-    epoch = await stores.fence.take("task-1")
+    term = await stores.fence.take("task-1")
     step(stores, clock, 61)
-    assert await stores.fence.take_over("janitor", silent_s=60) == epoch + 1
+    assert (await stores.fence.take_over("janitor", silent_s=60)).epoch == term.epoch + 1
 
 
-def step(stores: Stores, clock: FakeClock, seconds: float) -> None:
-    """The clock of either store."""
+def step(stores: Stores, clock: FakeClock, seconds: float) -> float:
+    """The clock of either store; answers its time."""
     clock.step(seconds)
     if isinstance(stores.fence, MemoryFence) and isinstance(stores.fence.clock, FakeClock):
         stores.fence.clock.step(seconds)
+        return stores.fence.clock()
+    return clock()

@@ -58,7 +58,6 @@ FAILED = (
 )
 
 
-@pytest.mark.xfail(reason="a drain after a hand-over trusts a report from before the node was ready", strict=True)
 @pytest.mark.parametrize("schedule", FAILED, ids=lambda schedule: str(schedule.seed))
 def test_a_seed_that_failed_holds(schedule: Schedule) -> None:
     assert outcome(schedule) is None
@@ -100,6 +99,15 @@ def test_nothing_waits_for_the_report_of_a_node_that_fell_silent_or_that_nobody_
     own = node(NodeState.DRAINING, draining_since=NOW - 8, heartbeat_at=NOW - 1, ready_at=NOW - 10)
     assert Terminate in kinds(own, **takeover)
     assert Release not in kinds(own, **takeover)
+
+
+def test_a_task_that_never_let_go_may_know_a_node_that_came_after_it() -> None:
+    takeover = {"since": NOW - 20, "ousted_at": NOW - 20, "groups": [group(instance())]}
+    shared = node(NodeState.DRAINING, draining_since=NOW - 8, heartbeat_at=NOW - 1, ready_at=NOW - 10)
+    assert Terminate not in kinds(shared, **takeover)
+    assert Terminate in kinds(shared, **takeover | {"ousted_at": NOW - 400})
+    unready = node(NodeState.DRAINING, draining_since=NOW - 8, heartbeat_at=NOW - 1, ready_at=0.0)
+    assert Terminate in kinds(unready, **takeover)
 
 
 async def test_a_cloud_that_does_not_answer_is_no_reason_to_refuse_a_model() -> None:

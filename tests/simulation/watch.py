@@ -93,7 +93,7 @@ class Watch:
     def effect(self, process: Process, name: str, args: tuple[Any, ...], answer: Any) -> None:
         match name:
             case "fence.take" | "fence.take_over":
-                self._took(process, answer)
+                self._took(process, answer.epoch)
             case "fence.hold":
                 self._signs_at[process] = self._now
             case "fence.release":

@@ -168,7 +168,7 @@ class ControlPlane:
         if front is None:
             return None
         return Slumber(
-            Doorkeeper(front.store, front.hands, clock=self._clock),
+            Doorkeeper(front.store, front.hands, clock=self._clock, linger_s=self._settings.linger_s),
             self.needed,
             clock=self._clock,
             idle_s=self._settings.control_plane_idle_timeout_s,

@@ -23,7 +23,6 @@ from typing import assert_never
 from control_plane.errors import Stale
 from control_plane.ports import Clock, Front, FrontState, FrontStore, Stage, StageHands
 
-LINGER_S = 10.0  # from the order to end until a task is not found healthy any more
 FALL_LIMIT_S = 180.0  # falling asleep takes half a minute; whoever began it and took longer is gone
 
 MOVES: dict[FrontState, frozenset[FrontState]] = {
@@ -61,19 +60,22 @@ class Move:
 Step = Want | Face | Move
 
 
-def correction(front: Front, stage: Stage, *, wanted: bool, now: float) -> list[Step]:
-    """What to do next, in this order; nothing when all agrees. At most one move a look."""
-    return list(_steps(front, stage, wanted=wanted, now=now))
+def correction(front: Front, stage: Stage, *, wanted: bool, now: float, linger_s: float) -> list[Step]:
+    """What to do next, in this order; nothing when all agrees. At most one move a look.
+
+    ``linger_s`` seconds after the order to end, a task is not found healthy any more.
+    """
+    return list(_steps(front, stage, wanted=wanted, now=now, linger_s=linger_s))
 
 
-def _steps(front: Front, stage: Stage, *, wanted: bool, now: float) -> Iterator[Step]:
+def _steps(front: Front, stage: Stage, *, wanted: bool, now: float, linger_s: float) -> Iterator[Step]:
     match front.state:
         case FrontState.ASLEEP if wanted:
             yield Move(FrontState.WAKING)  # 1
         case FrontState.FALLING_ASLEEP if wanted:
             yield Move(_taken_back(stage))  # 1
         case FrontState.WAKING | FrontState.AWAKE:
-            stays = front.state is FrontState.AWAKE or now >= front.since + LINGER_S
+            stays = front.state is FrontState.AWAKE or now >= front.since + linger_s
             yield from _up(front, stage, healthy=stage.healthy and stays)  # 2, 3
         case FrontState.FALLING_ASLEEP:
             yield from _facing(stage, control_plane=False)  # 4
@@ -112,18 +114,25 @@ class Doorkeeper:
     """
 
     def __init__(
-        self, store: FrontStore, hands: StageHands, *, clock: Clock, told: Callable[[Step], None] = lambda _: None
+        self,
+        store: FrontStore,
+        hands: StageHands,
+        *,
+        clock: Clock,
+        linger_s: float,
+        told: Callable[[Step], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._hands = hands
         self._clock = clock
+        self._linger_s = linger_s
         self._told = told
 
     async def look(self, *, wanted: bool) -> Front:
         """One look and its correction; the front as it is then. Raises Unavailable."""
         front = await self._store.read()
         stage = await self._hands.look()
-        for step in correction(front, stage, wanted=wanted, now=self._clock()):
+        for step in correction(front, stage, wanted=wanted, now=self._clock(), linger_s=self._linger_s):
             try:
                 front = await self._take(step, front)
             except Stale:

@@ -60,7 +60,8 @@ async def _mend(
     wishes = await outside.stores.wishes.list()
     wanted = any(wish.desired and wish.hold_until > now for wish in wishes)
     acted = await ControlPlane(settings, outside, clock=clock).reconciler.once()
-    keeper = Doorkeeper(front.store, front.hands, clock=clock, told=chronicle.stepped)
+    linger_s = settings.linger_s
+    keeper = Doorkeeper(front.store, front.hands, clock=clock, linger_s=linger_s, told=chronicle.stepped)
     await keeper.look(wanted=wanted)
     state = (await keeper.look(wanted=wanted)).state  # what a move made necessary
     return Round(str(state), acted)

@@ -41,7 +41,7 @@ def night_app(
     """The application. Inference and an order to scale up wake the control plane; nothing else does."""
     control_plane = ControlPlane(settings, outside, clock=clock)
     waking = Waking(
-        Doorkeeper(front.store, front.hands, clock=clock),
+        Doorkeeper(front.store, front.hands, clock=clock, linger_s=settings.linger_s),
         outside.stores.models,
         control_plane.reconciler.once,
         clock=clock,

@@ -21,6 +21,7 @@ from rehearsal.faults import UnknownFault, parse
 from rehearsal.stack import models_of_stack
 
 _IDLE_S = "60"  # nobody at a desk waits ten minutes to see the control plane fall asleep
+_LINGER_S = "2"  # the desk finds a task that was told to end unhealthy within one
 _PROPAGATION_S = "5"  # the desk's own turns take two
 
 _GUIDE = """
@@ -86,6 +87,7 @@ def options_from(environ: Mapping[str, str]) -> Options:
         faults=_faults(environ),
         environment={
             "DIOGENES_CONTROL_PLANE_IDLE_TIMEOUT_S": environ.get("DIOGENES_CONTROL_PLANE_IDLE_TIMEOUT_S", _IDLE_S),
+            "DIOGENES_LINGER_S": environ.get("DIOGENES_LINGER_S", _LINGER_S),
             "DIOGENES_PROPAGATION_S": environ.get("DIOGENES_PROPAGATION_S", _PROPAGATION_S),
             **(_vllm_environment(environ) if engine == "vllm" else {}),
         },

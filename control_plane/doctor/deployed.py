@@ -41,7 +41,7 @@ def check_house(house: House | None, remedies: Remedies, *, now: float) -> Findi
     if front.state is FrontState.WAKING and age > SETTLE_S:
         last = f"; the service says: {house.last_word}" if house.last_word else ""
         return failure(check, f"it has been waking{since} and does not get healthy{last}", remedies.task_log)
-    if correction(front, house.stage, wanted=False, now=now) and age > SETTLE_S:
+    if correction(front, house.stage, wanted=False, now=now, linger_s=0.0) and age > SETTLE_S:
         return warning(
             check,
             f"it should be {front.state}, but {_seen(house)}",

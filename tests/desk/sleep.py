@@ -8,6 +8,7 @@ from tests.desk.story import NAMESPACE, Story, until
 
 ENVIRONMENT = {
     "DIOGENES_CONTROL_PLANE_IDLE_TIMEOUT_S": "3",
+    "DIOGENES_LINGER_S": "2",
     "DIOGENES_PROPAGATION_S": "3",
     "DIOGENES_CANCEL_GRACE_S": "20",
 }

@@ -7,13 +7,14 @@ import itertools
 import pytest
 
 from control_plane.errors import Stale, Unavailable
-from control_plane.front import FALL_LIMIT_S, LINGER_S, MOVES, Doorkeeper, Face, Move, Step, Want, correction
+from control_plane.front import FALL_LIMIT_S, MOVES, Doorkeeper, Face, Move, Step, Want, correction
 from control_plane.ports import Front, FrontState, Stage
 from tests.memory import FakeClock
 from tests.night.stage import MemoryFront, MemoryStage
 
 ASLEEP, WAKING, AWAKE, FALLING = FrontState
 NOW = 1000.0
+LINGER_S = 10.0
 DOWN = Stage(desired=0, healthy=False, facing_control_plane=False)
 STARTING = Stage(desired=1, healthy=False, facing_control_plane=False)
 STARTED = Stage(desired=1, healthy=True, facing_control_plane=False)
@@ -44,19 +45,19 @@ BROKEN = Stage(desired=1, healthy=False, facing_control_plane=True)
     ],
 )
 def test_one_look_mends_this(state: FrontState, stage: Stage, wanted: bool, steps: list[Step]) -> None:
-    assert correction(Front(state, 1, NOW - LINGER_S), stage, wanted=wanted, now=NOW) == steps
+    assert correction(Front(state, 1, NOW - LINGER_S), stage, wanted=wanted, now=NOW, linger_s=LINGER_S) == steps
 
 
 def test_a_task_that_was_healthy_when_it_was_woken_is_not_trusted_at_once() -> None:
     """It may be the one that was told to end a moment ago."""
     woken = Front(WAKING, 5, NOW - 1)
-    assert correction(woken, STARTED, wanted=True, now=NOW) == []
-    assert correction(woken, STARTED, wanted=True, now=NOW + LINGER_S) == [Face(True), Move(AWAKE)]
+    assert correction(woken, STARTED, wanted=True, now=NOW, linger_s=LINGER_S) == []
+    assert correction(woken, STARTED, wanted=True, now=NOW + LINGER_S, linger_s=LINGER_S) == [Face(True), Move(AWAKE)]
 
 
 def test_a_fall_that_nobody_ends_is_ended() -> None:
     fallen = Front(FALLING, 3, NOW - FALL_LIMIT_S - 1)
-    assert correction(fallen, STARTED, wanted=False, now=NOW) == [Move(ASLEEP)]
+    assert correction(fallen, STARTED, wanted=False, now=NOW, linger_s=LINGER_S) == [Move(ASLEEP)]
 
 
 @pytest.mark.parametrize("stage", [Stage(*each) for each in itertools.product((0, 1, 2), (True, False), (True, False))])
@@ -65,14 +66,14 @@ def test_a_fall_that_nobody_ends_is_ended() -> None:
 def test_every_step_is_legal_and_nothing_ever_faces_a_task_that_is_not_healthy(
     state: FrontState, stage: Stage, wanted: bool
 ) -> None:
-    steps = correction(Front(state, 1, NOW), stage, wanted=wanted, now=NOW)
+    steps = correction(Front(state, 1, NOW), stage, wanted=wanted, now=NOW, linger_s=LINGER_S)
     assert Face(True) not in steps or stage.healthy
     assert sum(isinstance(step, Move) for step in steps) <= 1
     assert all(step.target in MOVES[state] for step in steps if isinstance(step, Move))
 
 
 async def _settled(front: MemoryFront, stage: MemoryStage, clock: FakeClock, *, wanted: bool) -> None:
-    keeper = Doorkeeper(front, stage, clock=clock)
+    keeper = Doorkeeper(front, stage, clock=clock, linger_s=LINGER_S)
     for _ in range(200):
         await keeper.look(wanted=wanted)
         clock.step(1)
@@ -105,7 +106,7 @@ async def test_a_count_that_came_too_late_is_raised_again() -> None:
     """Falling asleep, the old task sets 0 after somebody woke it: whoever waits sets 1 at the next look."""
     clock = FakeClock()
     front, stage = MemoryFront(), MemoryStage(clock)
-    keeper = Doorkeeper(front, stage, clock=clock)
+    keeper = Doorkeeper(front, stage, clock=clock, linger_s=LINGER_S)
     await keeper.look(wanted=True)
     await keeper.look(wanted=True)
     await stage.want(0)
@@ -117,7 +118,7 @@ async def test_a_lost_race_changes_nothing() -> None:
     clock = FakeClock()
     front, stage = MemoryFront(), MemoryStage(clock)
     front.broken.fail("move", Stale("raced"))
-    assert (await Doorkeeper(front, stage, clock=clock).look(wanted=True)).state is ASLEEP
+    assert (await Doorkeeper(front, stage, clock=clock, linger_s=LINGER_S).look(wanted=True)).state is ASLEEP
     assert stage.desired == 0
 
 
@@ -130,7 +131,7 @@ async def test_an_aws_that_does_not_answer_is_told_and_mended_later(method: str)
         await stage.want(1)
     stage.broken.fail(method)
     with pytest.raises(Unavailable):
-        await Doorkeeper(front, stage, clock=clock).look(wanted=True)
+        await Doorkeeper(front, stage, clock=clock, linger_s=LINGER_S).look(wanted=True)
     assert front.front.state is WAKING
     await _settled(front, stage, clock, wanted=True)
     assert front.front.state is AWAKE

@@ -26,7 +26,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.front = MemoryFront(Front(FrontState.AWAKE, 1, self.clock()))
         self.stage = MemoryStage(self.clock, start_s=0, desired=1, facing=True)
-        keeper = Doorkeeper(self.front, self.stage, clock=self.clock)
+        keeper = Doorkeeper(self.front, self.stage, clock=self.clock, linger_s=10.0)
         self.slumber = Slumber(keeper, lambda: self.busy, clock=self.clock, idle_s=600, propagation_s=30, tick_s=5)
 
     async def live(self, seconds: float) -> None:
@@ -78,7 +78,7 @@ async def test_a_request_that_comes_late_takes_the_fall_back() -> None:
 async def test_a_night_watch_that_wakes_it_while_it_falls_wins() -> None:
     bench = Bench()
     await bench.live(610)
-    await Doorkeeper(bench.front, bench.stage, clock=bench.clock).look(wanted=True)
+    await Doorkeeper(bench.front, bench.stage, clock=bench.clock, linger_s=10.0).look(wanted=True)
     await bench.live(60)
     assert (bench.state, bench.stage.facing, bench.stage.desired) == (FrontState.AWAKE, True, 1)
     assert bench.stage.turns == [False, True]
@@ -88,7 +88,7 @@ async def test_a_night_watch_that_wakes_it_while_it_falls_wins() -> None:
 async def test_the_same_task_may_be_woken_and_sleep_again() -> None:
     bench = Bench()
     await bench.live(610)
-    await Doorkeeper(bench.front, bench.stage, clock=bench.clock).look(wanted=True)
+    await Doorkeeper(bench.front, bench.stage, clock=bench.clock, linger_s=10.0).look(wanted=True)
     await bench.live(1500)
     assert (bench.state, bench.stage.desired) == (FrontState.ASLEEP, 0)
 

@@ -18,7 +18,7 @@ def function(settings: Settings, adapters: Adapters, *, clock: Clock) -> Applica
     assert adapters.front
     plane = ControlPlane(settings, adapters, clock=clock)
     waking = Waking(
-        Doorkeeper(adapters.front.store, adapters.front.hands, clock=clock),
+        Doorkeeper(adapters.front.store, adapters.front.hands, clock=clock, linger_s=settings.linger_s),
         adapters.stores.models,
         plane.reconciler.once,
         clock=clock,

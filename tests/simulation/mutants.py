@@ -92,7 +92,7 @@ MUTANTS = (
     Mutant(
         "task that was just told to end is faced",
         "control_plane.front",
-        "stays = front.state is FrontState.AWAKE or now >= front.since + LINGER_S",
+        "stays = front.state is FrontState.AWAKE or now >= front.since + linger_s",
         "stays = True",
         ("wish", "stream", "front"),
     ),

@@ -3,7 +3,8 @@
 Each desk is a process of its own, with a real control plane, night watch, agents and load balancer. A round begins with
 everything asleep: one question wakes it, the model is put to sleep, and a second question comes at a random moment
 between then and well after the end of the control plane; then all has to be asleep again. A cycle is a control plane
-that came and went. Whoever asked must have a whole answer. The exit status is 1 for any flaw.
+that came and went. Whoever asked must have a whole answer. The exit status is 1 for any flaw. Ctrl-C ends it early,
+with a report of what was seen until then.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import json
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
 from tests.desk.sleep import ENVIRONMENT, FRONT, asleep, front_state
@@ -40,6 +41,7 @@ class Report:
 
 async def soak(story: Story, cycles: int, rng: random.Random, report: Report) -> None:
     while report.cycles < cycles:
+        told = len(story.told)
         first = await story.ask(MODEL, stream=rng.random() < 0.5)
         await story.scale(MODEL, 0)
         await asyncio.sleep(rng.uniform(0.0, LATEST_S))
@@ -47,21 +49,29 @@ async def soak(story: Story, cycles: int, rng: random.Random, report: Report) ->
         report.phases[phase] = report.phases.get(phase, 0) + 1
         second = await story.ask(MODEL, stream=rng.random() < 0.5)
         report.asked += 2
-        report.flaws += [f"{phase}: {answer}" for answer in (first, second) if not answer.whole]
+        cut = [f"{phase}: {answer}" for answer in (first, second) if not answer.whole]
+        report.flaws += [flaw + "".join(f"\n    {line}" for line in story.told[told:]) for flaw in cut]
         await story.scale(MODEL, 0)
         await asleep(story)
         report.cycles = story.told.count("the control plane is gone")
+        report.launched = len(story.launched(MODEL))
+        _say(report)
 
 
-def one_desk(cycles: int, seed: int) -> Report:
+def _say(report: Report) -> None:
+    """A line for the parent: all that this desk saw so far."""
+    sys.stdout.write(json.dumps(asdict(report)) + "\n")
+    sys.stdout.flush()
+
+
+def one_desk(cycles: int, seed: int) -> None:
     report = Report()
     try:
         with opened(MODEL, idle_seconds=IDLE_S, environment=ENVIRONMENT, front=FRONT) as story:
             asyncio.run(soak(story, cycles, random.Random(seed), report))
-            report.launched = len(story.launched(MODEL))
     except AssertionError as error:  # it does not fall asleep, something was left, or denied
         report.flaws.append(str(error))
-    return report
+    _say(report)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -72,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     told = parser.parse_args(arguments)
     if told.one:
-        sys.stdout.write(json.dumps(asdict(one_desk(told.cycles, told.seed))))
+        one_desk(told.cycles, told.seed)
         return 0
     began = time.monotonic()
     shares = [told.cycles // told.desks + (number < told.cycles % told.desks) for number in range(told.desks)]
@@ -84,7 +94,7 @@ def main(arguments: Sequence[str]) -> int:
         for number, share in enumerate(shares)
         if share
     ]
-    reports = [_report(desk) for desk in desks]
+    reports = _followed(desks)
     flaws = [flaw for report in reports for flaw in report.flaws]
     phases: dict[str, int] = {}
     for report in reports:
@@ -99,11 +109,29 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if flaws or cycles < told.cycles else 0
 
 
-def _report(desk: subprocess.Popen[bytes]) -> Report:
-    out, _ = desk.communicate()
-    with suppress(ValueError):
-        return Report(**json.loads(out))
-    return Report(flaws=[f"a desk ended with status {desk.returncode}"])
+def _followed(desks: Sequence[subprocess.Popen[bytes]]) -> list[Report]:
+    """The last report of each desk, once all have ended or somebody is tired of it."""
+    reports = [Report() for _ in desks]
+    readers = [threading.Thread(target=_follow, args=(desks, reports, number)) for number in range(len(desks))]
+    for reader in readers:
+        reader.start()
+    try:
+        for reader in readers:
+            reader.join()
+    except KeyboardInterrupt:  # the desks have heard it as well
+        for reader in readers:
+            reader.join()
+    return reports
+
+
+def _follow(desks: Sequence[subprocess.Popen[bytes]], reports: list[Report], number: int) -> None:
+    desk = desks[number]
+    assert desk.stdout
+    for line in desk.stdout:
+        reports[number] = Report(**json.loads(line))
+        sys.stderr.write(f"desk {number}: {reports[number].cycles} cycles, {len(reports[number].flaws)} flaws\n")
+    if desk.wait():
+        reports[number].flaws.append(f"a desk ended with status {desk.returncode}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from control_plane.cost import at_rest_usd
 from control_plane.deployment import Edge
 from control_plane.infra import exports, stack
 from control_plane.infra.control_plane import ControlPlane
-from control_plane.infra.data import Data, oidc_clients
+from control_plane.infra.data import Data, sign_ins
 from control_plane.infra.groups import node_groups
 from control_plane.infra.network import Network
 from control_plane.settings import Settings
@@ -26,7 +26,7 @@ network = Network(
     control_plane_port=Settings().port,
     engine_port=ENGINE_PORT,
 )
-data = Data("data", deployment=deployment, hf_token=stack.hf_token())
+data = Data("data", deployment=deployment, hf_token=stack.hf_token(), github_secret=stack.github_secret())
 GpuNodes(
     "nodes",
     namespace=deployment.namespace,
@@ -57,8 +57,9 @@ web = Web(
     domain=deployment.domain,
     certificate_arn=deployment.certificate_arn,
     hosted_zone_id=deployment.hosted_zone_id,
-    site_config={"apiBaseUrl": "/v1", "signIn": oidc_clients(deployment)},
+    site_config=exports.site_config(sign_ins(deployment)),
 )
+data.keep_web_url(web.url)
 
 pulumi.export("webUrl", web.url)
 pulumi.export("apiBaseUrl", web.api_base_url)

@@ -1,26 +1,32 @@
 """API keys: minted once, stored only as a hash, checked on every request.
 
 A key is ``dio-`` + 43 letters and digits (256 random bits) + 6 letters and digits of checksum, so that a typo is told
-from a key that is unknown or revoked without asking anybody. Two programs may check keys at the same time; each
-caches what it found for ``cache_s``, so a revoked key dies everywhere within that time.
+from a key that is unknown or revoked without asking anybody.
+
+A deployment has few keys, so all of them are read at once, at most every ``cache_s``: a key that was revoked anywhere
+dies within that time, and however many unknown keys are tried, nobody reads a table for each. A key that is not among
+those read may be new: it is looked for again, the more rarely the oftener that was in vain.
 """
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
+import math
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from control_plane.errors import InvalidApiKey, NotFound, Stale
+from control_plane.errors import Conflict, InvalidApiKey, NotFound, Stale
+from control_plane.fresh import Fresh
 from control_plane.ports import Clock, KeyRow, KeyStore
+from control_plane.seal import digest
 
 PREFIX = "dio-"
 SHOWN_CHARS = len(PREFIX) + 4  # of a key, for display
-MAX_CACHED = 10_000
+MAX_KEYS = 100  # of one person
 USED_EVERY_S = 60.0  # a key's last use is written at most this often
+NEW_KEY_S = 1.0  # after so long a key that was not found is looked for again; doubled each time that is in vain
+CALM_S = 60.0  # without an unknown key, after which that begins anew
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BODY_CHARS = 43
@@ -29,9 +35,14 @@ _FORM = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{_BODY_CHARS + _CHECK_CHARS}}}")
 
 
 @dataclass(frozen=True)
-class _Found:
-    row: KeyRow | None  # None: no such key
-    until: float
+class Grant:
+    """What a key may do, where it is not everything that its owner may."""
+
+    wait_s: float | None = None
+    expires_at: float | None = None
+    models: Sequence[str] = ()
+    requests_per_minute: int | None = None
+    monthly_budget_usd: float | None = None
 
 
 class ApiKeys:
@@ -44,55 +55,58 @@ class ApiKeys:
         self._clock = clock
         self._entropy = entropy
         self._cache_s = cache_s
-        self._cache: dict[str, _Found] = {}
-        self._asking: dict[str, asyncio.Future[KeyRow | None]] = {}
+        self._roll = Fresh(self._read, clock=clock, limit_s=cache_s, renew_s=0.7 * cache_s)
+        self._new_key_s = NEW_KEY_S
+        self._missed_at = -math.inf
         self._used: dict[str, float] = {}
         self._written: dict[str, float] = {}
 
-    async def create(self, *, email: str, name: str, wait_s: float | None = None) -> tuple[str, KeyRow]:
-        """A new key, in clear for the only time, and its row."""
+    async def create(self, *, email: str, name: str, grant: Grant | None = None) -> tuple[str, KeyRow]:
+        """A new key, in clear for the only time, and its row. Raises Conflict for one too many, Unavailable."""
+        if len(await self.list(email)) >= MAX_KEYS:
+            raise Conflict(f"You have {MAX_KEYS} API keys. Revoke one first.", code="too_many_keys")
         key = mint(self._entropy(32))
+        grant = grant or Grant()
         row = KeyRow(
             key_hash=hash_key(key),
             email=email,
             name=name,
             created_at=self._clock(),
             prefix=key[:SHOWN_CHARS],
-            wait_s=wait_s,
+            wait_s=grant.wait_s,
+            expires_at=grant.expires_at,
+            models=tuple(grant.models),
+            requests_per_minute=grant.requests_per_minute,
+            monthly_budget_usd=grant.monthly_budget_usd,
         )
         await self._store.add(row)
+        self._roll.forget()
         return key, row
 
     async def verify(self, key: str) -> KeyRow:
         """Whose key it is. Raises InvalidApiKey; Unavailable when that cannot be known now."""
-        key_hash = hash_key(key)
-        found = self._cache.get(key_hash)
-        if found and self._clock() < found.until:
-            row = found.row
-        else:
-            _check_form(key)
-            row = await self._ask(key_hash)
-        if row is None:
-            raise InvalidApiKey(
-                "This API key is not known here. Create a new one, or check which deployment it is for."
-            )
-        self._used[key_hash] = self._clock()
+        _check_form(key)
+        row = await self._find(hash_key(key))
+        if row is None or (row.expires_at is not None and row.expires_at <= self._clock()):
+            raise unknown_key()
+        self._used[row.key_hash] = self._clock()
         return row
 
-    async def list(self, email: str) -> Sequence[KeyRow]:
-        """The owner's keys, oldest first."""
-        return sorted(await self._store.list(email), key=lambda row: row.created_at)
+    async def list(self, email: str | None = None) -> Sequence[KeyRow]:
+        """The owner's keys, or everybody's, oldest first."""
+        return [row for row in await self._store.list() if email in (None, row.email)]
 
-    async def revoke(self, key_id: str, *, email: str) -> None:
-        """Raises NotFound when the owner has no such key."""
-        row = next((row for row in await self._store.list(email) if row.id == key_id), None)
+    async def revoke(self, key_id: str, *, email: str | None = None) -> KeyRow:
+        """The key that is gone now. Raises NotFound when the owner, or nobody, has such a key; Unavailable."""
+        row = next((row for row in await self.list(email) if row.id == key_id), None)
         if row is None:
-            raise NotFound(f"You have no API key {key_id}.")
+            raise NotFound(f"There is no API key {key_id}.")
         try:
-            await self._store.revoke(row.key_hash, email)
+            await self._store.revoke(row.key_hash, row.email)
         except Stale as error:
-            raise NotFound(f"You have no API key {key_id} any more.") from error
-        self._cache.pop(row.key_hash, None)
+            raise NotFound(f"There is no API key {key_id} any more.") from error
+        self._roll.forget()
+        return row
 
     async def flush(self) -> None:
         """Write when keys were last used; each at most once a minute. What fails is tried again next time."""
@@ -107,18 +121,21 @@ class ApiKeys:
                 if self._used.get(key_hash) == at:
                     del self._used[key_hash]
 
-    async def _ask(self, key_hash: str) -> KeyRow | None:
-        """One read however many requests bring the same key at the same moment."""
-        asking = self._asking.get(key_hash)
-        if asking is None:
-            asking = asyncio.ensure_future(self._store.get(key_hash))
-            self._asking[key_hash] = asking
-            asking.add_done_callback(lambda _: self._asking.pop(key_hash, None))
-        row = await asyncio.shield(asking)
-        if len(self._cache) >= MAX_CACHED:
-            self._cache.clear()  # a flood of unknown keys; the real ones are read again
-        self._cache[key_hash] = _Found(row, self._clock() + self._cache_s)
-        return row
+    async def _find(self, key_hash: str) -> KeyRow | None:
+        roll = await self._roll.get()
+        if key_hash in roll:
+            return roll[key_hash]
+        now = self._clock()
+        if now - self._missed_at >= CALM_S:
+            self._new_key_s = NEW_KEY_S
+        self._missed_at = now
+        newer = await self._roll.get(max_age_s=self._new_key_s)
+        if newer is not roll:
+            self._new_key_s = NEW_KEY_S if key_hash in newer else min(2 * self._new_key_s, self._cache_s)
+        return newer.get(key_hash)
+
+    async def _read(self) -> Mapping[str, KeyRow]:
+        return {row.key_hash: row for row in await self._store.list()}
 
 
 def mint(entropy: bytes) -> str:
@@ -129,7 +146,12 @@ def mint(entropy: bytes) -> str:
 
 def hash_key(key: str) -> str:
     """SHA-256, hex: 256 random bits need no salt and no slow hash."""
-    return hashlib.sha256(key.encode()).hexdigest()
+    return digest(key)
+
+
+def unknown_key() -> InvalidApiKey:
+    """The same for a key that never was, was revoked, has expired, or whose person may not come in any more."""
+    return InvalidApiKey("This API key is not known here. Create a new one, or check which deployment it is for.")
 
 
 def _check_form(key: str) -> None:

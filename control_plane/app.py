@@ -9,31 +9,42 @@ import logging
 import secrets
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
+from control_plane.allowlist import EFFECTIVE_S, RENEW_S, Allowlist
 from control_plane.api_keys import ApiKeys
 from control_plane.catalogue import Catalogue
 from control_plane.dialect import DIALECTS
+from control_plane.door import Door
 from control_plane.effects import Effects, Stores, Told
 from control_plane.errors import Unavailable
 from control_plane.exchange import Receive, Scope, Send
 from control_plane.fleet import Fleet
+from control_plane.fresh import Fresh
 from control_plane.front import Doorkeeper
+from control_plane.identity import IdTokens
 from control_plane.launcher import Launcher
+from control_plane.limits import Limits
 from control_plane.loops import forever
 from control_plane.observer import Observer
+from control_plane.people import PeopleAdapters
 from control_plane.plan import Policy
 from control_plane.ports import Clock, Cloud, EventStore, FrontStore, KeyStore, Probe, StageHands, UsageStore, Wish
 from control_plane.reconciler import Cadence, Reconciler
 from control_plane.relay import Relay
-from control_plane.routes import cluster, keys, models, render
+from control_plane.routes import allowlist, cluster, keys, models, render, session
+from control_plane.routes.access import check_access
+from control_plane.routes.caller import Authenticator
+from control_plane.routes.cookies import Cookies
 from control_plane.routes.gate import Gate
 from control_plane.routes.inference import Inference, patience, restarting
 from control_plane.services import Services
+from control_plane.sessions import Sessions
 from control_plane.settings import Settings
+from control_plane.sign_in import SignIn
 from control_plane.slumber import Slumber
 from control_plane.upstream import Upstreams
 from control_plane.usage import Ledger
@@ -65,6 +76,7 @@ class Adapters:
     front: FrontAdapters | None = None  # None: nothing stands in front that could be turned
     events: EventStore | None = None  # None: nobody keeps them
     told: Told = lambda _: None  # hears of what a tick did
+    people: PeopleAdapters = field(kw_only=True)
 
 
 class ControlPlane:
@@ -86,6 +98,8 @@ class ControlPlane:
         self.fleet = Fleet(clock=clock, max_waiters=settings.max_waiters)
         self.catalogue = Catalogue(self._stores.models, clock=clock)
         self.keys = ApiKeys(adapters.keys, clock=clock, entropy=entropy, cache_s=settings.key_cache_s)
+        self._cookies = Cookies(plain_http=settings.plain_http)
+        self._made_door(adapters.people, entropy)
         self.ledger = Ledger(adapters.usage, clock=clock, writer=holder)
         self._upstreams = Upstreams()
         self.relay = Relay(
@@ -116,6 +130,17 @@ class ControlPlane:
     def management(self) -> Gate:
         """Made when it is first asked for: neither the janitor nor most wakes ever do."""
         return self._made_management()
+
+    def _made_door(self, people: PeopleAdapters, entropy: Callable[[int], bytes]) -> None:
+        """Who may come in, and by which ways."""
+        clock = self._clock
+        entrance = Fresh(people.entrance, clock=clock, limit_s=EFFECTIVE_S, renew_s=RENEW_S)
+        self.allowlist = Allowlist(entrance, people.overrides, clock=clock)
+        self.sessions = Sessions(people.sessions, entrance, clock=clock, entropy=entropy)
+        id_tokens = IdTokens(people.web, clock=clock)
+        self.sign_in = SignIn(people, entrance, self.allowlist, self.sessions, id_tokens, clock=clock, entropy=entropy)
+        self.door = Door(self.keys, self.sessions, id_tokens, self.allowlist, entrance, Limits(clock=clock))
+        self.authenticator = Authenticator(self.door, self._cookies)
 
     def _made_reconciler(self, outside: Adapters, *, holder: str, token: Callable[[], str]) -> Reconciler:
         settings, stores, clock = self._settings, outside.stores, self._clock
@@ -148,15 +173,18 @@ class ControlPlane:
             clock=self._clock,
             stores=self._stores,
             keys=self.keys,
+            allowlist=self.allowlist,
+            sessions=self.sessions,
+            sign_in=self.sign_in,
             catalogue=self.catalogue,
             fleet=self.fleet,
             policy=self.policy,
         )
-        return Gate(management_app(services), self.keys, request_id=self.request_id)
+        return Gate(management_app(services, self._cookies), self.authenticator, request_id=self.request_id)
 
     def _made_inference(self) -> Inference:
         return Inference(
-            self.keys,
+            self.authenticator,
             self.catalogue,
             self.relay,
             clock=self._clock,
@@ -268,7 +296,7 @@ class Gateway:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def management_app(services: Services) -> FastAPI:
+def management_app(services: Services, cookies: Cookies) -> FastAPI:
     """The routes that FastAPI serves."""
     app = FastAPI(
         title="Diogenes",
@@ -278,8 +306,9 @@ def management_app(services: Services) -> FastAPI:
         redirect_slashes=False,  # it would name whatever host and scheme stood in front of us
     )
     app.state.services = services
-    for routes in (cluster, models, keys):
-        app.include_router(routes.router)
+    app.state.cookies = cookies
+    for routes in (cluster, models, keys, session, allowlist):
+        app.include_router(routes.router, dependencies=[Depends(check_access)])
     render.install(app)
     return app
 

@@ -18,11 +18,15 @@ import uvloop
 from botocore.exceptions import BotoCoreError
 
 from control_plane import logs
+from control_plane.addresses import InvalidAddress, fold
+from control_plane.allowlist import EFFECTIVE_S, Allowlist, not_on_allowlist
 from control_plane.api_keys import ApiKeys
 from control_plane.app import ControlPlane
-from control_plane.dynamo import DynamoKeys, open_dynamo
-from control_plane.errors import DiogenesError
+from control_plane.dynamo import DynamoKeys, DynamoOverrides, open_dynamo
+from control_plane.errors import DiogenesError, InvalidRequest
+from control_plane.fresh import Fresh
 from control_plane.outside import adapters
+from control_plane.parameters import SsmEntrance
 from control_plane.settings import InvalidSettings, Settings
 
 GC_THRESHOLD = 50_000  # young objects between collections: a pause of the collector is a pause of every stream
@@ -62,10 +66,18 @@ def doctor(folder: Path, stack: str, *, as_list: bool) -> int:
 
 
 async def create_key(settings: Settings, *, email: str, name: str) -> str:
-    """A new key for somebody, in clear. Raises Unavailable."""
-    async with open_dynamo() as client:
+    """A new key for somebody on the allowlist, in clear. Raises Unavailable, and InvalidRequest or Forbidden."""
+    try:
+        person = fold(email)
+    except InvalidAddress:
+        raise InvalidRequest(f"{email} is no email address.") from None
+    async with open_dynamo() as client, SsmEntrance(settings.namespace) as entrance:
+        fresh = Fresh(entrance, clock=time.time, limit_s=EFFECTIVE_S)
+        allowlist = Allowlist(fresh, DynamoOverrides(client, settings.namespace), clock=time.time)
+        if not (await allowlist.roster()).admits(person):
+            raise not_on_allowlist(person)
         keys = ApiKeys(DynamoKeys(client, settings.namespace), clock=time.time, entropy=secrets.token_bytes)
-        key, _ = await keys.create(email=email, name=name)
+        key, _ = await keys.create(email=person, name=name)
         return key
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from control_plane.addresses import HOST, InvalidAddress, fold_entry
 from control_plane.configuration import Blank, Problem, Values, in_order, remove, set_path, set_value
 from control_plane.geometry import ReadGeometry
 from control_plane.lineup import line_up
-from control_plane.model import Model
+from control_plane.model import Model, slug
 from control_plane.prices import prices
 
 SETTINGS = frozenset(
@@ -19,6 +20,8 @@ SETTINGS = frozenset(
         "models",
         "allowedEmails",
         "googleClientId",
+        "githubClientId",
+        "githubClientSecret",
         "oidcProviders",
         "keysOnly",
         "edge",
@@ -37,7 +40,9 @@ SETTINGS = frozenset(
         "hfToken",
     }
 )
-"""Every setting of a stack, as ``Pulumi.yaml`` has them, and the one secret."""
+"""Every setting of a stack, as ``Pulumi.yaml`` has them, and the secrets."""
+
+SECRETS = ("hfToken", "githubClientSecret")
 
 MAX_NAMESPACE_CHARS = 24  # a target group's name has 32 to give, and "-control" takes 8
 
@@ -68,8 +73,6 @@ _LOG_RETENTION_DAYS = (
 )
 """What CloudWatch allows."""
 
-_HOST = r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"
-_EMAIL = re.compile(rf"([^@\s*,]+|\*)@{_HOST}", re.IGNORECASE)
 _PROVIDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
 _ISSUER = re.compile(r"https://[^\s/?#@]+\.[^\s/?#@]+(/[^\s?#]*)?")
 
@@ -108,6 +111,7 @@ class Deployment:
     models: Sequence[Model]
     allowed_emails: Sequence[str]  # the first is the owner
     google_client_id: str | None = None
+    github_client_id: str | None = None
     oidc_providers: Sequence[OidcProvider] = ()
     edge: Edge = Edge.CLOUDFRONT
     domain: str | None = None
@@ -133,28 +137,28 @@ class Deployment:
         stack: str,
         region: str | None,
         read_geometry: ReadGeometry,
-        hf_token_in_clear: bool = False,
+        in_clear: Collection[str] = (),
+        github_secret: bool = False,
     ) -> Deployment:
         """From the stack's values by their names in ``Pulumi.yaml`` without the project's, in their types or as text.
 
-        ``hf_token_in_clear``: hfToken is set, but not as a secret. Raises InvalidDeployment with every problem.
+        ``in_clear``: secrets that are set, but not as secrets; ``github_secret``: that one is set. Raises
+        InvalidDeployment with every problem.
         """
         values = Values(config)
         _check_names(values, config)
         lineup = line_up(values.items("models", first="[0].name", example="Qwen/Qwen3-14B-AWQ"), read_geometry)
         values.problems += lineup.problems
-        if hf_token_in_clear:
-            mend = "pulumi config rm hfToken && pulumi config set --secret hfToken"
-            values.refuse(
-                "hfToken is stored in clear; make a new token, since this one may be in your repository", mend
-            )
+        for name in in_clear:
+            what = f"{name} is stored in clear; make a new one, since this one may be in your repository"
+            values.refuse(what, f"pulumi config rm {name} && pulumi config set --secret {name}")
         namespace = _namespace(values, project, stack)
         home = _region(values, region)
         deployment = cls(
             namespace=namespace,
             region=home,
             models=tuple(lineup.models),
-            **_sign_in(values),
+            **_sign_in(values, github_secret=github_secret),
             **_edge(values, home),
             **_control_plane(values),
             **_nodes(values),
@@ -197,26 +201,43 @@ def _price_notes(region: str) -> Sequence[str]:
 # -- who may come in ------------------------------------------------------------------------------------------------
 
 
-def _sign_in(values: Values) -> dict[str, Any]:
+def _sign_in(values: Values, *, github_secret: bool) -> dict[str, Any]:
     emails = _emails(values)
     google = values.text(
         "googleClientId",
         pattern=r"[A-Za-z0-9_-]+\.apps\.googleusercontent\.com",
         example="1234-abc.apps.googleusercontent.com",
     )
+    github = values.text("githubClientId", pattern=r"[A-Za-z0-9._-]{8,64}", example="Iv1.0123456789abcdef")
+    if values.is_set("githubClientId") and not github_secret:
+        values.refuse(
+            "githubClientId is set without the secret of that OAuth app",
+            "pulumi config set --secret githubClientSecret",
+        )
+    providers = _providers(values)
+    ways = ("googleClientId", "githubClientId")
+    if not values.flag("keysOnly") and not providers and not any(values.is_set(way) for way in ways):
+        what = f"nobody could sign in: there is no {', no '.join(ways)}, no oidcProviders, and keysOnly is not set"
+        values.refuse(what, set_value("keysOnly", "true") + "  # or set googleClientId, or oidcProviders")
+    return {
+        "allowed_emails": emails,
+        "google_client_id": google,
+        "github_client_id": github,
+        "oidc_providers": providers,
+    }
+
+
+def _providers(values: Values) -> Sequence[OidcProvider]:
     items = values.items("oidcProviders", first="[0].name", example="example")
     providers = tuple(_provider(values, place, item) for place, item in enumerate(items))
-    taken = {"google"} if values.is_set("googleClientId") else set()
+    taken = {name for name in ("google", "github") if values.is_set(f"{name}ClientId")}
     for place, provider in enumerate(providers):
-        name = provider.name.casefold()
-        if name and name in taken:
+        name = slug(provider.name)
+        if provider.name and name in taken:
             what = f"oidcProviders[{place}] has the name of another sign-in, {provider.name}"
             values.refuse(what, remove(f"oidcProviders[{place}]"))
         taken.add(name)
-    if not values.flag("keysOnly") and not google and not items and not values.is_set("googleClientId"):
-        what = "nobody could sign in: there is no googleClientId, no oidcProviders, and keysOnly is not set"
-        values.refuse(what, set_value("keysOnly", "true") + "  # or set googleClientId, or oidcProviders")
-    return {"allowed_emails": emails, "google_client_id": google, "oidc_providers": providers}
+    return providers
 
 
 def _emails(values: Values) -> Sequence[str]:
@@ -226,7 +247,7 @@ def _emails(values: Values) -> Sequence[str]:
         values.refuse("allowedEmails is empty: who is the owner?", set_path("allowedEmails[0]", _YOUR_ADDRESS))
     for place, item in enumerate(items):
         path = f"allowedEmails[{place}]"
-        if not isinstance(item, str) or not _EMAIL.fullmatch(item):
+        if not isinstance(item, str) or not _is_entry(item):
             what = f"{path} is {item!r}, which is no address and no *@domain"
             values.refuse(what, set_path(path, _YOUR_ADDRESS))
         elif place == 0 and (trouble := _owner_trouble(item)):
@@ -238,6 +259,14 @@ def _emails(values: Values) -> Sequence[str]:
     if len(seen) == len(items):  # else the lines that take away repetitions would miss their places
         _check_length(values, emails)
     return tuple(emails)
+
+
+def _is_entry(item: str) -> bool:
+    try:
+        fold_entry(item)
+    except InvalidAddress:
+        return False
+    return True
 
 
 def _owner_trouble(email: str) -> str | None:
@@ -286,7 +315,7 @@ def _edge(values: Values, region: str) -> dict[str, Any]:
     edge = Edge(values.choice("edge", [str(member) for member in Edge], default=Edge.CLOUDFRONT))
     home = region if edge is Edge.PUBLIC and region else _EDGE_REGION
     certificate_example = f"arn:aws:acm:{home}:123456789012:certificate/<id>"
-    domain = values.text("domain", pattern=f"(?ai:{_HOST})", example="llm.example.org")
+    domain = values.text("domain", pattern=f"(?ai:{HOST})", example="llm.example.org")
     certificate = values.text(
         "certificateArn",
         pattern=r"arn:aws:acm:[a-z0-9-]+:\d{12}:certificate/[A-Za-z0-9-]+",

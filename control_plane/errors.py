@@ -4,6 +4,7 @@ DiogenesError
 ├── RequestError                 the client can read it; has an HTTP status and a stable code
 │   ├── InvalidRequest      400  malformed JSON, wrong type, missing field
 │   ├── InvalidApiKey       401  no key, malformed, unknown or revoked
+│   ├── Unauthenticated     401  an ID token, a session or a sign-in that does not hold
 │   ├── Forbidden           403  known, but not allowed
 │   ├── NotFound            404  no such path or object
 │   ├── ModelNotFound       404  not in the catalogue
@@ -11,6 +12,7 @@ DiogenesError
 │   ├── Conflict            409  somebody else changed it first
 │   ├── BodyTooLarge        413
 │   ├── QueueFull           429  too many requests wait for this model already
+│   ├── RateLimited         429  more requests in a minute than the key may make
 │   ├── ModelStarting       503  not ready yet, come back
 │   ├── StartTimeout        503  waited as long as allowed; says how far the start has come
 │   ├── StartFailed   403 | 503  cannot start; carries the Failure that says why
@@ -76,6 +78,12 @@ class InvalidApiKey(RequestError):
     default_code = "invalid_api_key"
 
 
+class Unauthenticated(RequestError):
+    status = 401
+    kind = "invalid_request_error"
+    default_code = "invalid_token"
+
+
 class Forbidden(RequestError):
     status = 403
     kind = "permission_error"
@@ -116,6 +124,12 @@ class QueueFull(RequestError):
     status = 429
     kind = "rate_limit_error"
     default_code = "queue_full"
+
+
+class RateLimited(RequestError):
+    status = 429
+    kind = "rate_limit_error"
+    default_code = "rate_limit_exceeded"
 
 
 class ModelStarting(RequestError):

@@ -50,7 +50,7 @@ def night_app(
         pace=pace or Pace(),
     )
     inference = Asleep(
-        control_plane.keys,
+        control_plane.authenticator,
         control_plane.catalogue,
         outside.stores.wishes,
         waking,

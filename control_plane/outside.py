@@ -18,11 +18,16 @@ from control_plane.dynamo import (
     DynamoLaunches,
     DynamoModels,
     DynamoNodes,
+    DynamoOverrides,
+    DynamoSessions,
     DynamoUsage,
     DynamoWishes,
     open_dynamo,
 )
 from control_plane.effects import Stores
+from control_plane.parameters import SsmEntrance
+from control_plane.people import PeopleAdapters
+from control_plane.provider_web import ProviderWeb
 from control_plane.settings import Settings
 from control_plane.stage import StageNames, open_stage
 
@@ -35,6 +40,7 @@ async def adapters(settings: Settings) -> AsyncIterator[Adapters]:
         dynamo = await stack.enter_async_context(open_dynamo())
         autoscaling = await stack.enter_async_context(open_autoscaling())
         http = await stack.enter_async_context(aiohttp.ClientSession())
+        entrance = await stack.enter_async_context(SsmEntrance(namespace))
         stores = Stores(
             nodes=DynamoNodes(dynamo, namespace),
             wishes=DynamoWishes(dynamo, namespace),
@@ -54,6 +60,12 @@ async def adapters(settings: Settings) -> AsyncIterator[Adapters]:
             probe=HttpProbe(http),
             front=front,
             events=DynamoEvents(dynamo, namespace),
+            people=PeopleAdapters(
+                entrance=entrance,
+                overrides=DynamoOverrides(dynamo, namespace),
+                sessions=DynamoSessions(dynamo, namespace),
+                web=ProviderWeb(http, plain_http=settings.plain_http),
+            ),
         )
 
 

@@ -78,11 +78,21 @@ class KeyRow:
     prefix: str  # the key's first characters, for display
     last_used_at: float = 0.0
     wait_s: float | None = None  # the most its requests wait for a start, where they do not say; None: as configured
+    expires_at: float | None = None
+    models: Sequence[str] = ()  # that it may ask; empty: all
+    requests_per_minute: int | None = None  # to models
+    monthly_budget_usd: float | None = None  # what its requests may cost in a month (UTC)
 
     @property
     def id(self) -> str:
         """What the API calls the key: a prefix of its hash."""
         return self.key_hash[:16]
+
+    @property
+    def limited(self) -> bool:
+        """It may do less than its owner, and so must not make another key, or change anything else."""
+        limits = (self.expires_at, self.requests_per_minute, self.monthly_budget_usd)
+        return bool(self.models) or any(limit is not None for limit in limits)
 
 
 @dataclass(frozen=True)
@@ -199,9 +209,8 @@ class ModelStore(Protocol):
 
 
 class KeyStore(Protocol):
-    async def get(self, key_hash: str) -> KeyRow | None: ...
-
-    async def list(self, email: str) -> Sequence[KeyRow]: ...
+    async def list(self) -> Sequence[KeyRow]:
+        """Everybody's keys, oldest first."""
 
     async def add(self, row: KeyRow) -> None:
         """Raises Stale when the hash exists."""

@@ -32,6 +32,15 @@ CONFIGURED = "pulumi#"
 """Before a model's name: the key of the row of ``models`` that Pulumi writes, and nobody else. The AWS provider takes
 the whole row for its own and deletes what it did not write, so what is learnt of a model stands in a row beside it."""
 
+ALLOWED_EMAILS = "allowed-emails"
+OIDC_CLIENTS = "oidc-clients"
+SESSION_KEY = "session-key"
+GITHUB_SECRET = "github-client-secret"  # noqa: S105 - a name
+WEB_URL = "web-url"
+
+ENTRANCE = (ALLOWED_EMAILS, OIDC_CLIENTS, SESSION_KEY, GITHUB_SECRET, WEB_URL)
+"""Parameters of SSM, below the namespace: who may come in, and by which way. Read by who answers requests."""
+
 TAG = "diogenes"
 """Every resource carries this tag with the namespace as value; permissions and the janitor go by it."""
 
@@ -48,12 +57,17 @@ FRONT_ZONES = 2
 """Zones of the load balancer, and so of the task behind it: as few as AWS allows, so that a zone more for the GPUs
 never touches a load balancer that a CDN points to."""
 
-CALLBACK_PATH = "/session/callback"
+CALLBACK_PATH = "/signin"
 """Where a sign-in provider sends the browser back to: a page of the web app."""
 
 GROUP_MAX_SIZE = 9
 """MaxSize of every group: room for the most nodes a model may have, and for a replacement while one drains. What is
 really wanted is the reconciler's to say; this bounds what a fault of ours could cost."""
+
+
+def parameter_name(namespace: str, parameter: str) -> str:
+    """Its name in SSM."""
+    return f"/{namespace}/{parameter}"
 
 
 def group_name(namespace: str, model_slug: str, market: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from control_plane.allowlist import Allowlist
 from control_plane.api_keys import ApiKeys
 from control_plane.catalogue import Catalogue
 from control_plane.effects import Stores
@@ -12,6 +13,8 @@ from control_plane.fleet import Fleet
 from control_plane.model import Model
 from control_plane.plan import Policy
 from control_plane.ports import Clock, Wish
+from control_plane.sessions import Sessions
+from control_plane.sign_in import SignIn
 from control_plane.status import Status
 
 
@@ -22,6 +25,9 @@ class Services:
     clock: Clock
     stores: Stores
     keys: ApiKeys
+    allowlist: Allowlist
+    sessions: Sessions
+    sign_in: SignIn
     catalogue: Catalogue
     fleet: Fleet
     policy: Policy

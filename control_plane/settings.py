@@ -35,6 +35,8 @@ class Settings:
     max_waiters: int = 64  # a model
     failure_memory_s: float = 90.0  # a failed start is answered from memory this long
 
+    transport: str = "https"  # "http" for a desk: cookies without Secure, and issuers on loopback without TLS
+
     # When nodes come and go (see plan.py)
     cancel_grace_s: float = 120.0  # a start goes on this long after its last waiter left
     lease_s: float = 300.0  # what a node lives on without the control plane
@@ -60,6 +62,10 @@ class Settings:
     linger_s: float = 10.0  # from the order to end until a task is not found healthy any more
     propagation_s: float = 30.0  # from the turn of the listener until nothing arrives the old way
 
+    @property
+    def plain_http(self) -> bool:
+        return self.transport == "http"
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
         """Raises InvalidSettings, with every problem in one message."""
@@ -78,6 +84,8 @@ class Settings:
             except ValueError:
                 problems.append(f"{name}={environ[name]!r} is not a number")
         problems += _odd(values)
+        if values.get("transport", "https") not in ("https", "http"):
+            problems.append(f"{PREFIX}TRANSPORT must be https, or http on a desk")
         if problems:
             raise InvalidSettings("; ".join(problems))
         return cls(**values)  # type: ignore[arg-type]  # each value has its default's type

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from control_plane.schema import CALLBACK_PATH
 from rehearsal import stack
 from rehearsal.account import REGION, Account, AccountServer
 from rehearsal.authority import Denial
@@ -31,6 +32,7 @@ from rehearsal.ecs import DeskFailure, Task, reserve
 from rehearsal.faults import Fault, Faults, UnknownFault
 from rehearsal.front import Environments, Front, FrontOptions
 from rehearsal.groups import Member
+from rehearsal.identity_provider import IdentityProvider
 
 __all__ = ["ENGINES", "Desk", "DeskFailure", "FrontOptions", "Options"]
 
@@ -185,6 +187,7 @@ class Desk(AbstractContextManager["Desk"]):
         self.account = Account(self._faults)
         self.aws_url = self._stack.enter_context(AccountServer(self.account)).url
         self.stack = stack.apply(self.aws_url, region=REGION, models=self._models())
+        self._open_sign_in()
         task_env = self._task_env()
         self._task = Task(self.port, env=task_env, log=self.run_dir / "control-plane.log")
         self._start_machines()
@@ -195,6 +198,16 @@ class Desk(AbstractContextManager["Desk"]):
             self.start_control_plane()
         if self.options.front or self.options.control_plane:
             self.api_key = self._task.run("key", "create", "--email", stack.OWNER, "--name", "rehearsal")
+
+    def _open_sign_in(self) -> None:
+        """Anybody may sign in as anybody: who is on the allowlist gets in."""
+        origin = self.web_url.rstrip("/")
+        self.identity = self._stack.enter_context(
+            IdentityProvider(redirect_uri=origin + CALLBACK_PATH, email=stack.OWNER)
+        )
+        stack.point_sign_in(
+            self.aws_url, region=REGION, namespace=self.namespace, issuer=self.identity.url, web_url=origin
+        )
 
     def _open_front(self, options: FrontOptions, task_env: Mapping[str, str]) -> None:
         environments = Environments(
@@ -271,6 +284,7 @@ class Desk(AbstractContextManager["Desk"]):
         return {
             **told,
             "DIOGENES_STOP_TIMEOUT_S": _STOP_TIMEOUT_S,
+            "DIOGENES_TRANSPORT": "http",  # no browser would send a cookie that wants TLS
             **kept,
             **self.aws_env(),
             "NO_PROXY": "127.0.0.1",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import yaml
 from botocore.exceptions import BotoCoreError, ClientError
 from pulumi.runtime import mocks
 
+from control_plane import schema
+from rehearsal import identity_provider
 from rehearsal.program import HOME, PROJECT, StackConfig, run
 from rehearsal.resources.given import Api, Given, Unmade
 from rehearsal.resources.kinds import MADE, answer, imagined
@@ -24,6 +27,7 @@ STACK = "desk"
 NAMESPACE = f"{PROJECT}-{STACK}"
 STACK_FILE = HOME / "Pulumi.prod.yaml"
 OWNER = "me@example.com"
+_ELSEWHERE = "https://desk.example.com"  # until it is known where the desk's own provider listens
 
 _OFFLINE = {"HF_HUB_OFFLINE": "1"}
 _FUNCTION = "aws:lambda/function:Function"
@@ -107,7 +111,7 @@ def apply(url: str, *, region: str, models: Sequence[Mapping[str, Any]] | None =
         STACK_FILE,
         stack=stack,
         models=[dict(model) for model in models or models_of_stack()],
-        keysOnly=True,
+        oidcProviders=[{"name": identity_provider.NAME, "issuer": _ELSEWHERE, "clientId": identity_provider.CLIENT_ID}],
         allowedEmails=[OWNER],
     )
     api = Api(url, region=region)
@@ -117,6 +121,22 @@ def apply(url: str, *, region: str, models: Sequence[Mapping[str, Any]] | None =
     finally:
         api.close()
     return Stack(f"{PROJECT}-{stack}", exports, builder.made)
+
+
+def point_sign_in(url: str, *, region: str, namespace: str, issuer: str, web_url: str) -> None:
+    """Tell the deployment where the desk's sign-in and its web app are: on loopback, without TLS.
+
+    A stack's configuration takes no such issuer, and the program thinks that the web app is at its CDN.
+    """
+    name = partial(schema.parameter_name, namespace)
+    api = Api(url, region=region)
+    try:
+        told = api.call("ssm", "GetParameter", name=name(schema.OIDC_CLIENTS))["Parameter"]["Value"]
+        clients = [{**client, "issuer": issuer} for client in json.loads(told)]
+        for parameter, value in ((schema.OIDC_CLIENTS, json.dumps(clients)), (schema.WEB_URL, web_url)):
+            api.call("ssm", "PutParameter", name=name(parameter), value=value, type="String", overwrite=True)
+    finally:
+        api.close()
 
 
 class Builder(mocks.Mocks):

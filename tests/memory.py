@@ -244,12 +244,8 @@ def _forgiven(row: ModelRow, **changes: Any) -> ModelRow:
 class MemoryKeys(Fallible):
     rows: dict[str, KeyRow] = field(default_factory=dict)
 
-    async def get(self, key_hash: str) -> KeyRow | None:
-        return self.rows.get(key_hash)
-
-    async def list(self, email: str) -> Sequence[KeyRow]:
-        mine = (row for row in self.rows.values() if row.email == email)
-        return sorted(mine, key=lambda row: (row.created_at, row.key_hash))
+    async def list(self) -> Sequence[KeyRow]:
+        return sorted(self.rows.values(), key=lambda row: (row.created_at, row.key_hash))
 
     async def add(self, row: KeyRow) -> None:
         if row.key_hash in self.rows:

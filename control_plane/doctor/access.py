@@ -69,6 +69,8 @@ def check_redirect(deployment: Deployment, domain: str | None) -> list[Finding]:
     providers = [("Google", "console.cloud.google.com > APIs & Services > Credentials > your OAuth client")]
     if not deployment.google_client_id:
         providers = []
+    if deployment.github_client_id:
+        providers.append(("GitHub", "github.com > Settings > Developer settings > OAuth Apps > your app"))
     providers += [(provider.name, f"{provider.issuer} > your client") for provider in deployment.oidc_providers]
     if not providers:
         return [ok("redirect-uri", "nobody signs in by browser (keysOnly), so no redirect URI is needed")]

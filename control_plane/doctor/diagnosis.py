@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from control_plane.deployment import Deployment, Edge, InvalidDeployment
+from control_plane.deployment import SECRETS, Deployment, Edge, InvalidDeployment
 from control_plane.doctor import access, capacity, deployed
 from control_plane.doctor.examination import LIMIT_S, Check, examine
 from control_plane.doctor.finding import Finding, Status, failure, ok, warning
@@ -62,12 +62,13 @@ class Doctor:
         """Blocks while the hub is asked for what the fit check needs."""
         try:
             deployment = Deployment.parse(
-                {name: value for name, value in self.file.values.items() if name != "hfToken"},
+                {name: value for name, value in self.file.values.items() if name not in SECRETS},
                 project=self.file.project,
                 stack=self.file.stack,
                 region=self.file.region,
                 read_geometry=self.read_geometry,
-                hf_token_in_clear=self.file.token_in_clear,
+                in_clear=self.file.secrets_in_clear,
+                github_secret=bool(self.file.values.get("githubClientSecret")),
             )
         except InvalidDeployment as error:
             return None, [failure("configuration", problem.what, problem.mend) for problem in error.found]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from control_plane.deployment import SECRETS
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,8 @@ class StackFile:
         return f"{self.project}-{self.stack}"
 
     @property
-    def token_in_clear(self) -> bool:
-        token = self.values.get("hfToken")
-        return isinstance(token, str) and token != ""  # empty, it is not set
+    def secrets_in_clear(self) -> Sequence[str]:
+        return [name for name in SECRETS if isinstance(self.values.get(name), str) and self.values[name]]
 
     @classmethod
     def read(cls, folder: Path, stack: str) -> StackFile:

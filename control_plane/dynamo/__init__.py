@@ -10,6 +10,7 @@ from control_plane.dynamo.front import DynamoFront
 from control_plane.dynamo.keys import DynamoKeys
 from control_plane.dynamo.models import DynamoModels
 from control_plane.dynamo.nodes import DynamoNodes
+from control_plane.dynamo.people import DynamoOverrides, DynamoSessions
 from control_plane.dynamo.table import open_dynamo
 from control_plane.dynamo.usage import DynamoUsage
 
@@ -21,6 +22,8 @@ __all__ = [
     "DynamoLaunches",
     "DynamoModels",
     "DynamoNodes",
+    "DynamoOverrides",
+    "DynamoSessions",
     "DynamoUsage",
     "DynamoWishes",
     "open_dynamo",

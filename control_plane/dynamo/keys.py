@@ -20,13 +20,8 @@ class DynamoKeys:
     def __init__(self, client: DynamoDBClient, namespace: str) -> None:
         self._rows = DynamoTable(client, namespace, schema.API_KEYS)
 
-    async def get(self, key_hash: str) -> KeyRow | None:
-        row = await self._rows.get(key_hash=key_hash)
-        return _key(row) if row else None
-
-    async def list(self, email: str) -> Sequence[KeyRow]:
-        rows = await self._rows.scan("#email = :email", {"email": email})
-        return sorted(map(_key, rows), key=lambda row: (row.created_at, row.key_hash))
+    async def list(self) -> Sequence[KeyRow]:
+        return sorted(map(_key, await self._rows.scan()), key=lambda row: (row.created_at, row.key_hash))
 
     async def add(self, row: KeyRow) -> None:
         await self._rows.insert(asdict(row))
@@ -48,4 +43,5 @@ class DynamoKeys:
 
 
 def _key(row: Row) -> KeyRow:
-    return KeyRow(**{field.name: row[field.name] for field in fields(KeyRow) if field.name in row})
+    known = {field.name: row[field.name] for field in fields(KeyRow) if field.name in row}
+    return KeyRow(**{**known, "models": tuple(known.get("models", ()))})

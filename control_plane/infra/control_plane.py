@@ -69,7 +69,8 @@ class ControlPlane(pulumi.ComponentResource):
             opts=child,
         )
         spot = any("spot" in model.market.ladder for model in deployment.models)
-        serving = _statements(place, data, front, service, tables=policies.SERVING_TABLES, spot=spot)
+        acting = _statements(place, data, front, service, tables=policies.SERVING_TABLES, spot=spot)
+        serving = pulumi.Output.all(acting, place).apply(lambda told: [*told[0], *policies.entrance(told[1])])
         service.role.allow(serving)
         NightWatch("night", deployment=deployment, front=front, program=program, statements=serving, opts=child)
         cleaning = _statements(place, data, front, service, tables=policies.JANITOR_TABLES, spot=spot)

@@ -15,7 +15,15 @@ from control_plane.model import Model, slug
 from control_plane.schema import TAG
 from gpu_node.protocol import to_attributes
 
-GOOGLE = {"name": "google", "issuer": "https://accounts.google.com"}
+GOOGLE = {"id": "google", "name": "Google", "issuer": "https://accounts.google.com"}
+GITHUB = {
+    "id": "github",
+    "name": "GitHub",
+    "flow": "github",
+    "authorizeUrl": "https://github.com/login/oauth/authorize",
+    "tokenUrl": "https://github.com/login/oauth/access_token",
+    "emailsUrl": "https://api.github.com/user/emails",
+}
 
 ALERT_PERCENT = (80, 100)
 
@@ -35,13 +43,14 @@ class Data(pulumi.ComponentResource):
         *,
         deployment: Deployment,
         hf_token: pulumi.Output[str] | None,
+        github_secret: pulumi.Output[str] | None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("diogenes:control_plane:Data", name, {}, opts)
         self._name = name
         self._tags = {TAG: deployment.namespace}
         self._child = pulumi.ResourceOptions(parent=self)
-        self.parameter_prefix = f"/{deployment.namespace}"
+        self._namespace = deployment.namespace
 
         self.tables: Mapping[str, aws.dynamodb.Table] = {
             table.name: self._make_table(deployment.namespace, table) for table in schema.TABLES
@@ -49,18 +58,20 @@ class Data(pulumi.ComponentResource):
         for model in deployment.models:
             self._make_row(model)
         self.allowed_emails_parameter = self._parameter(
-            "allowed-emails",
+            schema.ALLOWED_EMAILS,
             "StringList",
             ",".join(deployment.allowed_emails),
             "Who may sign in; the first is the owner",
         )
         self.oidc_clients_parameter = self._parameter(
-            "oidc-clients", "String", json.dumps(oidc_clients(deployment)), "Whose ID tokens are taken, and for whom"
+            schema.OIDC_CLIENTS, "String", json.dumps(sign_ins(deployment)), "Whose ID tokens are taken, and for whom"
         )
         self.session_key_parameter = self._make_session_key()
         self.hf_token_parameter = (
             self._parameter("hf-token", "SecureString", hf_token, "Read by GPU nodes only") if hf_token else None
         )
+        if github_secret:
+            self._parameter(schema.GITHUB_SECRET, "SecureString", github_secret, "Of the OAuth app at GitHub")
         self._make_budget(deployment)
 
         self.hf_token_parameter_arn = self.hf_token_parameter.arn if self.hf_token_parameter else None
@@ -102,12 +113,16 @@ class Data(pulumi.ComponentResource):
             password_length=_SESSION_KEY_CHARS, exclude_punctuation=True
         )
         return self._parameter(
-            "session-key",
+            schema.SESSION_KEY,
             "SecureString",
             pulumi.Output.secret(made.random_password),
-            "Signs web sessions",
+            "Seals the cookies of web sessions",
             ignore_changes=["value"],
         )
+
+    def keep_web_url(self, url: pulumi.Input[str]) -> None:
+        """Where the web app is: sign-ins come back there, and what changes something comes from there alone."""
+        self._parameter(schema.WEB_URL, "String", url, "Where the web app is")
 
     def _parameter(
         self,
@@ -120,7 +135,7 @@ class Data(pulumi.ComponentResource):
     ) -> aws.ssm.Parameter:
         return aws.ssm.Parameter(
             f"{self._name}-{key}",
-            name=f"{self.parameter_prefix}/{key}",
+            name=schema.parameter_name(self._namespace, key),
             type=kind,
             value=value,
             description=description,
@@ -151,10 +166,12 @@ class Data(pulumi.ComponentResource):
         )
 
 
-def oidc_clients(deployment: Deployment) -> Sequence[Mapping[str, Any]]:
-    """The issuers whose ID tokens are taken, Google first, each with the client that they must be made for."""
+def sign_ins(deployment: Deployment) -> Sequence[Mapping[str, Any]]:
+    """The ways to sign in, Google first: OIDC issuers, with the client that their tokens must be for; GitHub."""
     google = [{**GOOGLE, "clientId": deployment.google_client_id}] if deployment.google_client_id else []
-    return google + [
-        {"name": provider.name, "issuer": provider.issuer, "clientId": provider.client_id}
+    github = [{**GITHUB, "clientId": deployment.github_client_id}] if deployment.github_client_id else []
+    others = [
+        {"id": slug(provider.name), "name": provider.name, "issuer": provider.issuer, "clientId": provider.client_id}
         for provider in deployment.oidc_providers
     ]
+    return google + github + others

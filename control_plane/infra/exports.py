@@ -4,9 +4,24 @@ from __future__ import annotations
 
 import json
 import shlex
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from control_plane.deployment import Deployment
 from control_plane.settings import PREFIX
+
+VERSION: str = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["version"]
+
+
+def site_config(sign_ins: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """What the web app reads at its start, and all the world may: nothing of it is secret."""
+    return {
+        "apiBase": "",
+        "providers": [{"id": each["id"], "name": each["name"]} for each in sign_ins],
+        "version": VERSION,
+    }
 
 
 def first_key(deployment: Deployment) -> str:

@@ -17,9 +17,10 @@ Conditions = Mapping[str, Mapping[str, str]]
 SERVING_TABLES: Mapping[str, Sequence[str]] = {
     schema.INSTANCES.name: ("PutItem", "Scan", "UpdateItem"),
     schema.MODELS.name: ("Scan", "UpdateItem"),
-    schema.API_KEYS.name: ("DeleteItem", "GetItem", "PutItem", "Scan", "UpdateItem"),
+    schema.API_KEYS.name: ("DeleteItem", "PutItem", "Scan", "UpdateItem"),
     schema.USAGE.name: ("Query", "UpdateItem"),
     schema.CONTROL.name: ("DeleteItem", "GetItem", "PutItem", "Scan", "UpdateItem"),
+    schema.SESSIONS.name: ("DeleteItem", "GetItem", "PutItem", "Scan", "UpdateItem"),
 }
 """What who answers requests does with each table."""
 
@@ -99,6 +100,16 @@ def tables(arns: Mapping[str, str], actions: Mapping[str, Sequence[str]]) -> Seq
         )
         for name, allowed in actions.items()
     ]
+
+
+def entrance(place: Place) -> Sequence[Statement]:
+    """Read who may come in, and by which way: these parameters, and no other, such as the nodes' token.
+
+    No kms:Decrypt: the policy of AWS's own key for parameters admits the whole account through SSM.
+    """
+    names = [schema.parameter_name(place.namespace, name) for name in schema.ENTRANCE]
+    arns = [f"arn:aws:ssm:{place.region}:{place.account}:parameter{name}" for name in names]
+    return [Statement("ReadEntrance", ["ssm:GetParameters"], arns)]
 
 
 def fleet(place: Place, *, spot: bool) -> Sequence[Statement]:

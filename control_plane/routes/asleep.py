@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from control_plane.api_keys import ApiKeys
 from control_plane.catalogue import Catalogue
 from control_plane.dialect import DIALECTS, Dialect
 from control_plane.errors import MethodNotAllowed, ModelStarting
 from control_plane.exchange import Receive, Scope, Send, refuse
 from control_plane.ports import Clock, Wish, WishStore
 from control_plane.routes.admission import Incoming, max_wait_s, parse, read_body
-from control_plane.routes.caller import authenticate
+from control_plane.routes.caller import Authenticator
 from control_plane.routes.render import as_request_error
 from control_plane.settings import Settings
 from control_plane.waking import Waking
@@ -29,7 +28,7 @@ class Asleep:
 
     def __init__(
         self,
-        keys: ApiKeys,
+        authenticator: Authenticator,
         catalogue: Catalogue,
         wishes: WishStore,
         waking: Waking,
@@ -38,7 +37,7 @@ class Asleep:
         settings: Settings,
         request_id: Callable[[], str],
     ) -> None:
-        self._keys = keys
+        self._authenticator = authenticator
         self._catalogue = catalogue
         self._wishes = wishes
         self._waking = waking
@@ -62,10 +61,10 @@ class Asleep:
 
     async def _admit(self, dialect: Dialect, headers: Mapping[bytes, bytes], incoming: Incoming) -> bool:
         """Everything up to the end of the hold. True when the client shall go to the same address again."""
-        authorization = headers.get(b"authorization", b"").decode("latin-1")
-        caller = await authenticate(authorization, headers.get(b"x-api-key", b"").decode("latin-1"), self._keys)
+        caller = await self._authenticator.admit(headers, "POST")
         body = await read_body(incoming, headers, limit=self._settings.max_body_bytes)
         model = await self._catalogue.get(parse(dialect, body).model)
+        await self._authenticator.allow(caller, model.name)
         asked_s = max_wait_s(headers)
         limit_s = caller.wait_s if asked_s is None else asked_s
         await self._waking.refuse_what_stands(model.name)

@@ -1,31 +1,53 @@
-"""Who is calling: the API key of a request, from either of the headers that clients use."""
+"""Who is calling: the credentials of a request, from where clients and browsers put them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import Depends, Request
 
-from control_plane.api_keys import ApiKeys
-from control_plane.errors import InvalidApiKey
-from control_plane.ports import KeyRow
+from control_plane.door import Credentials, Door, Principal
+from control_plane.routes.cookies import Cookies, parse
 
-CALLER = "diogenes.caller"
-"""Where a request's scope holds the row of its key."""
+PRINCIPAL = "diogenes.principal"
+"""Where a request's scope holds who makes it."""
 
-
-async def authenticate(authorization: str, x_api_key: str, keys: ApiKeys) -> KeyRow:
-    """The key's row. Raises InvalidApiKey."""
-    scheme, _, token = authorization.partition(" ")
-    key = token.strip() if scheme.lower() == "bearer" else x_api_key
-    if not key:
-        raise InvalidApiKey("No API key. Send `Authorization: Bearer dio-…`.", code="missing_api_key")
-    return await keys.verify(key)
+LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def _caller(request: Request) -> KeyRow:
-    caller: KeyRow = request.scope[CALLER]  # put there by Gate, which lets nobody through without
+class Authenticator:
+    """The door, for requests as ASGI has them."""
+
+    def __init__(self, door: Door, cookies: Cookies) -> None:
+        self._door = door
+        self._cookies = cookies
+
+    async def admit(self, headers: Mapping[bytes, bytes], method: str) -> Principal:
+        """Raises InvalidApiKey, Unauthenticated, Forbidden, Unavailable."""
+        return await self._door.admit(
+            Credentials(
+                authorization=_text(headers, b"authorization"),
+                x_api_key=_text(headers, b"x-api-key"),
+                cookie=parse(_text(headers, b"cookie")).get(self._cookies.session, "") if b"cookie" in headers else "",
+                csrf=_text(headers, b"x-diogenes-csrf"),
+                origin=_text(headers, b"origin"),
+                changes=method not in LOOKS,
+            )
+        )
+
+    async def allow(self, principal: Principal, model: str) -> None:
+        """Raises Forbidden, RateLimited, and what a guard raises."""
+        await self._door.allow(principal, model)
+
+
+def _text(headers: Mapping[bytes, bytes], name: bytes) -> str:
+    return headers.get(name, b"").decode("latin-1")
+
+
+def _caller(request: Request) -> Principal:
+    caller: Principal = request.scope[PRINCIPAL]  # put there by Gate, which lets nobody through without
     return caller
 
 
-Caller = Annotated[KeyRow, Depends(_caller)]
+Caller = Annotated[Principal, Depends(_caller)]

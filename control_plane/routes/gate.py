@@ -1,4 +1,4 @@
-"""What every management request passes before FastAPI looks at it: a request id, a key, a bound for its body."""
+"""What every management request passes before FastAPI looks at it: a request id, who calls, a bound for its body."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from control_plane.api_keys import ApiKeys
 from control_plane.dialect import CHAT
 from control_plane.exchange import Receive, Scope, Send, refuse
+from control_plane.routes.access import PUBLIC
 from control_plane.routes.admission import Incoming, read_body
-from control_plane.routes.caller import CALLER, authenticate
+from control_plane.routes.caller import PRINCIPAL, Authenticator
 from control_plane.routes.render import as_request_error
 
 MAX_BODY_BYTES = 64 * 1024
 _JSON = (b"content-type", b"application/json")
-PUBLIC = frozenset({"/", "/healthz", "/api/openapi.json"})
 
 
 class Gate:
-    """ASGI application in front of another. Nothing without a key is read, let alone parsed."""
+    """ASGI application in front of another. Nothing of a stranger is read, let alone parsed."""
 
-    def __init__(self, app: ASGIApp, keys: ApiKeys, *, request_id: Callable[[], str]) -> None:
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, *, request_id: Callable[[], str]) -> None:
         self._app = app
-        self._keys = keys
+        self._authenticator = authenticator
         self._request_id = request_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -32,12 +31,8 @@ class Gate:
         extra = [(b"x-request-id", self._request_id().encode()), (b"cache-control", b"no-store")]
         incoming = Incoming(receive)
         try:
-            if scope["path"] not in PUBLIC:
-                scope[CALLER] = await authenticate(
-                    headers.get(b"authorization", b"").decode("latin-1"),
-                    headers.get(b"x-api-key", b"").decode("latin-1"),
-                    self._keys,
-                )
+            if f"{scope['method']} {scope['path']}" not in PUBLIC:
+                scope[PRINCIPAL] = await self._authenticator.admit(headers, scope["method"])
             body = await read_body(incoming, headers, limit=MAX_BODY_BYTES)
         except Exception as error:  # noqa: BLE001 - rendered: a client never sees a bare 500
             await refuse(

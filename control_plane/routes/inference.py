@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from control_plane.api_keys import ApiKeys
 from control_plane.catalogue import Catalogue
 from control_plane.dialect import DIALECTS, Dialect
 from control_plane.errors import MethodNotAllowed, RequestError
@@ -17,7 +16,7 @@ from control_plane.exchange import Aborted, Exchange, Manner, Patience, Receive,
 from control_plane.ports import Clock
 from control_plane.relay import Call, Relay
 from control_plane.routes.admission import Attempts, Incoming, max_wait_s, parse, read_body
-from control_plane.routes.caller import authenticate
+from control_plane.routes.caller import Authenticator
 from control_plane.routes.render import as_request_error
 from control_plane.settings import Settings
 
@@ -29,7 +28,7 @@ class Inference:
 
     def __init__(
         self,
-        keys: ApiKeys,
+        authenticator: Authenticator,
         catalogue: Catalogue,
         relay: Relay,
         *,
@@ -37,7 +36,7 @@ class Inference:
         settings: Settings,
         request_id: Callable[[], str],
     ) -> None:
-        self._keys = keys
+        self._authenticator = authenticator
         self._catalogue = catalogue
         self._relay = relay
         self._clock = clock
@@ -79,11 +78,11 @@ class Inference:
         await self._serve(call, exchange, receive)
 
     async def _admit(self, dialect: Dialect, headers: dict[bytes, bytes], receive: Receive) -> tuple[Call, Manner]:
-        authorization = headers.get(b"authorization", b"").decode("latin-1")
-        caller = await authenticate(authorization, headers.get(b"x-api-key", b"").decode("latin-1"), self._keys)
+        caller = await self._authenticator.admit(headers, "POST")
         body = await read_body(receive, headers, limit=self._settings.max_body_bytes)
         parsed = parse(dialect, body)
         model = await self._catalogue.get(parsed.model)
+        await self._authenticator.allow(caller, model.name)
         asked_wait_s = max_wait_s(headers)
         if asked_wait_s is None:
             asked_wait_s = caller.wait_s

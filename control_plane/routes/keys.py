@@ -7,9 +7,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, StringConstraints
 
+from control_plane.api_keys import Grant
+from control_plane.errors import Forbidden, InvalidRequest
 from control_plane.ports import KeyRow
 from control_plane.routes.caller import Caller
 from control_plane.services import Services
+
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 router = APIRouter()
 
@@ -17,27 +21,46 @@ router = APIRouter()
 class NewKey(BaseModel, extra="forbid"):
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
     wait_s: Annotated[int, Field(ge=0, le=600, strict=True)] | None = None  # as X-Diogenes-Wait on every request
+    expires_at: Annotated[float, Field(gt=0, lt=1e11)] | None = None  # Unix seconds
+    models: Annotated[list[ModelName], Field(min_length=1, max_length=64)] | None = None  # that it may ask; null: all
+    requests_per_minute: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = None
+    monthly_budget_usd: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
 
 
 @router.post("/api/keys", status_code=201)
 async def create_key(new: NewKey, request: Request, caller: Caller) -> dict[str, Any]:
     """A new key; this answer is the only one that ever holds it in clear."""
     services: Services = request.app.state.services
-    key, row = await services.keys.create(email=caller.email, name=new.name, wait_s=new.wait_s)
+    if new.expires_at is not None and new.expires_at <= services.clock():
+        raise InvalidRequest("`expires_at` has passed already.", param="expires_at")
+    for model in new.models or ():
+        await services.catalogue.get(model)
+    grant = Grant(
+        wait_s=new.wait_s,
+        expires_at=new.expires_at,
+        models=tuple(new.models or ()),
+        requests_per_minute=new.requests_per_minute,
+        monthly_budget_usd=new.monthly_budget_usd,
+    )
+    key, row = await services.keys.create(email=caller.email, name=new.name, grant=grant)
     return {"key": key, **_entry(row)}
 
 
 @router.get("/api/keys")
-async def list_keys(request: Request, caller: Caller) -> dict[str, Any]:
+async def list_keys(request: Request, caller: Caller, everyone: bool = False) -> dict[str, Any]:
+    """One's own; with `everyone=true` those of all, for an owner."""
+    if everyone and not caller.owner:
+        raise Forbidden("Only an owner of this deployment may do this.", code="owner_only")
     services: Services = request.app.state.services
-    return {"keys": [_entry(row) for row in await services.keys.list(caller.email)]}
+    rows = await services.keys.list(None if everyone else caller.email)
+    return {"keys": [_entry(row) for row in rows]}
 
 
 @router.delete("/api/keys/{key_id}", status_code=204)
 async def revoke_key(key_id: str, request: Request, caller: Caller) -> None:
-    """Holds everywhere within ten seconds."""
+    """One's own; an owner's hand reaches all. Holds everywhere within ten seconds."""
     services: Services = request.app.state.services
-    await services.keys.revoke(key_id, email=caller.email)
+    await services.keys.revoke(key_id, email=None if caller.owner else caller.email)
 
 
 def _entry(row: KeyRow) -> dict[str, Any]:
@@ -49,4 +72,8 @@ def _entry(row: KeyRow) -> dict[str, Any]:
         "created_at": row.created_at,
         "last_used_at": row.last_used_at or None,
         "wait_s": row.wait_s,
+        "expires_at": row.expires_at,
+        "models": list(row.models) or None,
+        "requests_per_minute": row.requests_per_minute,
+        "monthly_budget_usd": row.monthly_budget_usd,
     }

@@ -26,11 +26,12 @@ class KeepAwake(BaseModel, extra="forbid"):
 
 
 @router.get("/v1/models")
-async def list_models(request: Request, _caller: Caller) -> dict[str, Any]:
-    """Every configured model, whether or not it runs. Starts nothing."""
+async def list_models(request: Request, caller: Caller) -> dict[str, Any]:
+    """Every configured model that the caller may ask, whether or not it runs. Starts nothing."""
     services: Services = request.app.state.services
     services.catalogue.refresh(await services.stores.models.list())
-    return {"object": "list", "data": [_openai_model(model) for model in services.catalogue.models.values()]}
+    models = [model for model in services.catalogue.models.values() if caller.may_ask(model.name)]
+    return {"object": "list", "data": [_openai_model(model) for model in models]}
 
 
 @router.get("/v1/models/{name:path}")

@@ -59,7 +59,7 @@ async def test_another_scheme_or_an_empty_key_is_no_key() -> None:
 async def test_a_typo_is_told_without_asking_the_store() -> None:
     async with deployment() as world:
         typo = world.api_key[:-1] + ("A" if world.api_key[-1] != "A" else "B")
-        world.keys.broken.fail("get", times=100)
+        world.keys.broken.fail("list", times=100)
         async with stranger(world, authorization=f"Bearer {typo}") as http:
             await turned_away(http, "invalid_api_key")
             assert "typo" in refusal(await http.get("/v1/models"), 401)["message"]
@@ -112,7 +112,7 @@ async def test_a_revoked_key_dies_within_the_time_that_keys_are_cached() -> None
 @story
 async def test_when_keys_cannot_be_read_the_client_is_told_to_come_back() -> None:
     async with deployment() as world, world.http(x_diogenes_wait="0") as http:
-        world.keys.broken.fail("get", Unavailable("throttled"), times=2)
+        world.keys.broken.fail("list", Unavailable("throttled"), times=2)
         for reply in (await http.get("/v1/models"), await http.post(CHAT, json=dict(ASK))):
             refusal(reply, 503, "aws_unavailable")
             assert reply.headers["retry-after"] == "5"

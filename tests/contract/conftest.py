@@ -16,6 +16,8 @@ from control_plane.dynamo import (
     DynamoLaunches,
     DynamoModels,
     DynamoNodes,
+    DynamoOverrides,
+    DynamoSessions,
     DynamoUsage,
     DynamoWishes,
     open_dynamo,
@@ -35,6 +37,7 @@ from tests.memory import (
     MemoryUsage,
     MemoryWishes,
 )
+from tests.memory_people import MemoryOverrides, MemorySessions
 
 _numbers = itertools.count(1)
 
@@ -95,6 +98,8 @@ async def dynamo_stores(tables: None, namespace: str, clock: FakeClock) -> Async
             keys=DynamoKeys(client, namespace),
             usage=DynamoUsage(client, namespace),
             fence=DynamoFence(client, namespace, clock=clock),
+            sessions=DynamoSessions(client, namespace),
+            overrides=DynamoOverrides(client, namespace),
         )
 
 
@@ -108,6 +113,8 @@ def memory_stores() -> Stores:
         keys=MemoryKeys(),
         usage=MemoryUsage(),
         fence=MemoryFence(),
+        sessions=MemorySessions(),
+        overrides=MemoryOverrides(),
     )
 
 

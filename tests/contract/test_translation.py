@@ -14,6 +14,8 @@ from control_plane.dynamo import (
     DynamoLaunches,
     DynamoModels,
     DynamoNodes,
+    DynamoOverrides,
+    DynamoSessions,
     DynamoUsage,
     DynamoWishes,
     open_dynamo,
@@ -36,7 +38,9 @@ CALLS: Mapping[str, tuple[str, Callable[[Stores], Awaitable[object]]]] = {
     "launches": ("PutItem", lambda stores: stores.launches.intend(LAUNCH)),
     "settling": ("DeleteItem", lambda stores: stores.launches.settle("token-1")),
     "models": ("UpdateItem", lambda stores: stores.models.forgive("small")),
-    "keys": ("GetItem", lambda stores: stores.keys.get("ab")),
+    "keys": ("Scan", lambda stores: stores.keys.list()),
+    "sessions": ("GetItem", lambda stores: stores.sessions.get("ab")),
+    "overrides": ("GetItem", lambda stores: stores.overrides.list()),
     "usage": ("Query", lambda stores: stores.usage.list("ann", "2026-11")),
     "tallies": (
         "UpdateItem",
@@ -92,6 +96,8 @@ async def test_a_dynamodb_behind_a_closed_port_is_unavailable(closed_port: None)
             keys=DynamoKeys(client, "test"),
             usage=DynamoUsage(client, "test"),
             fence=DynamoFence(client, "test", clock=FakeClock()),
+            sessions=DynamoSessions(client, "test"),
+            overrides=DynamoOverrides(client, "test"),
         )
         assert await outcomes(stores) == dict.fromkeys(CALLS, Unavailable)
 
@@ -132,10 +138,10 @@ async def test_a_launch_whose_reply_was_lost_is_one_instance(aws_groups: AwsGrou
 
 async def test_a_fake_fails_when_told_before_its_effect_or_after() -> None:
     keys = MemoryKeys()
-    keys.broken.fail("get")
+    keys.broken.fail("list")
     with pytest.raises(Unavailable):
-        await keys.get("ab")
-    keys.broken.fail("get", Stale("lost"))
+        await keys.list()
+    keys.broken.fail("list", Stale("lost"))
     with pytest.raises(Stale):
-        await keys.get("ab")
-    assert await keys.get("ab") is None
+        await keys.list()
+    assert await keys.list() == []

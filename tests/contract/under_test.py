@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from control_plane.people import OverrideStore, SessionStore
 from control_plane.ports import Fence, KeyStore, LaunchStore, ModelStore, NodeStore, UsageStore, WishStore
 from rehearsal.account import Account
 from rehearsal.faults import Faults
@@ -18,6 +19,8 @@ class Stores:
     keys: KeyStore
     usage: UsageStore
     fence: Fence
+    sessions: SessionStore
+    overrides: OverrideStore
 
 
 @dataclass(frozen=True)

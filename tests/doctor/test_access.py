@@ -40,7 +40,7 @@ async def test_nobody_who_signs_in_needs_no_redirect_uri() -> None:
 async def test_the_redirect_uri_is_told_to_the_letter() -> None:
     found = await Patient(values=CLIENT).found("redirect-uri:Google")
     assert found.status is Status.WARNING  # Google cannot be asked
-    assert found.message.endswith(" https://d1.cloudfront.net/session/callback")
+    assert found.message.endswith(" https://d1.cloudfront.net/signin")
     assert found.fix is not None
     assert "console.cloud.google.com" in found.fix
 
@@ -50,7 +50,7 @@ async def test_before_a_deployment_the_redirect_uri_is_only_known_with_a_domain(
     without = await Patient(FakeAccount(deployed=False), values=CLIENT).found("redirect-uri:Google")
     known = await Patient(FakeAccount(deployed=False), values={**CLIENT, **own}).found("redirect-uri:Google")
     assert "not known" in without.message
-    assert "https://llm.example.org/session/callback" in known.message
+    assert "https://llm.example.org/signin" in known.message
 
 
 async def test_every_issuer_has_a_line() -> None:

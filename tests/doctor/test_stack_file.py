@@ -32,10 +32,10 @@ def test_values_come_without_the_projects_name_and_with_defaults(tmp_path: Path)
 
 def test_a_secret_in_clear_is_told_from_one_that_is_encrypted(tmp_path: Path) -> None:
     clear = StackFile.read(write(tmp_path, "config: {diogenes:hfToken: hf_clear}"), "dev")
-    assert clear.token_in_clear
+    assert clear.secrets_in_clear == ["hfToken"]
     assert "hf_clear" not in repr(clear)
     for value in ("{secure: v1:abc}", '""'):
-        assert not StackFile.read(write(tmp_path, f"config: {{diogenes:hfToken: {value}}}"), "dev").token_in_clear
+        assert not StackFile.read(write(tmp_path, f"config: {{diogenes:hfToken: {value}}}"), "dev").secrets_in_clear
 
 
 def test_an_empty_stack_is_read_as_one_without_values(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from control_plane import schema
 from control_plane.model import Model
 from gpu_node.protocol import from_attributes
 from tests.infra.component import Registrations
-from tests.infra.whole import CODER, GENERAL, configured, ran
+from tests.infra.whole import CODER, GENERAL, GITHUB_SECRET, configured, ran
 
 
 @pytest.fixture(scope="module")
@@ -49,23 +49,40 @@ def test_a_models_row_is_the_same_whatever_the_order_of_its_settings() -> None:
     assert rows[0] == rows[1]
 
 
+NAMES = ("allowed-emails", "oidc-clients", "session-key", "web-url")
+
+
 def test_parameters_stand_under_the_namespace(registrations: Registrations) -> None:
     parameters = {each.inputs["name"]: each.inputs for each in registrations.of("ssm/parameter:Parameter")}
-    assert parameters.keys() == {f"/diogenes-desk/{name}" for name in ("allowed-emails", "oidc-clients", "session-key")}
+    assert parameters.keys() == {f"/diogenes-desk/{name}" for name in NAMES}
     assert parameters["/diogenes-desk/allowed-emails"]["value"] == "me@example.com,*@example.org"
     assert json.loads(parameters["/diogenes-desk/oidc-clients"]["value"]) == []
 
 
 def test_the_issuers_of_sign_in_are_told_to_the_control_plane_and_the_page() -> None:
     registrations = configured("with sign-in").registrations
-    clients = [
-        {"name": "google", "issuer": "https://accounts.google.com", "clientId": "1234-abc.apps.googleusercontent.com"},
-        {"name": "work", "issuer": "https://login.example.org", "clientId": "diogenes"},
-    ]
+    client = "1234-abc.apps.googleusercontent.com"
     parameter = registrations.one("ssm/parameter:Parameter", "data-oidc-clients")
-    assert json.loads(parameter.inputs["value"]) == clients
-    page = registrations.one(":BucketObjectv2", "web-site/config.json")
-    assert json.loads(page.inputs["content"])["signIn"] == clients
+    google, github, work = json.loads(parameter.inputs["value"])
+    assert google == {"id": "google", "name": "Google", "issuer": "https://accounts.google.com", "clientId": client}
+    assert (github["id"], github["flow"], github["clientId"]) == ("github", "github", "Iv1.0123456789abcdef")
+    assert work == {"id": "work", "name": "work", "issuer": "https://login.example.org", "clientId": "diogenes"}
+    page = json.loads(registrations.one(":BucketObjectv2", "web-site/config.json").inputs["content"])
+    assert page["providers"] == [{"id": each["id"], "name": each["name"]} for each in (google, github, work)]
+    assert page.keys() == {"apiBase", "providers", "version"}
+
+
+def test_the_secret_at_github_stands_in_a_parameter_and_nowhere_else() -> None:
+    registrations = configured("with sign-in").registrations
+    parameter = registrations.one("ssm/parameter:Parameter", "data-github-client-secret").inputs
+    assert (parameter["type"], parameter["value"]) == ("SecureString", GITHUB_SECRET)
+    holding = [each.name for each in registrations if GITHUB_SECRET in json.dumps(each.inputs, default=str)]
+    assert holding == ["data-github-client-secret"]
+
+
+def test_where_the_web_app_is_stands_beside_them(registrations: Registrations) -> None:
+    parameter = registrations.one("ssm/parameter:Parameter", "data-web-url").inputs
+    assert parameter["value"].startswith("https://")
 
 
 def test_the_session_key_is_long_and_random(registrations: Registrations) -> None:

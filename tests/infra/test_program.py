@@ -258,7 +258,7 @@ def test_the_exports_are_ready_to_paste() -> None:
     exports = configured("with a domain").exports
     assert exports["webUrl"] == "https://llm.example.org"
     assert exports["apiBaseUrl"] == "https://llm.example.org/v1"
-    assert exports["googleRedirectUri"] == "https://llm.example.org/session/callback"
+    assert exports["googleRedirectUri"] == "https://llm.example.org/signin"
     assert "--email me@example.com" in exports["firstKey"]
     assert "DIOGENES_NAMESPACE=diogenes-desk" in exports["firstKey"]
     assert "https://llm.example.org/v1/chat/completions" in exports["snippet"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from control_plane.deployment import SECRETS
 from rehearsal.program import HOME, PROJECT, StackConfig, run
 from tests.infra.component import ACCOUNT, REGION, Answer, Recorder, Registrations
 
@@ -17,6 +18,8 @@ CERTIFICATE = f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/12345678-1234-1234-12
 
 CODER = "Qwen/Qwen3-Coder-30B-A3B-Instruct"
 GENERAL = "Qwen/Qwen3-14B-AWQ"
+
+GITHUB_SECRET = "gh-" + "x" * 37
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -34,6 +37,8 @@ CONFIGURATIONS: Mapping[str, Mapping[str, Any]] = {
     "with sign-in": {
         "keysOnly": False,
         "googleClientId": "1234-abc.apps.googleusercontent.com",
+        "githubClientId": "Iv1.0123456789abcdef",
+        "githubClientSecret": GITHUB_SECRET,
         "oidcProviders": [{"name": "work", "issuer": "https://login.example.org", "clientId": "diogenes"}],
     },
     "for Intel": {"architecture": "amd64"},
@@ -83,8 +88,8 @@ def stack_config(stack: str = "desk", secrets: frozenset[str] = frozenset(), **c
 
 
 def ran(**changes: Any) -> Ran:
-    """The program under the published configuration with these changes; a token counts as a secret."""
-    secrets = frozenset({f"{PROJECT}:hfToken"}) if "hfToken" in changes else frozenset[str]()
+    """The program under the published configuration with these changes; a secret among them is one."""
+    secrets = frozenset(f"{PROJECT}:{name}" for name in SECRETS if name in changes)
     return run_stack(stack_config(secrets=secrets, **changes))
 
 

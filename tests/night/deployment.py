@@ -23,6 +23,7 @@ from tests.memory import (
     MemoryWishes,
 )
 from tests.memory_cloud import MemoryCloud
+from tests.memory_people import MemoryPeople
 from tests.night.stage import MemoryFront, MemoryStage
 
 MODEL = "org/model"
@@ -40,13 +41,23 @@ class Deployment:
         self.nodes, self.wishes, self.launches = MemoryNodes(), MemoryWishes(), MemoryLaunches()
         self.models, self.keys, self.cloud = MemoryModels(), MemoryKeys(), MemoryCloud(self.clock)
         self.fence, self.events = MemoryFence(self.clock), MemoryEvents()
+        self.people = MemoryPeople()
         self.front, self.stage = MemoryFront(), MemoryStage(self.clock)
         self.cloud.add_group(GROUP)
 
     @property
     def outside(self) -> Adapters:
         stores = Stores(self.nodes, self.wishes, self.launches, self.models, self.fence)
-        return Adapters(stores, self.keys, MemoryUsage(), self.cloud, MemoryProbe(), self.fronts, self.events)
+        return Adapters(
+            stores,
+            self.keys,
+            MemoryUsage(),
+            self.cloud,
+            MemoryProbe(),
+            self.fronts,
+            self.events,
+            people=self.people.adapters,
+        )
 
     @property
     def fronts(self) -> FrontAdapters:

@@ -22,6 +22,7 @@ from tests.memory import (
     MemoryUsage,
     MemoryWishes,
 )
+from tests.memory_people import MemoryPeople
 from tests.night.stage import MemoryFront
 from tests.simulation import schedule as events
 from tests.simulation.balancer import Balancer
@@ -238,6 +239,7 @@ class World:
             port(process, "cloud", self.cloud),
             MemoryProbe(),
             front,
+            people=MemoryPeople().adapters,
         )
 
     def _token(self) -> str:

@@ -34,6 +34,7 @@ from tests.memory import (
     MemoryWishes,
 )
 from tests.memory_cloud import MemoryCloud
+from tests.memory_people import MemoryPeople
 from tests.stories.engine import Behaviour, Engine
 
 EPOCH = 1_795_000_000.0
@@ -72,6 +73,7 @@ class World:
     fence: MemoryFence = field(default_factory=MemoryFence)
     cloud: MemoryCloud = field(default_factory=MemoryCloud)
     probe: MemoryProbe = field(default_factory=MemoryProbe)
+    people: MemoryPeople = field(default_factory=MemoryPeople)
     boot: Boot = field(default_factory=Boot)
     behaviour: Behaviour = field(default_factory=Behaviour)
     engines: dict[NodeId, Engine] = field(default_factory=dict)
@@ -204,7 +206,7 @@ class World:
 
     def adapters(self) -> Adapters:
         stores = Stores(self.nodes, self.wishes, self.launches, self.models, self.fence)
-        return Adapters(stores, self.keys, self.usage, self.cloud, self.probe)
+        return Adapters(stores, self.keys, self.usage, self.cloud, self.probe, people=self.people.adapters)
 
     @asynccontextmanager
     async def control_plane(self) -> AsyncIterator[ControlPlane]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from control_plane.deployment import SETTINGS, Deployment, Edge, InvalidDeployment, OidcProvider
+from control_plane.deployment import SECRETS, SETTINGS, Deployment, Edge, InvalidDeployment, OidcProvider
 from control_plane.geometry import Geometry, Unread
 from control_plane.model import MAX_SLUG_CHARS, slug
 from tests.unit.stack_file import StackFile
@@ -181,7 +181,7 @@ def test_the_problems_of_everything_are_told_at_once_and_mended_in_one_go() -> N
         LARGE | {"instanceTypes": ["g5.xlarge", "g5.2xlarge"]},
     ]
     values = {"models": odd, "zones": 1, "edge": "public", "speed": "fast", "hfToken": "hf_x"}
-    error = refused(values, stack="Production", region=None, hf_token_in_clear=True)
+    error = refused(values, stack="Production", region=None, in_clear=["hfToken"])
     told = "\n".join(error.problems)
     for part in (
         "idleTimeout must",
@@ -321,7 +321,7 @@ def test_the_stack_that_comes_with_the_project_lacks_nothing_but_its_owner() -> 
 
 def test_the_schema_of_the_stack_names_every_setting_and_its_default() -> None:
     schema = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
-    assert set(schema) == SETTINGS - {"hfToken"}
+    assert set(schema) == SETTINGS - set(SECRETS)
     defaults = {name: setting["default"] for name, setting in schema.items() if "default" in setting}
     assert parse(defaults | SOUND) == parse(SOUND)
     told = {problem.what for problem in refused(defaults).found}

@@ -10,8 +10,10 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import boto3
+import httpx
 import openai
 import pytest
 
@@ -40,11 +42,13 @@ FALLBACK_GRANTS = {
     "autoscaling:DescribeScalingActivities *": FALLBACK,
     "autoscaling:SetDesiredCapacity autoScalingGroup": FALLBACK,
 }
+LATER = "a session's end is moved on when it has been used for ten minutes"
+SIGNS_IN = "the task's story signs in: both functions answer with the same code"
 
 TASK: Mapping[str, str] = {
     **FLEET_GRANTS,
     **FALLBACK_GRANTS,
-    "dynamodb:GetItem control": FRONT,
+    "dynamodb:UpdateItem sessions": LATER,
     "dynamodb:Query usage": "nobody shows usage yet; it is written",
     "ecs:DescribeServices service": FRONT,
     "ecs:UpdateService service": FRONT,
@@ -64,6 +68,8 @@ NIGHT: Mapping[str, str] = {
     "autoscaling:CompleteLifecycleAction autoScalingGroup": TICK,
     "autoscaling:TerminateInstanceInAutoScalingGroup autoScalingGroup": TICK,
     "dynamodb:UpdateItem instances": TICK,
+    **{f"dynamodb:{action}Item sessions": SIGNS_IN for action in ("Delete", "Get", "Put", "Update")},
+    "dynamodb:Scan sessions": SIGNS_IN,
     "dynamodb:UpdateItem api-keys": "when a key was used last is written by batches, some time after the answer",
     "dynamodb:Query usage": LEDGER,
     "dynamodb:UpdateItem usage": LEDGER,
@@ -141,6 +147,20 @@ async def every_route(story: Story) -> None:
         (await http.get("api/cluster")).raise_for_status()
 
 
+async def sign_in(story: Story) -> None:
+    """As a browser does, up to signing out everywhere; an owner lets somebody in on the way."""
+    provider = story.desk.identity
+    async with httpx.AsyncClient(base_url=story.desk.web_url, headers={"x-diogenes-csrf": "1"}, timeout=30) as http:
+        begun = (await http.post("api/session/start", json={"provider": "desk"})).raise_for_status().json()
+        asked = dict(parse_qsl(urlsplit(begun["authorize_url"]).query))
+        back = dict(parse_qsl(urlsplit(provider.way_back(asked, {"email": OWNER})).fragment))
+        (await http.post("api/session", json=back)).raise_for_status()
+        assert (await http.get("api/session")).json()["email"] == OWNER
+        (await http.put("api/allowlist/bob@example.com")).raise_for_status()
+        (await http.delete("api/session?everywhere=true")).raise_for_status()
+        assert (await http.get("api/session")).status_code == 401
+
+
 async def test_a_rich_story_runs_under_the_roles_and_leaves_only_grants_that_have_a_reason() -> None:
     with opened(ANSWERS, BROKEN, LOST, idle_seconds=600, settles=False, environment=QUICK_LEASE) as story:
         desk = story.desk
@@ -148,6 +168,7 @@ async def test_a_rich_story_runs_under_the_roles_and_leaves_only_grants_that_hav
         assert (await story.ask(ANSWERS)).whole
         assert (await story.ask(BROKEN)).error == "gated_model"
         await every_route(story)
+        await sign_in(story)
         await story.scale(ANSWERS, 0)
         await story.gone(ANSWERS)
         assert (await story.ask(LOST)).whole

@@ -9,15 +9,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import boto3
 from botocore.config import Config
 
 from gpu_node import engine, imds
 from gpu_node.agent import Agent
+from gpu_node.clock import SteadyClock
 from gpu_node.settings import InvalidSettings, NodeSettings
 from gpu_node.table import Names, Table
+from gpu_node.watchdog import Watchdog
 
 log = logging.getLogger("diogenes.node")
 
@@ -53,7 +55,7 @@ def main() -> int:
     identity = _identify(metadata, waker)
     if identity is None:
         return 1
-    agent = _compose(settings, identity, taken_down=lambda: imds.taken_down(metadata), waker=waker)
+    agent = _compose(settings, identity, metadata=metadata, waker=waker)
 
     def stop(*_: object) -> None:
         agent.stop()
@@ -84,9 +86,8 @@ def _identify(base: str, waker: threading.Event) -> imds.Identity | None:
     return None
 
 
-def _compose(
-    settings: NodeSettings, identity: imds.Identity, *, taken_down: Callable[[], bool], waker: threading.Event
-) -> Agent:
+def _compose(settings: NodeSettings, identity: imds.Identity, *, metadata: str, waker: threading.Event) -> Agent:
+    clock = SteadyClock(time.time, time.monotonic)
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     table = Table(
         boto3.client("dynamodb", region_name=region, config=_AWS),
@@ -98,7 +99,7 @@ def _compose(
         return engine.Engine(
             engine.command(spec, settings.engine, identity.ip),
             _engine_environment(settings, os.environ),
-            clock=time.time,
+            clock=clock,
             host=identity.ip,
         )
 
@@ -111,9 +112,10 @@ def _compose(
         table=table,
         start_engine=start_engine,
         gpu_answers=engine.gpu_answers,
-        taken_down=taken_down,
-        clock=time.time,
+        taken_down=lambda: imds.taken_down(metadata),
+        clock=clock,
         sleep=sleep,
+        alive=Watchdog(os.environ),
     )
 
 

@@ -1,6 +1,6 @@
 """The agent: takes one node from its first word to its last.
 
-    introduce itself -> driver -> the model's row -> engine -> phases -> ready -> heartbeats -> halt
+    introduce itself -> driver -> the model's row -> engine -> phases -> ready -> heartbeats -> drain -> halt
 
 One thread, one loop; each turn looks at the engine, writes a report when there is news or a heartbeat is due, and asks
 lease.py whether the node should still exist. The end of the agent is the end of the machine.
@@ -9,57 +9,31 @@ lease.py whether the node should still exist. The end of the agent is the end of
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 from gpu_node import phases
-from gpu_node.engine import EngineSpec, InvalidSpec, Line, Load
+from gpu_node.clock import SteadyClock
+from gpu_node.engine import SHUTDOWN_TIMEOUT_S, EngineSpec, InvalidSpec
 from gpu_node.imds import Identity, MetadataUnavailable
-from gpu_node.lease import Halt, LeasePolicy, Situation, decide
-from gpu_node.protocol import Failure, NodeState, Orders, Phase, Report
+from gpu_node.lease import Departure, Drain, Halt, LeasePolicy, Situation, decide
+from gpu_node.protocol import Failure, NodeState, Phase, Report
+from gpu_node.reporter import NodeTable, Reporter
 from gpu_node.settings import NodeSettings
 from gpu_node.table import ModelName, ModelRow, TableUnavailable
+from gpu_node.vitals import RunningEngine, VitalLimits, Vitals
 
 log = logging.getLogger("diogenes.node")
 
-STOP_GRACE_S = 15.0
+STOP_GRACE_S = SHUTDOWN_TIMEOUT_S + 15.0
 """What the engine gets to end its streams and let go of the GPUs."""
 
-TABLE_RETRY_S = 1.0
+FAILED_GRACE_S = 5.0
+"""The same, of an engine that failed: nothing of it is worth waiting for."""
+
 LEAVE_ATTEMPTS = 5
 LEAVE_RETRY_S = 2.0
 
-
-class NodeTable(Protocol):
-    """See table.Table; every method raises TableUnavailable."""
-
-    def report(self, report: Report) -> Orders: ...
-
-    def model(self, name: ModelName) -> ModelRow | None: ...
-
-    def terminate_self(self, instance_id: str) -> None: ...
-
-
-class EngineOutput(Protocol):
-    @property
-    def tail(self) -> Sequence[str]: ...
-
-    def take(self) -> Sequence[Line]: ...
-
-
-class RunningEngine(Protocol):
-    """See engine.Engine."""
-
-    @property
-    def output(self) -> EngineOutput: ...
-
-    def exit_code(self) -> int | None: ...
-
-    def healthy(self) -> bool: ...
-
-    def load(self) -> Load | None: ...
-
-    def stop(self, grace_s: float) -> None: ...
+_SERVING = (NodeState.READY, NodeState.DRAINING)
 
 
 class Agent:
@@ -74,11 +48,12 @@ class Agent:
         start_engine: Callable[[EngineSpec], RunningEngine],
         gpu_answers: Callable[[], bool],
         taken_down: Callable[[], bool],
-        clock: Callable[[], float],
+        clock: SteadyClock,
         sleep: Callable[[float], None],
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         """``start_engine`` raises FileNotFoundError where the program is missing; ``taken_down`` says whether the
-        node's group takes it down, or raises MetadataUnavailable."""
+        node's group takes it down, or raises MetadataUnavailable; ``alive`` hears of every turn."""
         self._settings = settings
         self._identity = identity
         self._table = table
@@ -87,25 +62,26 @@ class Agent:
         self._taken_down = taken_down
         self._clock = clock
         self._sleep = sleep
-        self._policy = LeasePolicy(blind_limit_s=settings.blind_limit_s, busy_limit_s=settings.busy_limit_s)
+        self._alive = alive
+        self._policy = LeasePolicy(
+            blind_limit_s=settings.blind_limit_s,
+            busy_limit_s=settings.busy_limit_s,
+            notice_s=settings.notice_s,
+            max_lifetime_s=settings.max_lifetime_s,
+        )
+        self._phase_limits = _phase_limits(settings)
 
         self._started_at = clock()
         self._tracker = phases.PhaseTracker(self._started_at)
+        self._reporter = Reporter(table, clock=clock, heartbeat_s=settings.heartbeat_s)
         self._state = NodeState.BOOTING
         self._engine: RunningEngine | None = None
+        self._vitals: Vitals | None = None  # once it is ready
         self._failure: Failure | None = None
-        self._load: Load | None = None
-        self._answered_at = self._started_at  # by the engine
-        self._stopping = False
-        self._taken_down_at: float | None = None
+        self._departure: Departure | None = None
         self._asked_at: float | None = None  # whether it is taken down
-
-        self._orders: Orders | None = None
-        self._read_at: float | None = None
-        self._written: NodeState | None = None  # the state in the last report that arrived
-        self._news = True
-        self._table_retry_at = 0.0
-        self._table_lost = False
+        self._drain_reason = ""
+        self._stopping = False
         self._last_error = ""
 
     def stop(self) -> None:
@@ -118,19 +94,22 @@ class Agent:
             code = self.turn()
             if code is not None:
                 return code
-            ready = self._state is NodeState.READY
-            self._sleep(self._settings.poll_s if ready else self._settings.boot_poll_s)
+            serving = self._state in _SERVING
+            self._sleep(self._settings.poll_s if serving else self._settings.boot_poll_s)
 
     def turn(self) -> int | None:
         """One look at everything; an exit code when it was the last."""
+        self._alive()
         if self._stopping:
             log.info("told to stop", extra={"state": str(self._state)})
+            self._withdraw("the machine is shut down")
             self._stop_engine()
             return 0
         try:
-            self._report_news()
+            self._report()
             self._advance()
-            self._report_news()
+            self._report()
+            self._ask_the_clock()
             self._ask_whether_taken_down()
         except Exception as error:  # noqa: BLE001 - the lease must be judged whatever breaks here
             self._log_once(error)
@@ -145,10 +124,12 @@ class Agent:
             self._boot()
         else:
             self._watch(self._engine)
+        if self._state is NodeState.BOOTING and self._engine is not None:
+            self._mind_the_time()
 
     def _boot(self) -> None:
         if self._settings.driver_check and self._enter(Phase.DRIVER):
-            self._report_news()
+            self._report()
             if not self._gpu_answers():
                 self._fail(phases.DRIVER_MISSING)
                 return
@@ -166,12 +147,9 @@ class Agent:
 
     def _model_row(self) -> ModelRow | None:
         """None when there is nothing to start (yet)."""
-        if self._clock() < self._table_retry_at:
-            return None
         try:
-            row = self._table.model(ModelName(self._settings.model))
-        except TableUnavailable as error:
-            self._table_failed(error)
+            row = self._reporter.model(ModelName(self._settings.model))
+        except TableUnavailable:
             return None
         if row is None:
             self._fail(phases.NOT_CONFIGURED)
@@ -185,28 +163,26 @@ class Agent:
         if code is not None:
             booting = self._state is NodeState.BOOTING
             self._fail(phases.explain(code, engine.output.tail) if booting else phases.crashed(code))
-        elif self._state is NodeState.BOOTING:
+        elif self._vitals is None:
             self._await_ready(engine)
-        else:
-            self._measure(engine)
+        elif failure := self._vitals.check():
+            self._fail(failure)
 
     def _await_ready(self, engine: RunningEngine) -> None:
-        now = self._clock()
-        if engine.healthy():
-            self._state = NodeState.READY
-            self._answered_at = now
-            self._news = True
-            log.info("node ready", extra={"after_s": round(now - self._started_at, 3)})
-        elif now - self._started_at >= self._settings.boot_limit_s:
-            self._fail(phases.BOOT_TIMEOUT)
+        if not engine.healthy():
+            return
+        settings = self._settings
+        limits = VitalLimits(settings.unresponsive_limit_s, settings.suspect_after_s, settings.probe_limit_s)
+        self._vitals = Vitals(engine, clock=self._clock, limits=limits)
+        self._state = NodeState.READY
+        self._reporter.news()
+        log.info("node ready", extra={"after_s": round(self._clock() - self._started_at, 3)})
 
-    def _measure(self, engine: RunningEngine) -> None:
-        now = self._clock()
-        self._load = engine.load()
-        if self._load is not None:
-            self._answered_at = now
-        elif now - self._answered_at >= self._settings.unresponsive_limit_s:
-            self._fail(phases.UNRESPONSIVE)
+    def _mind_the_time(self) -> None:
+        limit_s = self._settings.boot_limit_s
+        late = phases.overdue(self._tracker.records, self._clock(), limits=self._phase_limits, whole_s=limit_s)
+        if late:
+            self._fail(late)
 
     def _enter(self, phase: Phase) -> bool:
         entered = self._tracker.enter(phase, self._clock())
@@ -215,45 +191,24 @@ class Agent:
         return entered
 
     def _entered(self, phase: Phase) -> None:
-        self._news = True
+        self._reporter.news()
         log.info("phase began", extra={"phase": str(phase)})
 
     def _fail(self, failure: Failure) -> None:
         self._state = NodeState.FAILED
         self._failure = failure
-        self._load = None
-        self._news = True
+        self._vitals = None
+        self._reporter.news()
         log.error("node failed", extra={"code": failure.code, "reason": failure.message})
 
-    # -- the table -------------------------------------------------------------------------------------------------
+    # -- the report ------------------------------------------------------------------------------------------------
 
-    def _report_news(self) -> None:
-        # Twice at most: the first report of all says BOOTING, whatever has happened since, because the table of
-        # moves knows no way into READY or FAILED for a row that is not there.
-        for _ in range(2):
-            now = self._clock()
-            due = self._read_at is None or now - self._read_at >= self._settings.heartbeat_s
-            if now < self._table_retry_at or not (self._news or due):
-                return
-            self._report(now)
-
-    def _report(self, now: float) -> None:
-        state = self._state if self._written else NodeState.BOOTING
-        try:
-            orders = self._table.report(self._compose(state, now))
-        except TableUnavailable as error:
-            self._table_failed(error)
-            return
-        if self._table_lost:
-            self._table_lost = False
-            log.info("table answers again")
-        if self._orders is None or orders.state is not self._orders.state:
-            log.info("orders changed", extra={"state": str(orders.state)})
-        self._orders, self._read_at, self._written = orders, now, state
-        self._news = state is not self._state
+    def _report(self) -> None:
+        self._reporter.report(self._state, self._compose)
 
     def _compose(self, state: NodeState, now: float) -> Report:
-        tail = self._engine.output.tail if self._engine and self._state is not NodeState.READY else ()
+        tail = self._engine.output.tail if self._engine and self._state not in _SERVING else ()
+        load = self._vitals.load if self._vitals else None
         return Report(
             instance_id=self._identity.instance_id,
             model=self._settings.model,
@@ -264,41 +219,23 @@ class Agent:
             zone=self._identity.zone,
             market=self._identity.market,
             phases=self._tracker.records,
-            running=self._load.running if self._load else 0,
-            waiting=self._load.waiting if self._load else 0,
+            running=load.running if load else 0,
+            waiting=load.waiting if load else 0,
             log_tail=tail,
             error=self._failure if state is NodeState.FAILED else None,
+            reason=self._drain_reason,
         )
-
-    def _table_failed(self, error: TableUnavailable) -> None:
-        self._table_retry_at = self._clock() + TABLE_RETRY_S
-        if not self._table_lost:
-            self._table_lost = True
-            log.warning("table unavailable", extra={"reason": str(error)})
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
-    def _judge(self) -> int | None:
-        if self._state is NodeState.FAILED and self._written is NodeState.FAILED:
-            self._leave("the engine failed")
-            return 1
-        situation = Situation(
-            self._started_at,
-            self._busy,
-            orders=self._orders,
-            read_at=self._read_at,
-            taken_down_at=self._taken_down_at,
-        )
-        verdict = decide(situation, self._clock(), self._policy)
-        if isinstance(verdict, Halt):
-            self._leave(verdict.reason)
-            return 0
-        return None
+    def _ask_the_clock(self) -> None:
+        drift_s = self._clock.drift_s
+        if abs(drift_s) >= self._settings.clock_jump_s:
+            self._depart(f"its clock jumped by {drift_s:.0f} s")
 
     def _ask_whether_taken_down(self) -> None:
         now = self._clock()
-        lately = self._asked_at is not None and now - self._asked_at < self._settings.heartbeat_s
-        if lately or self._taken_down_at is not None:
+        if self._asked_at is not None and now - self._asked_at < self._settings.heartbeat_s:
             return
         self._asked_at = now
         try:
@@ -306,24 +243,53 @@ class Agent:
         except MetadataUnavailable:
             return  # asked again soon; without an answer the lease alone decides
         if taken_down:
-            log.info("the group takes this node down")
-            self._taken_down_at = now
+            self._depart("its group takes it down")
 
-    @property
-    def _busy(self) -> bool:
-        if self._state is not NodeState.READY:
-            return False
-        # An engine that does not tell may well be at work; `_measure` bounds how long that is believed.
-        return self._load is None or self._load.running + self._load.waiting > 0
+    def _depart(self, reason: str) -> None:
+        """It has to go, though its engine and its lease are well; the first reason counts from when it was known."""
+        if self._departure is None:
+            log.info("node has to go", extra={"reason": reason})
+            self._departure = Departure(reason, self._clock())
+
+    def _judge(self) -> int | None:
+        if self._state is NodeState.FAILED and self._reporter.written is NodeState.FAILED:
+            self._leave("the engine failed")
+            return 1
+        situation = Situation(
+            self._started_at,
+            self._vitals is not None and self._vitals.busy,
+            orders=self._reporter.orders,
+            lease_ends_at=self._reporter.lease.ends_at,
+            read_at=self._reporter.read_at,
+            departure=self._departure,
+        )
+        match decide(situation, self._clock(), self._policy):
+            case Halt(reason):
+                self._leave(reason)
+                return 0
+            case Drain(reason):
+                self._withdraw(reason)
+        return None
+
+    def _withdraw(self, reason: str) -> None:
+        """Out of routing: whoever sends it requests shall know before the engine stops taking them."""
+        orders = self._reporter.orders
+        routed = orders is None or orders.state in (NodeState.BOOTING, NodeState.READY)
+        if self._state is NodeState.READY and routed:
+            log.info("node drains", extra={"reason": reason})
+            self._state, self._drain_reason = NodeState.DRAINING, reason
+            self._reporter.news()
+            self._report()
 
     def _leave(self, reason: str) -> None:
         log.info("node halts", extra={"reason": reason})
+        self._withdraw(reason)
         self._stop_engine()
         for _ in range(LEAVE_ATTEMPTS):
             try:
                 self._table.terminate_self(self._identity.instance_id)
             except TableUnavailable as error:
-                self._table_failed(error)
+                self._reporter.failed(error)
                 self._sleep(LEAVE_RETRY_S)
             else:
                 return
@@ -332,9 +298,20 @@ class Agent:
 
     def _stop_engine(self) -> None:
         if self._engine is not None:
-            self._engine.stop(STOP_GRACE_S)
+            self._engine.stop(FAILED_GRACE_S if self._state is NodeState.FAILED else STOP_GRACE_S)
 
     def _log_once(self, error: Exception) -> None:
         if repr(error) != self._last_error:
             self._last_error = repr(error)
             log.error("agent error", exc_info=error)
+
+
+def _phase_limits(settings: NodeSettings) -> dict[Phase, float]:
+    """Of those that the engine goes through; what comes before it is bounded by what it asks."""
+    return {
+        Phase.ENGINE_INSTALL: settings.install_limit_s,
+        Phase.WEIGHTS: settings.weights_limit_s,
+        Phase.LOAD: settings.load_limit_s,
+        Phase.COMPILE: settings.compile_limit_s,
+        Phase.WARMUP: settings.warmup_limit_s,
+    }

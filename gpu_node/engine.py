@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import re
 import shlex
@@ -16,10 +17,14 @@ import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any, NamedTuple
 
-from gpu_node.protocol import ENGINE_PORT, LOG_LINE_CHARS, LOG_TAIL_LINES
+from gpu_node.protocol import ENGINE_PORT, LOG_TAIL_LINES
+from gpu_node.redaction import scrub
+
+SHUTDOWN_TIMEOUT_S = 30
+"""What vLLM gives its streams to end, once it is told to stop."""
 
 _PROBE_TIMEOUT_S = 2.0
 _LAST_WORDS_S = 2.0  # how long the output of a dead engine is waited for
@@ -71,6 +76,8 @@ def command(spec: EngineSpec, program: str, host: str, *, port: int = ENGINE_POR
         "--port",
         str(port),
         "--enable-prompt-tokens-details",  # else usage does not tell cached tokens
+        "--shutdown-timeout",  # else a SIGTERM cuts every stream
+        str(SHUTDOWN_TIMEOUT_S),
         *revision,
         *spec.args,
     ]
@@ -98,16 +105,6 @@ def environment(inherited: Mapping[str, str], *, ready_timeout_s: float) -> dict
 _READ_BYTES = 65536
 _LINE_END = re.compile(rb"\r?\n|\r(?=[^\n])")
 
-_SECRETS = re.compile(r"\b(hf_|dio-|sk-)[A-Za-z0-9_-]{6,}|\b(AKIA|ASIA)[A-Z0-9]{12,}|(?i:\bbearer )\S+")
-_REQUEST = re.compile(r"(?i)prompt(_token_ids|_embeds)?['\"]?\s*[:=]|['\"]messages['\"]\s*:|received request")
-
-
-def scrub(line: str) -> str:
-    """A log line as it may be shown and stored: no secret, nothing of a request, not too long."""
-    if _REQUEST.search(line):
-        return "(a line about a request, left out)"
-    return _SECRETS.sub("[secret]", line)[:LOG_LINE_CHARS]
-
 
 class Line(NamedTuple):
     """One line of output, or one state of a progress bar, which rewrites its line by carriage returns."""
@@ -120,9 +117,11 @@ class Line(NamedTuple):
 class Output:
     """Takes the engine's output on a thread of its own, so that its pipe is never full."""
 
-    def __init__(self, stream: IO[bytes], *, clock: Callable[[], float]) -> None:
+    def __init__(self, stream: IO[bytes], *, clock: Callable[[], float], secrets: Sequence[str] = ()) -> None:
+        """``secrets`` are values that no line may show."""
         self._stream = stream
         self._clock = clock
+        self._secrets = secrets
         self._fresh: deque[Line] = deque(maxlen=10 * LOG_TAIL_LINES)
         self._tail: deque[str] = deque(maxlen=LOG_TAIL_LINES)
         self._thread = threading.Thread(target=self._read, name="engine-output", daemon=True)
@@ -162,7 +161,7 @@ class Output:
     def _keep(self, data: bytes, *, lasting: bool) -> None:
         text = data.decode(errors="replace").strip("\r\n")
         if text.strip():
-            self._fresh.append(Line(self._clock(), scrub(text), lasting))
+            self._fresh.append(Line(self._clock(), scrub(text, self._secrets), lasting))
 
 
 # -- the process ---------------------------------------------------------------------------------------------------
@@ -174,6 +173,23 @@ class Load:
 
     running: int
     waiting: int
+    tokens: Mapping[str, float] = field(default_factory=dict, compare=False)  # so far, by counter; empty: not told
+
+
+class Probe:
+    """One question to an engine, asked on a thread of its own: heartbeats must not wait for an answer."""
+
+    def __init__(self, ask: Callable[[], bool]) -> None:
+        self._ask = ask
+        self._answer: bool | None = None
+        threading.Thread(target=self._run, name="engine-probe", daemon=True).start()
+
+    def answer(self) -> bool | None:
+        """None while it is open."""
+        return self._answer
+
+    def _run(self) -> None:
+        self._answer = self._ask()
 
 
 class Engine:
@@ -195,7 +211,8 @@ class Engine:
             start_new_session=True,
         )
         assert self._process.stdout is not None
-        self.output = Output(self._process.stdout, clock=clock)
+        token = environ.get("HF_TOKEN", "")
+        self.output = Output(self._process.stdout, clock=clock, secrets=[token] if token else [])
 
     @property
     def pid(self) -> int:
@@ -209,7 +226,11 @@ class Engine:
         return code
 
     def stop(self, grace_s: float) -> None:
-        """Ask it to end, and make it end after ``grace_s``; nothing of it is left when this returns."""
+        """Ask it to end, and make it end after ``grace_s``; nothing of it is left when this returns.
+
+        It takes no new request from here on, though its health check still says that it is well: whoever sends it
+        requests must know before.
+        """
         self._signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(grace_s)
@@ -227,24 +248,46 @@ class Engine:
         metrics = self._get("/metrics")
         return None if metrics is None else parse_load(metrics)
 
+    def probe(self, limit_s: float) -> Probe:
+        """Begin to ask it for one token: the only question that goes through the engine itself."""
+        return Probe(lambda: self._makes_a_token(limit_s))
+
+    def _makes_a_token(self, limit_s: float) -> bool:
+        status = self._post("/v1/completions", {"prompt": "1", "max_tokens": 1, "temperature": 0}, limit_s)
+        if status == http.client.NOT_FOUND:  # it embeds, and generates nothing
+            status = self._post("/v1/embeddings", {"input": "1"}, limit_s)
+        return status == http.client.OK
+
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):  # all gone already
             os.killpg(self._process.pid, number)
 
     def _get(self, path: str) -> str | None:
-        connection = http.client.HTTPConnection(self._host, ENGINE_PORT, timeout=_PROBE_TIMEOUT_S)
+        status, body = self._ask("GET", path)
+        return body if status == http.client.OK else None
+
+    def _post(self, path: str, body: Mapping[str, Any], limit_s: float) -> int:
+        return self._ask("POST", path, json.dumps(body), limit_s=limit_s)[0]
+
+    def _ask(self, method: str, path: str, body: str | None = None, *, limit_s: float = _PROBE_TIMEOUT_S) -> _Answer:
+        connection = http.client.HTTPConnection(self._host, ENGINE_PORT, timeout=limit_s)
         try:
-            connection.request("GET", path)
+            connection.request(method, path, body, {"content-type": "application/json"} if body else {})
             response = connection.getresponse()
-            body = response.read(_MAX_BODY_BYTES).decode(errors="replace")
+            return _Answer(response.status, response.read(_MAX_BODY_BYTES).decode(errors="replace"))
         except (OSError, http.client.HTTPException):
-            return None
+            return _Answer(0, "")
         finally:
             connection.close()
-        return body if response.status == http.client.OK else None
+
+
+class _Answer(NamedTuple):
+    status: int  # 0: none came
+    body: str
 
 
 _GAUGE = re.compile(r"^vllm:num_requests_(?P<what>running|waiting)(\{[^}]*\})? (?P<value>\S+)", re.MULTILINE)
+_COUNTER = re.compile(r"^vllm:(?P<what>(?:prompt|generation)_tokens_total(\{[^}]*\})?) (?P<value>\S+)", re.MULTILINE)
 
 
 def parse_load(metrics: str) -> Load | None:
@@ -252,7 +295,10 @@ def parse_load(metrics: str) -> Load | None:
     sums: dict[str, int] = {}
     for gauge in _GAUGE.finditer(metrics):
         sums[gauge["what"]] = sums.get(gauge["what"], 0) + int(float(gauge["value"]))
-    return Load(**sums) if sums.keys() == {"running", "waiting"} else None
+    if sums.keys() != {"running", "waiting"}:
+        return None
+    tokens = {counter["what"]: float(counter["value"]) for counter in _COUNTER.finditer(metrics)}
+    return Load(sums["running"], sums["waiting"], tokens)
 
 
 def _tied_to_parent() -> Sequence[str]:

@@ -8,7 +8,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpu_node.protocol import DRAIN_HOOK_S, NodeState, Orders
+from gpu_node.protocol import DRAIN_HOOK_S, LONGEST_LEASE_S, NodeState, Orders
+
+
+class Lease:
+    """How long the node may live on, by its own clock.
+
+    Only a lease that is news moves the end, and no lease reaches further than ``LONGEST_LEASE_S`` from when it was
+    first read: where control plane and node disagree on the time, a control plane that fell silent is still noticed.
+    """
+
+    def __init__(self) -> None:
+        self._until: float | None = None  # as the row has it
+        self.ends_at: float | None = None  # None: none was ever read
+
+    def read(self, until: float, now: float) -> None:
+        if until != self._until:
+            self._until = until
+            self.ends_at = min(until, now + LONGEST_LEASE_S)
 
 
 @dataclass(frozen=True)
@@ -18,19 +35,34 @@ class LeasePolicy:
     grace_s: float = 5.0  # past the end of a lease: clocks differ, and a renewal may be on its way
     busy_limit_s: float = 600.0  # past that, for requests that still run
     blind_limit_s: float = 600.0  # with the table unreadable; twice this while requests run
-    notice_s: float = 60.0  # that a control plane gets to see that the node's group takes it down
+    notice_s: float = 60.0  # that a control plane gets to see that the node leaves, before the node is gone
     drain_limit_s: float = DRAIN_HOOK_S - 60.0  # for requests that still run then; soon after, AWS ends the machine
+    max_lifetime_s: float = 86400.0  # from the agent's first minute to the machine's last, whatever anybody says
+
+    @property
+    def last_drain_s(self) -> float:
+        """How long before the end of its lifetime a node begins to drain."""
+        return min(self.drain_limit_s, self.max_lifetime_s / 4)
+
+
+@dataclass(frozen=True)
+class Departure:
+    """Why the node has to go, though its engine and its lease are well."""
+
+    reason: str
+    since: float  # when the node learned of it
 
 
 @dataclass(frozen=True)
 class Situation:
-    """What the agent knows when it asks."""
+    """What the agent knows when it asks. All times by its own steady clock."""
 
     started_at: float  # of the agent
     busy: bool  # the engine has requests running or waiting
     orders: Orders | None = None  # as last read; None before the first time
-    read_at: float | None = None  # when that was
-    taken_down_at: float | None = None  # when the node learned that its group takes it down
+    lease_ends_at: float | None = None
+    read_at: float | None = None  # when the orders were read
+    departure: Departure | None = None
 
 
 @dataclass(frozen=True)
@@ -39,11 +71,21 @@ class Stay:
 
 
 @dataclass(frozen=True)
+class Drain:
+    """Out of routing; requests that run may end."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Halt:
     reason: str
 
 
-def decide(situation: Situation, now: float, policy: LeasePolicy) -> Stay | Halt:
+Verdict = Stay | Drain | Halt
+
+
+def decide(situation: Situation, now: float, policy: LeasePolicy) -> Verdict:
     """The first rule that applies:
 
     1. The control plane holds the node for failed or terminated: halt.
@@ -51,23 +93,26 @@ def decide(situation: Situation, now: float, policy: LeasePolicy) -> Stay | Halt
     3. The lease has run out `busy_limit_s` ago: halt, whatever still runs.
     4. The table could not be read for `blind_limit_s` and the engine is idle: halt.
     5. The table could not be read for twice `blind_limit_s`: halt, whatever still runs.
-    6. The node's group takes it down, nobody has cared for `notice_s`, and the engine is idle: halt.
-    7. The node's group takes it down since `drain_limit_s`: halt, whatever still runs.
-    8. Stay. Draining is no reason of its own: the control plane takes the node down when its last request ends.
+    6. It has a reason to depart, nobody has cared for `notice_s`, and the engine is idle: halt.
+    7. It has that reason since `drain_limit_s`: halt, whatever still runs.
+    8. Its lifetime is over: halt, whatever still runs.
+    9. It has a reason to depart, or its lifetime ends soon: drain.
+    10. Stay. Draining is no reason of its own: the control plane takes the node down when its last request ends.
 
-    With everything else unchanged, a Halt never turns into a Stay as time goes by.
+    With everything else unchanged, a Halt never turns into less as time goes by.
     """
-    rules = (_by_orders, _by_silence, _by_group)
-    return next((verdict for rule in rules if (verdict := rule(situation, now, policy))), Stay())  # 8
+    rules = (_by_orders, _by_silence, _by_departure, _by_age)
+    verdicts = [verdict for rule in rules if (verdict := rule(situation, now, policy))]
+    halts = [verdict for verdict in verdicts if isinstance(verdict, Halt)]
+    return next(iter(halts or verdicts), Stay())  # 10
 
 
-def _by_orders(situation: Situation, now: float, policy: LeasePolicy) -> Halt | None:
-    orders = situation.orders
-    if orders is None:
+def _by_orders(situation: Situation, now: float, policy: LeasePolicy) -> Verdict | None:
+    if situation.orders is not None and situation.orders.state in (NodeState.FAILED, NodeState.TERMINATED):  # 1
+        return Halt(f"the control plane holds this node for {situation.orders.state}")
+    if situation.lease_ends_at is None:
         return None
-    if orders.state in (NodeState.FAILED, NodeState.TERMINATED):  # 1
-        return Halt(f"the control plane holds this node for {orders.state}")
-    overdue_s = now - orders.lease_until - policy.grace_s
+    overdue_s = now - situation.lease_ends_at - policy.grace_s
     if overdue_s >= 0 and not situation.busy:  # 2
         return Halt("the lease has run out")
     if overdue_s >= policy.busy_limit_s:  # 3
@@ -75,7 +120,7 @@ def _by_orders(situation: Situation, now: float, policy: LeasePolicy) -> Halt | 
     return None
 
 
-def _by_silence(situation: Situation, now: float, policy: LeasePolicy) -> Halt | None:
+def _by_silence(situation: Situation, now: float, policy: LeasePolicy) -> Verdict | None:
     last_sight = situation.started_at if situation.read_at is None else situation.read_at
     blind_s = now - last_sight
     if blind_s >= policy.blind_limit_s and not situation.busy:  # 4
@@ -85,12 +130,19 @@ def _by_silence(situation: Situation, now: float, policy: LeasePolicy) -> Halt |
     return None
 
 
-def _by_group(situation: Situation, now: float, policy: LeasePolicy) -> Halt | None:
-    if situation.taken_down_at is None:
+def _by_departure(situation: Situation, now: float, policy: LeasePolicy) -> Verdict | None:
+    departure = situation.departure
+    if departure is None:
         return None
-    since_s = now - situation.taken_down_at
-    if since_s >= policy.notice_s and not situation.busy:  # 6
-        return Halt("the group takes this node down")
-    if since_s >= policy.drain_limit_s:  # 7
-        return Halt("the group takes this node down, requests still run")
-    return None
+    if now - departure.since >= policy.notice_s and not situation.busy:  # 6
+        return Halt(departure.reason)
+    if now - departure.since >= policy.drain_limit_s:  # 7
+        return Halt(f"{departure.reason}, requests still run")
+    return Drain(departure.reason)  # 9
+
+
+def _by_age(situation: Situation, now: float, policy: LeasePolicy) -> Verdict | None:
+    left_s = situation.started_at + policy.max_lifetime_s - now
+    if left_s <= 0:  # 8
+        return Halt("its lifetime is over")
+    return Drain("its lifetime is nearly over") if left_s <= policy.last_drain_s else None  # 9

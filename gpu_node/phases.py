@@ -7,7 +7,7 @@ the libraries under it; a text that changes costs a phase on the progress bar or
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gpu_node.protocol import Failure, Phase, PhaseRecord
@@ -18,7 +18,16 @@ _ORDER = list(Phase)
 _BEGINNINGS: Sequence[tuple[Phase, Sequence[str]]] = (
     # The files are fetched inside the loading of the model, without a line of their own while it lasts.
     (Phase.WEIGHTS, ("Starting to load model",)),
-    (Phase.LOAD, ("Time spent downloading weights", "checkpoint shards", "Loading weights took", "Checkpoint size:")),
+    (
+        Phase.LOAD,
+        (
+            "Time spent downloading weights",
+            "checkpoint shards",
+            "Runai Model Streamer",
+            "Loading weights took",
+            "Checkpoint size:",
+        ),
+    ),
     (
         Phase.COMPILE,
         ("vLLM's torch.compile", "Dynamo bytecode transform", "torch.compile took", "Capturing CUDA graph"),
@@ -28,7 +37,9 @@ _BEGINNINGS: Sequence[tuple[Phase, Sequence[str]]] = (
 )
 
 _CHECKPOINT_SIZE = re.compile(r"Checkpoint size: (?P<gib>[\d.]+) GiB")
-_SHARDS = re.compile(r"checkpoint shards.*?(?P<percent>\d+)% Completed")
+_SHARDS = re.compile(r"(?:checkpoint shards|Runai Model Streamer).*?(?P<percent>\d+)% Completed")
+# Ours: what the programs around vLLM say of a phase that they know more about.
+_TOLD = re.compile(r"^diogenes: (?P<phase>[a-z-]+) (?P<done>\d+)/(?P<total>\d+) bytes$")
 _DOWNLOAD = re.compile(
     r"(?P<what>[^|]*?):\s*\d+%\|[^|]*\|\s*"
     r"(?P<done>[\d.]+)(?P<done_unit>[kMGT]?)B?/(?P<total>[\d.]+)(?P<total_unit>[kMGT])B?\s*\["
@@ -69,6 +80,15 @@ class PhaseTracker:
                 entered = self.enter(phase, now)
         self._read_download(line)
         self._read_shards(line)
+        return self._read_told(line, now) or entered
+
+    def _read_told(self, line: str, now: float) -> bool:
+        told = _TOLD.match(line)
+        if told is None or told["phase"] not in _ORDER:
+            return False
+        entered = self.enter(Phase(told["phase"]), now)
+        if self.current == told["phase"]:
+            self._progress(done=int(told["done"]), total=int(told["total"]))
         return entered
 
     def _read_download(self, line: str) -> None:
@@ -104,16 +124,16 @@ DRIVER_MISSING = Failure(
     permanent=True,
 )
 
-BOOT_TIMEOUT = Failure(
-    "boot_timeout",
-    "The engine was not ready within the time that a start may take.",
-    "See the engine's last lines; a large model may need a higher limit.",
-)
-
 UNRESPONSIVE = Failure(
     "engine_crashed",
     "The engine runs but answers nothing any more.",
     "It is started again; see its last lines if that does not help.",
+)
+
+HUNG = Failure(
+    "engine_hung",
+    "The engine answers, but works on nothing any more: it has requests and counts no token.",
+    "A new node is started; see its last lines if that does not help.",
 )
 
 NOT_CONFIGURED = Failure(
@@ -134,6 +154,12 @@ ENGINE_NOT_INSTALLED = Failure(
     "engine_not_installed",
     "The engine could not be put on the machine.",
     "It is tried again; see its last lines if that does not help.",
+)
+
+HUB_UNREACHABLE = Failure(
+    "hub_unreachable",
+    "The machine could not reach the Hugging Face hub.",
+    "It is tried again; look at the hub's status page, or take the weights from S3.",
 )
 
 _EXPLANATIONS: Sequence[tuple[Failure, re.Pattern[str]]] = (
@@ -166,6 +192,13 @@ _EXPLANATIONS: Sequence[tuple[Failure, re.Pattern[str]]] = (
             permanent=True,
         ),
         re.compile(r"No space left on device|Disk quota exceeded"),
+    ),
+    (
+        HUB_UNREACHABLE,
+        re.compile(
+            r"We couldn't connect to '?https://huggingface|LocalEntryNotFoundError|OfflineModeIsEnabled"
+            r"|Max retries exceeded with url|Temporary failure in name resolution|50[234] Server Error"
+        ),
     ),
     (ENGINE_NOT_INSTALLED, re.compile(r"^diogenes: the engine could not be installed", re.MULTILINE)),
     (
@@ -220,9 +253,41 @@ def explain(exit_code: int, lines: Sequence[str]) -> Failure:
     """Why an engine that exited did so. The first cause in the table that a line names: later lines repeat it in
     more general words. ``engine_crashed`` where none is named; trying that again may help."""
     for failure, pattern in _EXPLANATIONS:
-        if any(pattern.search(line) for line in lines):
-            return failure
+        if line := next((line for line in lines if pattern.search(line)), None):
+            return replace(failure, cause=line.strip())
     return crashed(exit_code)
+
+
+# -- why it takes too long -----------------------------------------------------------------------------------------
+
+_SLOW_FIX: Mapping[Phase, str] = {
+    Phase.ENGINE_INSTALL: "Try again, or use an image that holds the engine.",
+    Phase.WEIGHTS: "Take the weights from S3, or an instance type with a faster network.",
+    Phase.LOAD: "Use an instance type with a faster disk, or a smaller or quantized repository.",
+    Phase.COMPILE: "Add --enforce-eager to vllmArgs, or keep the compile cache.",
+}
+_SLOW_OTHERWISE = "See the engine's last lines; a large model may need a higher limit."
+
+
+def overdue(
+    records: Sequence[PhaseRecord], now: float, *, limits: Mapping[Phase, float], whole_s: float
+) -> Failure | None:
+    """Why a start is given up: its phase is longer than it may be, or the whole is. None while it may go on."""
+    current, begun = records[-1], records[0].started_at
+    in_phase_s, limit_s = now - current.started_at, limits.get(current.phase)
+    if limit_s is not None and in_phase_s >= limit_s:
+        return _too_slow(current, f"The phase {current.phase} took longer than the {limit_s:.0f} s that it may take.")
+    if now - begun >= whole_s:
+        told = f"The start took longer than the {whole_s:.0f} s that it may take, in the end in phase {current.phase}."
+        return _too_slow(current, told)
+    return None
+
+
+def _too_slow(record: PhaseRecord, message: str) -> Failure:
+    cause = ""
+    if record.total_bytes:
+        cause = f"{(record.done_bytes or 0) / 1e9:.1f} of {record.total_bytes / 1e9:.1f} GB were done"
+    return Failure("boot_too_slow", message, _SLOW_FIX.get(record.phase, _SLOW_OTHERWISE), cause=cause)
 
 
 def crashed(exit_code: int) -> Failure:

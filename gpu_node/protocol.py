@@ -25,6 +25,9 @@ DRAIN_HOOK_S = 900
 """How long AWS waits for that, in seconds; then it ends the instance all the same. Well above the control plane's own
 limit of a drain."""
 
+LONGEST_LEASE_S = 1800.0
+"""No lease reaches further than this from when a node first reads it."""
+
 LOG_TAIL_LINES = 200
 """How many of the engine's last log lines a report carries while the node boots, or when it failed."""
 
@@ -87,16 +90,19 @@ class Failure:
     """Why something cannot start or cannot go on.
 
     ``code`` is stable and machine-readable; ``message`` is one plain sentence; ``fix`` says what to do about it.
-    ``permanent`` means that trying again without changing anything cannot help.
+    ``permanent`` means that trying again without changing anything cannot help; ``cause`` is what the engine itself
+    said of it, where it did.
     """
 
     code: str
     message: str
     fix: str = ""
     permanent: bool = False
+    cause: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        return {"code": self.code, "message": self.message, "fix": self.fix, "permanent": self.permanent}
+        told = {"code": self.code, "message": self.message, "fix": self.fix, "permanent": self.permanent}
+        return {**told, "cause": self.cause} if self.cause else told
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Failure:
@@ -105,6 +111,7 @@ class Failure:
             message=str(record["message"]),
             fix=str(record.get("fix", "")),
             permanent=bool(record.get("permanent", False)),
+            cause=str(record.get("cause", "")),
         )
 
     @property
@@ -119,7 +126,7 @@ class Report:
 
     instance_id: str
     model: str
-    state: NodeState  # BOOTING, READY or FAILED: the only states an agent moves its own row to
+    state: NodeState  # BOOTING, READY, DRAINING or FAILED: the only states an agent moves its own row to
     heartbeat_at: float
     ip: str
     instance_type: str
@@ -130,6 +137,7 @@ class Report:
     waiting: int = 0  # requests in the engine's queue
     log_tail: Sequence[str] = ()
     error: Failure | None = None
+    reason: str = ""  # why it drains, where it does so by itself
 
     def to_item(self) -> dict[str, Any]:
         """The attributes of the row that belong to the agent, without the key and the state."""

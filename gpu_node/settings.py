@@ -28,10 +28,20 @@ class NodeSettings:
     heartbeat_s: float = 10.0
     boot_poll_s: float = 0.25  # between looks at the engine while it boots
     poll_s: float = 1.0  # the same once it is ready
-    boot_limit_s: float = 1200.0
+    boot_limit_s: float = 1200.0  # of a whole start; of each of its phases, see phases.py:
+    install_limit_s: float = 900.0
+    weights_limit_s: float = 900.0
+    load_limit_s: float = 600.0
+    compile_limit_s: float = 600.0
+    warmup_limit_s: float = 300.0
     blind_limit_s: float = 600.0  # see lease.py
     busy_limit_s: float = 600.0
+    notice_s: float = 60.0
+    max_lifetime_s: float = 86400.0
+    clock_jump_s: float = 60.0  # a wall clock that is set by this much makes the node leave
     unresponsive_limit_s: float = 120.0  # a ready engine that answers nothing for this long is lost
+    suspect_after_s: float = 60.0  # an engine with requests that counts no token for this long is asked for one …
+    probe_limit_s: float = 120.0  # … and is lost when that takes longer than this: a long prompt may be ahead of it
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> NodeSettings:

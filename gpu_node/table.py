@@ -23,6 +23,12 @@ ModelName = NewType("ModelName", str)
 _SOURCES: Mapping[NodeState, tuple[NodeState, ...]] = {
     NodeState.BOOTING: (NodeState.PENDING, NodeState.BOOTING),
     NodeState.READY: (NodeState.BOOTING, NodeState.READY),
+    NodeState.DRAINING: (
+        NodeState.PENDING,
+        NodeState.BOOTING,
+        NodeState.READY,
+        NodeState.DRAINING,
+    ),
     NodeState.FAILED: (
         NodeState.PENDING,
         NodeState.BOOTING,
@@ -149,6 +155,8 @@ class Table:
         }
         if report.state is NodeState.READY:
             first["ready_at"] = report.heartbeat_at
+        if report.state is NodeState.DRAINING:
+            first |= {"draining_since": report.heartbeat_at, "reason": report.reason}
         always = report.to_item() | {"status": str(report.state)}
         return _Update(always, first=first, condition=condition, parameters=sources)
 

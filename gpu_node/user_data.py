@@ -6,8 +6,9 @@ Small, because EC2 limits it, and free of secrets, because everybody who may des
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gpu_node.package import Package
@@ -18,6 +19,9 @@ PROGRAM = "/opt/diogenes"
 
 DEAD_MAN_MIN = 20
 """Minutes after which a machine is off whose agent has not started by then."""
+
+LIFETIME_GRACE_MIN = 30
+"""Minutes past its lifetime after which a machine is off whose agent has not ended it by then."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9._/:@+=-]+")
 
@@ -47,7 +51,7 @@ def render(boot: Boot) -> str:
     config = {
         # At every boot and before all else: a machine that only restarts has no agent either. Not waited for, because
         # the timer starts after the system's early services, and cloud-init is one of these.
-        "bootcmd": [["systemd-run", "--no-block", *_DEAD_MAN]],
+        "bootcmd": [["systemd-run", "--no-block", *_DEAD_MAN], ["systemd-run", "--no-block", *_last_resort(boot)]],
         "write_files": [
             {"path": "/etc/diogenes/node.env", "content": _lines(environment)},
             {"path": "/etc/diogenes/start.sh", "permissions": "0755", "content": _start(boot)},
@@ -55,6 +59,12 @@ def render(boot: Boot) -> str:
         "runcmd": [["/etc/diogenes/start.sh"]],
     }
     return "#cloud-config\n" + json.dumps(config, indent=1) + "\n"  # JSON is YAML
+
+
+def _last_resort(boot: Boot) -> Sequence[str]:
+    """Whatever becomes of the agent, the machine does not live for ever. Nothing takes this timer back."""
+    minutes = math.ceil(boot.settings.max_lifetime_s / 60) + LIFETIME_GRACE_MIN
+    return (f"--on-active={minutes}min", "--unit=diogenes-lifetime", "systemctl", "poweroff")
 
 
 def _start(boot: Boot) -> str:

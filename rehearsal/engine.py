@@ -3,13 +3,15 @@
     python -m rehearsal.engine serve REPOSITORY --served-model-name NAME --host H --port P [any other flag of vLLM]
 
 Flags that change its manners are honoured (``--max-model-len``, ``--max-num-seqs``, ``--runner pooling``,
-``--enable-force-include-usage``), all others are accepted and ignored. For tests, the environment sets
+``--enable-force-include-usage``, ``--shutdown-timeout``), all others are accepted and ignored. For tests, the
+environment sets
 
     REHEARSAL_LOAD_SECONDS   from start to ready (2)         REHEARSAL_TOKENS         of an answer (24)
     REHEARSAL_BOOT_FAILURE   see engine_log.BOOT_FAILURES    REHEARSAL_TOKEN_SECONDS  between two tokens (0.02)
 
-and a prompt may hold ``[[tokens=200 gap=0.05]]``, ``[[crash]]`` (the process dies in the middle of the answer) or
-``[[error]]`` (the answer breaks off with an error).
+and a prompt may hold ``[[tokens=200 gap=0.05]]``, ``[[crash]]`` (the process dies in the middle of the answer),
+``[[error]]`` (the answer breaks off with an error) or ``[[hang]]`` (from here on the engine makes no token any more,
+for anybody, though it answers its health check).
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Options:
         max_model_len=_number(flags, "--max-model-len", Options.max_model_len),
         max_num_seqs=_number(flags, "--max-num-seqs", Options.max_num_seqs),
         always_usage="--enable-force-include-usage" in flags,
+        shutdown_timeout_s=_number(flags, "--shutdown-timeout", 0),
         tool_calls="--enable-auto-tool-choice" in flags and "--tool-call-parser" in flags,
         load_s=float(environ.get("REHEARSAL_LOAD_SECONDS", Options.load_s)),
         boot_failure=failure,
@@ -77,13 +80,21 @@ def _number(flags: Mapping[str, list[str]], name: str, default: int) -> int:
 
 
 class Server(uvicorn.Server):
-    """Ends as vLLM does: every stream breaks off with an error, then the process goes."""
+    """Ends as vLLM does: what runs may end within the shutdown timeout, and new requests are refused meanwhile, though
+    the health check says that all is well; then every stream breaks off with an error, and the process goes."""
 
     def __init__(self, config: uvicorn.Config, model: Model) -> None:
         super().__init__(config)
         self._model = model
+        self._end: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._end is None:
+            loop = asyncio.get_running_loop()
+            self._end = loop.create_task(self._go(sig, frame))
+
+    async def _go(self, sig: int, frame: FrameType | None) -> None:
+        await self._model.drain()
         self._model.stop()
         super().handle_exit(sig, frame)
 

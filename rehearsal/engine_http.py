@@ -83,11 +83,14 @@ class Api:
 
     async def metrics(self, _: Request) -> Response:
         labels = f'{{engine="0",model_name="{self._options.names[0]}"}}'
-        gauges = {"running": self._model.running, "waiting": self._model.waiting}
-        lines = [
-            f"# TYPE vllm:num_requests_{what} gauge\nvllm:num_requests_{what}{labels} {float(value)}\n"
-            for what, value in gauges.items()
-        ]
+        model = self._model
+        told = (
+            ("num_requests_running", "gauge", model.running),
+            ("num_requests_waiting", "gauge", model.waiting),
+            ("prompt_tokens_total", "counter", model.prompt_tokens),
+            ("generation_tokens_total", "counter", model.generated_tokens),
+        )
+        lines = [f"# TYPE vllm:{name} {kind}\nvllm:{name}{labels} {float(value)}\n" for name, kind, value in told]
         return PlainTextResponse("".join(lines))
 
     async def tokenize(self, request: Request) -> Response:
@@ -146,6 +149,8 @@ class Api:
         return JSONResponse({"id": "embd-0", "object": "list", "model": name, "data": data, "usage": usage})
 
     def _answer(self, body: Json, kind: type[Dialect]) -> Response:
+        if self._model.draining:
+            raise Refused(500, "cannot schedule new futures after shutdown", "InternalServerError")
         name = self._name(body)
         _require(body, kind.required)
         prompt = prompt_text(body.get("messages") or body.get("prompt") or body.get("input"))

@@ -15,6 +15,7 @@ _TEXT = (
     "This is a stand-in engine, not a model. Your prompt had {} words. It goes on like this until it is long enough:"
 )
 _FAULT_AFTER = 3  # tokens, so that the answer is well under way
+_DRAIN_POLL_S = 0.02
 _DIRECTIVE = re.compile(r"\[\[([^\]]*)\]\]")
 
 
@@ -31,6 +32,7 @@ class Options:
     max_num_seqs: int = 256  # more requests than these wait
     always_usage: bool = False
     tool_calls: bool = False  # accepts tools; never calls one
+    shutdown_timeout_s: float = 0.0  # what answers may still take after a SIGTERM
     load_s: float = 2.0
     boot_failure: str | None = None
     tokens: int = 24
@@ -49,7 +51,7 @@ class Plan:
     tokens: int
     gap_s: float
     cut: bool
-    fault: str  # "", "crash" or "error"
+    fault: str  # "", "crash", "error" or "hang"
 
     @property
     def prompt_tokens(self) -> int:
@@ -63,6 +65,10 @@ class Model:
         self.options = options
         self.running = 0
         self.waiting = 0
+        self.prompt_tokens = 0  # so far
+        self.generated_tokens = 0
+        self.draining = False  # takes no new request
+        self._hung = False
         self._slots = asyncio.Semaphore(options.max_num_seqs)
         self._stopped = asyncio.Event()
         self._numbers = count(1)
@@ -74,6 +80,19 @@ class Model:
         """Break off every answer. Safe in a signal handler of the loop's own thread."""
         self._stopped.set()
 
+    async def drain(self) -> None:
+        """Take no new request, and let what runs end within the time that was set."""
+        self.draining = True
+        try:
+            async with asyncio.timeout(self.options.shutdown_timeout_s):
+                await self._idle()
+        except TimeoutError:
+            return
+
+    async def _idle(self) -> None:
+        while self.running + self.waiting:  # noqa: ASYNC110 - both change at many places, and this ends the process
+            await asyncio.sleep(_DRAIN_POLL_S)
+
     def plan(self, prompt: str, limit: int | None) -> Plan:
         directives = " ".join(_DIRECTIVE.findall(prompt)).split()
         values = dict(word.split("=", 1) for word in directives if "=" in word)
@@ -83,7 +102,7 @@ class Model:
             tokens=tokens if limit is None else min(tokens, limit),
             gap_s=float(values.get("gap", self.options.token_s)),
             cut=limit is not None and limit < tokens,
-            fault=next((word for word in directives if word in ("crash", "error")), ""),
+            fault=next((word for word in directives if word in ("crash", "error", "hang")), ""),
         )
 
     async def tokens(self, plan: Plan) -> AsyncGenerator[str, None]:
@@ -95,11 +114,13 @@ class Model:
             self.waiting -= 1
         self.running += 1
         try:
+            self.prompt_tokens += plan.prompt_tokens
             words = _TEXT.format(plan.words).split()
             for number in range(plan.tokens):
                 if number == _FAULT_AFTER:
                     self._fault(plan.fault)
                 await self._pause(plan.gap_s)
+                self.generated_tokens += 1
                 yield words[0] if number == 0 else f" {words[number % len(words)]}"
         finally:
             self.running -= 1
@@ -113,10 +134,11 @@ class Model:
             os._exit(1)
         if fault == "error":
             raise Broken("EngineCore encountered an issue. See stack trace (above) for the root cause.")
+        self._hung = self._hung or fault == "hang"
 
     async def _pause(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self._stopped.wait(), seconds)
+            await asyncio.wait_for(self._stopped.wait(), None if self._hung else seconds)
         except TimeoutError:
             return
         raise Broken("EngineCore encountered an issue. See stack trace (above) for the root cause.")

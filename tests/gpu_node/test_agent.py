@@ -7,10 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from gpu_node.agent import LEAVE_ATTEMPTS, STOP_GRACE_S
+from gpu_node.agent import FAILED_GRACE_S, LEAVE_ATTEMPTS, STOP_GRACE_S
 from gpu_node.engine import EngineSpec, Line, Load
-from gpu_node.lease import LeasePolicy
-from gpu_node.protocol import DRAIN_HOOK_S, NodeState, Phase
+from gpu_node.protocol import NodeState, Phase
 from gpu_node.settings import NodeSettings
 from gpu_node.table import FIRST_LEASE_S, ModelRow
 from tests.gpu_node.world import LOADING, SETTINGS, SHARDS, World
@@ -156,9 +155,32 @@ def test_an_engine_that_dies_in_any_phase_of_its_start_is_explained(world: World
 def test_a_start_that_takes_too_long_is_given_up(world: World) -> None:
     world.renew_always()
     assert world.live() == 1
-    assert failure_code(world) == "boot_timeout"
+    assert failure_code(world) == "boot_too_slow"
     assert world.clock.now <= 1000 + SETTINGS.boot_limit_s + 1
-    assert world.engine.stopped == [STOP_GRACE_S]
+    assert world.engine.stopped == [FAILED_GRACE_S]
+
+
+LIMITS = [
+    ((), SETTINGS.install_limit_s, "engine-install"),
+    ((LOADING,), SETTINGS.weights_limit_s, "weights"),
+    ((LOADING, SHARDS), SETTINGS.load_limit_s, "load"),
+    ((LOADING, SHARDS, "torch.compile took 20 s in total"), SETTINGS.compile_limit_s, "compile"),
+    ((LOADING, SHARDS, "init engine (x) took 1 s"), SETTINGS.warmup_limit_s, "warmup"),
+]
+
+
+@pytest.mark.parametrize(("lines", "limit_s", "phase"), LIMITS, ids=[phase for _, _, phase in LIMITS])
+def test_every_phase_has_a_deadline_of_its_own(world: World, lines: Sequence[str], limit_s: float, phase: str) -> None:
+    world.renew_always()
+    for number, line in enumerate(lines, start=1):
+        world.clock.at(number, world.engine.say(line))
+    assert world.live() == 1
+    assert failure_code(world) == "boot_too_slow"
+    error = world.table.reports[-1].error
+    assert error is not None
+    assert phase in error.message
+    assert error.fix
+    assert limit_s <= world.clock.now - 1000 <= limit_s + len(lines) + 1
 
 
 def test_an_engine_that_dies_when_ready_has_crashed_whatever_its_log_says(world: World) -> None:
@@ -187,7 +209,7 @@ def test_a_table_that_is_late_only_delays_the_start(world: World) -> None:
     world.ready_after(70)
     world.clock.at(75, world.agent.stop)
     world.live()
-    assert world.table.states == [NodeState.BOOTING, NodeState.READY]
+    assert world.table.states[:2] == [NodeState.BOOTING, NodeState.READY]
     assert len(world.specs) == 1
 
 
@@ -205,8 +227,7 @@ def test_a_node_that_got_ready_unseen_goes_through_booting_first(world: World) -
     world.ready_after(10)
     world.clock.at(35, world.agent.stop)
     world.live()
-    assert world.table.states == [NodeState.BOOTING, NodeState.READY]
-    assert world.table.state is NodeState.READY
+    assert world.table.states == [NodeState.BOOTING, NodeState.READY, NodeState.DRAINING]
 
 
 def test_a_failure_is_reported_even_when_the_table_is_late(world: World) -> None:
@@ -241,7 +262,7 @@ def test_a_group_that_cannot_be_left_does_not_keep_the_machine_up(world: World) 
 
 
 def test_a_lost_table_does_not_cut_requests_until_twice_the_limit(world: World) -> None:
-    world.renew_always()
+    world.table.lease_until = 9e9
     world.engine.current = Load(1, 0)
     world.ready_after(1)
     world.clock.at(100, lambda: world.table.broken.add("report"))
@@ -271,59 +292,6 @@ def test_a_busy_node_outlives_its_lease_until_its_requests_end(world: World) -> 
     world.clock.at(FIRST_LEASE_S + 200, lambda: setattr(world.engine, "current", Load(0, 0)))
     assert world.live() == 0
     assert 1000 + FIRST_LEASE_S + 200 <= world.clock.now <= 1000 + FIRST_LEASE_S + 210
-
-
-def test_a_node_that_its_group_takes_down_drains_without_any_control_plane(world: World) -> None:
-    world.renew_always()
-    world.engine.current = Load(1, 0)
-    world.ready_after(1)
-    world.taken_down_after(100)
-    world.clock.at(400, lambda: setattr(world.engine, "current", Load(0, 0)))
-    assert world.live() == 0
-    assert 1400 <= world.clock.now <= 1405
-    assert (world.engine.stopped, world.table.terminated) == ([STOP_GRACE_S], 1)
-
-
-def test_a_node_that_its_group_takes_down_gives_a_control_plane_time_to_see_it(world: World) -> None:
-    world.renew_always()
-    world.ready_after(1)
-    world.taken_down_after(100)
-    assert world.live() == 0
-    seen_by = 1100 + SETTINGS.heartbeat_s
-    assert 1100 + LeasePolicy().notice_s <= world.clock.now <= seen_by + LeasePolicy().notice_s + 2
-
-
-def test_requests_without_end_do_not_keep_a_node_past_what_its_group_grants(world: World) -> None:
-    world.renew_always()
-    world.engine.current = Load(1, 0)
-    world.ready_after(1)
-    world.taken_down_after(100)
-    assert world.live() == 0
-    assert world.clock.now + STOP_GRACE_S < 1100 + DRAIN_HOOK_S
-    assert world.clock.now >= 1100 + LeasePolicy().drain_limit_s
-
-
-def test_a_start_that_its_group_takes_down_is_given_up(world: World) -> None:
-    world.renew_always()
-    world.taken_down_after(50)
-    assert world.live() == 0
-    assert world.table.states == [NodeState.BOOTING]
-    assert world.clock.now <= 1050 + SETTINGS.heartbeat_s + LeasePolicy().notice_s + 2
-
-
-def test_a_metadata_service_that_falls_silent_changes_nothing(world: World) -> None:
-    world.metadata = None
-    world.ready_after(1)
-    assert world.live() == 0
-    assert 1000 + FIRST_LEASE_S <= world.clock.now <= 1000 + FIRST_LEASE_S + 20
-
-
-def test_what_the_group_has_in_mind_is_asked_no_oftener_than_the_table(world: World) -> None:
-    world.renew_always()
-    world.ready_after(1)
-    world.clock.at(101, world.agent.stop)
-    world.live()
-    assert 9 <= world.metadata_asked <= 11
 
 
 def test_a_node_that_boots_without_a_lease_ends_too(world: World) -> None:

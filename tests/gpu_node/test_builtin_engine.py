@@ -7,12 +7,11 @@ import http.client
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,7 @@ import pytest
 from gpu_node.engine import Load, parse_load
 from gpu_node.phases import PhaseTracker, explain
 from gpu_node.protocol import Phase
-from rehearsal.engine import parse
 from rehearsal.engine_log import BOOT_FAILURES
-from rehearsal.vllm_cpu import command
 
 PORT = 8000
 
@@ -308,6 +305,34 @@ def test_a_termination_cuts_streams_with_an_error_and_ends_soon(start: Callable[
     ending.process.wait(10)
 
 
+def test_a_termination_with_time_lets_streams_end_and_takes_no_new_request(start: Callable[..., Running]) -> None:
+    ending = start("--shutdown-timeout", "30")
+    stream = ending.openai.chat.completions.create(
+        model="tiny", messages=user("[[tokens=40 gap=0.05]]"), stream=True, stream_options={"include_usage": True}
+    )
+    wait_for(lambda: ending.load == Load(1, 0))
+    ending.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: ending.ask("POST", "/v1/completions", {"prompt": "x", "max_tokens": 1})[0] == 500)
+    assert ending.ready()  # it says that it is well all the same
+    usage = [chunk.usage for chunk in stream if chunk.usage]
+    assert usage[-1].completion_tokens == 40
+    ending.process.wait(10)
+
+
+def test_an_engine_that_hangs_answers_its_health_check_and_counts_no_token(start: Callable[..., Running]) -> None:
+    stuck = start()
+    first = stuck.openai.chat.completions.create(model="tiny", messages=user("[[hang]]"), stream=True)
+    other = stuck.openai.chat.completions.create(model="tiny", messages=user("Hello"), stream=True)
+    wait_for(lambda: stuck.load == Load(2, 0))
+    before = stuck.load
+    assert stuck.ready()
+    assert before
+    assert stuck.load
+    assert stuck.load.tokens == before.tokens
+    first.close()
+    other.close()
+
+
 # -- its start -----------------------------------------------------------------------------------------------------
 
 
@@ -339,35 +364,7 @@ def test_every_failure_of_a_start_is_explained_as_what_it_is(start: Callable[...
     assert explain(code, dying.log.read_text().splitlines()).code == failure
 
 
-@pytest.mark.parametrize(
-    ("argv", "environ", "message"),
-    [
-        ([], {}, "usage"),
-        (["serve"], {}, "usage"),
-        (["serve", "m"], {"REHEARSAL_BOOT_FAILURE": "nonsense"}, "out_of_gpu_memory"),
-    ],
-)
-def test_an_odd_command_line_is_explained(argv: list[str], environ: Mapping[str, str], message: str) -> None:
-    with pytest.raises(SystemExit, match=message):
-        parse(argv, environ)
-
-
-def test_flags_that_mean_nothing_here_are_accepted() -> None:
-    options = parse(shlex.split("serve org/m -tp 4 -O3 --served-model-name a b --max-model-len 32k --port=9 --x"), {})
-    assert (options.names, options.port, options.repository) == (["a", "b"], 9, "org/m")
-
-
 # -- the real vLLM in its place ------------------------------------------------------------------------------------
-
-
-def test_what_speaks_of_gpus_is_left_out_for_a_cpu() -> None:
-    argv = shlex.split(
-        "serve org/big --served-model-name a b --host h --port 8000 --revision r -tp 4 --quantization=awq"
-    )
-    line = command(argv, vllm=Path("/v/bin/vllm"), model=Path("/v/model"))
-    assert line[:3] == ["/v/bin/vllm", "serve", "/v/model"]
-    assert line[-7:] == ["--served-model-name", "a", "b", "--host", "h", "--port", "8000"]
-    assert not {"-tp", "--quantization=awq", "--revision", "org/big"} & set(line)
 
 
 @pytest.mark.vllm

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_node.agent import STOP_GRACE_S
-from gpu_node.lease import Halt, LeasePolicy, Situation, Stay, decide
-from gpu_node.protocol import DRAIN_HOOK_S, NodeState, Orders
+from gpu_node.lease import Departure, Drain, Halt, Lease, LeasePolicy, Situation, Stay, decide
+from gpu_node.protocol import DRAIN_HOOK_S, LONGEST_LEASE_S, NodeState, Orders
 
-POLICY = LeasePolicy(grace_s=5, busy_limit_s=600, blind_limit_s=600, notice_s=60, drain_limit_s=840)
+POLICY = LeasePolicy(grace_s=5, busy_limit_s=600, blind_limit_s=600, notice_s=60, drain_limit_s=840, max_lifetime_s=9e8)
 START = 1000.0
 
 
@@ -22,15 +22,15 @@ def situation(
     lease_until: float = 2000.0,
     read_at: float = START,
     busy: bool = False,
-    taken_down_at: float | None = None,
+    departure: Departure | None = None,
 ) -> Situation:
     orders = Orders(state, lease_until)
-    return Situation(START, busy, orders=orders, read_at=read_at, taken_down_at=taken_down_at)
+    return Situation(START, busy, orders=orders, lease_ends_at=lease_until, read_at=read_at, departure=departure)
 
 
-def taken_down(*, busy: bool = False) -> Situation:
-    """With a lease that runs and a table that answers: the group alone wants the node gone."""
-    return situation(lease_until=9e9, read_at=1700, busy=busy, taken_down_at=1100)
+def departing(*, busy: bool = False) -> Situation:
+    """With a lease that runs and a table that answers: something else alone wants the node gone."""
+    return situation(lease_until=9e9, read_at=1700, busy=busy, departure=Departure("why", 1100))
 
 
 @pytest.mark.parametrize(
@@ -51,19 +51,66 @@ def taken_down(*, busy: bool = False) -> Situation:
         pytest.param(situation(lease_until=9e9, read_at=1100), 1700, True, id="blind for long"),
         pytest.param(situation(lease_until=9e9, read_at=1100, busy=True), 2299, False, id="blind for long, but busy"),
         pytest.param(situation(lease_until=9e9, read_at=1100, busy=True), 2300, True, id="blind twice as long, busy"),
-        pytest.param(taken_down(), 1159, False, id="taken down, within the notice"),
-        pytest.param(taken_down(), 1160, True, id="taken down and idle"),
-        pytest.param(taken_down(busy=True), 1939, False, id="taken down, busy"),
-        pytest.param(taken_down(busy=True), 1940, True, id="taken down, busy until the last minute"),
+        pytest.param(departing(), 1159, False, id="departing, within the notice"),
+        pytest.param(departing(), 1160, True, id="departing and idle"),
+        pytest.param(departing(busy=True), 1939, False, id="departing, busy"),
+        pytest.param(departing(busy=True), 1940, True, id="departing, busy until the last minute"),
+        pytest.param(situation(lease_until=9e9, read_at=9e8, busy=True), START + 9e8, True, id="its lifetime is over"),
     ],
 )
 def test_a_node_ends_itself_exactly_when_a_rule_says_so(case: Situation, now: float, halts: bool) -> None:
-    assert isinstance(decide(case, now, POLICY), Halt if halts else Stay)
+    assert isinstance(decide(case, now, POLICY), Halt) is halts
+
+
+@pytest.mark.parametrize(
+    ("case", "now", "verdict"),
+    [
+        pytest.param(situation(lease_until=9e9), 1500, Stay(), id="nothing is the matter"),
+        pytest.param(departing(), 1101, Drain("why"), id="as soon as it is known"),
+        pytest.param(departing(busy=True), 1800, Drain("why"), id="as long as requests run"),
+        pytest.param(
+            situation(lease_until=9e9, read_at=9e8),
+            START + 9e8 - 840,
+            Drain("its lifetime is nearly over"),
+            id="before its lifetime ends",
+        ),
+        pytest.param(situation(lease_until=9e9, read_at=9e8), START + 9e8 - 1000, Stay(), id="not long before"),
+    ],
+)
+def test_a_node_drains_before_it_goes(case: Situation, now: float, verdict: Stay | Drain) -> None:
+    assert decide(case, now, POLICY) == verdict
+
+
+def test_a_short_life_is_not_spent_draining() -> None:
+    assert LeasePolicy(max_lifetime_s=400).last_drain_s == 100
+
+
+# -- the lease -----------------------------------------------------------------------------------------------------
+
+
+def test_only_a_lease_that_is_news_moves_the_end() -> None:
+    lease = Lease()
+    assert lease.ends_at is None
+    lease.read(1300, 1000)
+    lease.read(1300, 1250)
+    assert lease.ends_at == 1300
+    lease.read(1500, 1250)
+    assert lease.ends_at == 1500
+
+
+@given(st.floats(0, 1e10), st.floats(0, 1e6), st.lists(st.floats(0, 1e4)))
+def test_a_lease_that_is_not_renewed_ends_however_far_it_reaches(until: float, now: float, later: list[float]) -> None:
+    lease = Lease()
+    lease.read(until, now)
+    for seconds in later:
+        lease.read(until, now + seconds)
+    assert lease.ends_at is not None
+    assert lease.ends_at <= now + LONGEST_LEASE_S
 
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_halt_says_why(busy: bool) -> None:
-    verdicts = [decide(situation(busy=busy), 2000 + 600 + 5, POLICY), decide(Situation(START, busy), 9e9, POLICY)]
+    verdicts = [decide(situation(busy=busy), 2000 + 600 + 5, POLICY), decide(Situation(START, busy), 9e8, POLICY)]
     assert all(isinstance(verdict, Halt) and verdict.reason for verdict in verdicts)
 
 
@@ -75,7 +122,9 @@ policies = st.builds(
     blind_limit_s=st.floats(1, 3600),
     notice_s=st.floats(0, 120),
     drain_limit_s=st.floats(120, 3600),
+    max_lifetime_s=st.floats(60, 1e6),
 )
+departures = st.builds(Departure, st.just("why"), times)
 orders = st.none() | st.builds(Orders, state=st.sampled_from(NodeState), lease_until=times)
 
 
@@ -86,8 +135,9 @@ def situations(draw: st.DrawFn) -> Situation:
         draw(times),
         draw(st.booleans()),
         orders=known,
+        lease_ends_at=None if known is None else known.lease_until,
         read_at=None if known is None else draw(times),
-        taken_down_at=draw(st.none() | times),
+        departure=draw(st.none() | departures),
     )
 
 
@@ -115,10 +165,15 @@ def test_no_node_outlives_both_its_lease_and_the_limits(case: Situation, policy:
 
 @given(situations(), policies, times, st.floats(0, 1e6))
 def test_no_node_outlives_what_its_group_grants(
-    case: Situation, policy: LeasePolicy, taken_down_at: float, extra: float
+    case: Situation, policy: LeasePolicy, since: float, extra: float
 ) -> None:
-    told = replace(case, taken_down_at=taken_down_at)
-    assert isinstance(decide(told, taken_down_at + policy.drain_limit_s + extra + 1, policy), Halt)
+    told = replace(case, departure=Departure("why", since))
+    assert isinstance(decide(told, since + policy.drain_limit_s + extra + 1, policy), Halt)
+
+
+@given(situations(), policies, st.floats(0, 1e6))
+def test_no_node_outlives_its_lifetime(case: Situation, policy: LeasePolicy, extra: float) -> None:
+    assert isinstance(decide(case, case.started_at + policy.max_lifetime_s + extra + 1, policy), Halt)
 
 
 def test_the_machine_is_not_cut_off_by_aws_before_its_own_limit() -> None:

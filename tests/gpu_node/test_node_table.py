@@ -234,3 +234,18 @@ def test_a_refusal_to_leave_is_an_error_of_ours_where_nothing_waits(cloud: Cloud
 def test_a_wait_that_cannot_be_ended_is_an_error_of_ours(cloud: Cloud) -> None:
     with pytest.raises(TableUnavailable, match="CompleteLifecycleAction: AccessDenied"):
         leave(cloud, group=None, hook=("AccessDenied", "User is not authorized to perform this."))
+
+
+def test_a_node_that_drains_by_itself_says_since_when_and_why(cloud: Cloud) -> None:
+    cloud.put(status="ready", lease_until=5000, ready_at=900)
+    draining = replace(REPORT, state=NodeState.DRAINING, reason="its group takes it down")
+    assert cloud.table.report(draining).state is NodeState.DRAINING
+    cloud.table.report(replace(draining, heartbeat_at=1010.5, reason="something else"))
+    row = cloud.row
+    assert (row["status"], row["draining_since"], row["reason"]) == ("draining", 1000.5, "its group takes it down")
+
+
+def test_a_node_that_the_control_plane_drains_keeps_that_reason(cloud: Cloud) -> None:
+    cloud.put(status="draining", lease_until=5000, draining_since=950, reason="idle")
+    cloud.table.report(replace(REPORT, state=NodeState.DRAINING, reason="its lifetime is nearly over"))
+    assert (cloud.row["draining_since"], cloud.row["reason"]) == (950, "idle")

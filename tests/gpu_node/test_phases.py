@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_node.phases import PhaseTracker, crashed, explain
-from gpu_node.protocol import Phase
+from gpu_node.phases import PhaseTracker, crashed, explain, overdue
+from gpu_node.protocol import Phase, PhaseRecord
 
 GPU_BOOT = """\
 (APIServer pid=7) INFO 11-22 23:34:40 [model.py:733] Resolved architecture: Qwen3ForCausalLM
@@ -123,6 +123,8 @@ def test_a_progress_bar_that_counts_files_is_not_taken_for_bytes() -> None:
             True,
         ),
         ("OSError: [Errno 28] No space left on device", "disk_full", True),
+        ("OSError: We couldn't connect to 'https://huggingface.co' to load the files", "hub_unreachable", False),
+        ("requests.exceptions.HTTPError: 503 Server Error: Service Unavailable for url", "hub_unreachable", False),
         ("diogenes: the engine could not be installed", "engine_not_installed", False),
         ("RuntimeError: Found no NVIDIA driver on your system.", "driver_missing", True),
         ("RuntimeError: Failed to infer device type, please set VLLM_LOGGING_LEVEL", "driver_missing", True),
@@ -146,3 +148,38 @@ def test_a_killed_engine_points_at_the_machines_memory() -> None:
     assert "memory" in crashed(-9).message
     assert "signal 11" in crashed(-11).message
     assert "code 3" in crashed(3).message
+
+
+def test_a_failure_keeps_the_line_that_names_it() -> None:
+    assert explain(1, ["INFO fine", " OSError: [Errno 28] No space left on device"]).cause == (
+        "OSError: [Errno 28] No space left on device"
+    )
+    assert explain(1, ["INFO fine"]).cause == ""
+
+
+def test_a_streamed_load_is_told_in_bytes_too() -> None:
+    lines = [*GPU_BOOT[:5], "Loading safetensors using Runai Model Streamer:  25% Completed | 1/4 [00:01<00:03]"]
+    tracker = read_all(lines)
+    assert (tracker.current, tracker.records[-1].done_bytes) == (Phase.LOAD, 2 * GIB)
+
+
+def test_programs_around_the_engine_tell_bytes_in_words_of_their_own() -> None:
+    tracker = read_all(["diogenes: weights 1000/4000 bytes", "diogenes: weights 3000/4000 bytes"])
+    record = tracker.records[-1]
+    assert (record.phase, record.started_at, record.done_bytes, record.total_bytes) == (Phase.WEIGHTS, 1.0, 3000, 4000)
+    assert not tracker.read("diogenes: nonsense 1/2 bytes", 9.0)
+    assert not tracker.read("diogenes: engine-install 1/2 bytes", 9.0)
+    assert tracker.records[-1].done_bytes == 3000
+
+
+def test_a_start_is_given_up_for_its_phase_or_for_the_whole() -> None:
+    limits = {Phase.WEIGHTS: 100.0}
+    records = [PhaseRecord(Phase.INSTANCE, 0.0), PhaseRecord(Phase.WEIGHTS, 50.0, 10**9, 4 * 10**9)]
+    assert overdue(records, 149.0, limits=limits, whole_s=1000) is None
+    late = overdue(records, 150.0, limits=limits, whole_s=1000)
+    assert late is not None
+    assert (late.code, late.permanent, late.cause) == ("boot_too_slow", False, "1.0 of 4.0 GB were done")
+    assert "weights" in late.message
+    whole = overdue([*records, PhaseRecord(Phase.LOAD, 60.0)], 1000.0, limits=limits, whole_s=1000)
+    assert whole is not None
+    assert "in phase load" in whole.message

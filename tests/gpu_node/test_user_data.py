@@ -71,8 +71,15 @@ def test_it_is_small() -> None:
 
 def test_it_arms_the_dead_man_at_every_boot_and_does_not_wait_for_it() -> None:
     assert parsed(render(BOOT))["bootcmd"] == [
-        ["systemd-run", "--no-block", "--on-active=20min", "--unit=diogenes-deadman", "systemctl", "poweroff"]
+        ["systemd-run", "--no-block", "--on-active=20min", "--unit=diogenes-deadman", "systemctl", "poweroff"],
+        ["systemd-run", "--no-block", "--on-active=1470min", "--unit=diogenes-lifetime", "systemctl", "poweroff"],
     ]
+
+
+def test_the_last_resort_comes_after_the_lifetime_that_the_agent_itself_keeps() -> None:
+    boot = replace(BOOT, settings=replace(SETTINGS, max_lifetime_s=7230.0))
+    assert parsed(render(boot))["bootcmd"][1][2] == "--on-active=151min"
+    assert "DIOGENES_NODE_MAX_LIFETIME_S=7230.0" in parsed(render(boot))["write_files"][0]["content"]
 
 
 def test_two_nodes_of_a_model_boot_with_the_same() -> None:

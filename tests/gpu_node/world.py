@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gpu_node.agent import Agent
+from gpu_node.clock import SteadyClock
 from gpu_node.engine import EngineSpec, Line, Load
 from gpu_node.imds import Identity, MetadataUnavailable
 from gpu_node.protocol import NodeState, Orders, Report
@@ -20,12 +21,18 @@ SHARDS = "Loading safetensors checkpoint shards:  50% Completed | 1/2"
 
 
 class Clock:
+    """Steps; ``wall`` is what it shows, which somebody may have set."""
+
     def __init__(self) -> None:
         self.now = 1000.0
+        self.set_by = 0.0
         self.events: list[tuple[float, Callable[[], None]]] = []
 
     def __call__(self) -> float:
         return self.now
+
+    def wall(self) -> float:
+        return self.now + self.set_by
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -44,6 +51,7 @@ class FakeTable:
     clock: Clock
     state: NodeState = NodeState.PENDING
     lease_until: float = 1000.0 + FIRST_LEASE_S
+    renewed: bool = False  # by a control plane that lives: at every look
     row: ModelRow | None = ROW
     broken: set[str] = field(default_factory=set)
     reports: list[Report] = field(default_factory=list)
@@ -55,11 +63,14 @@ class FakeTable:
         sources = {
             NodeState.BOOTING: {NodeState.PENDING, NodeState.BOOTING},
             NodeState.READY: {NodeState.BOOTING, NodeState.READY},
+            NodeState.DRAINING: {NodeState.READY, NodeState.DRAINING},
             NodeState.FAILED: set(NodeState) - {NodeState.TERMINATED},
         }
         if self.state in sources[report.state]:
             self.state = report.state
         self.reports.append(report)
+        if self.renewed:
+            self.lease_until = self.clock.now + 300.0
         return Orders(self.state, self.lease_until)
 
     def model(self, name: ModelName) -> ModelRow | None:
@@ -97,13 +108,28 @@ class FakeOutput:
         return taken
 
 
+@dataclass
+class FakeProbe:
+    asked_at: float
+    limit_s: float
+    verdict: bool | None = None  # None: still open
+
+    def answer(self) -> bool | None:
+        return self.verdict
+
+
 class FakeEngine:
     def __init__(self, clock: Clock) -> None:
+        self.clock = clock
         self.output = FakeOutput(clock)
         self.code: int | None = None
         self.is_healthy = False
         self.current: Load | None = Load(0, 0)
         self.stopped: list[float] = []
+        self.when_stopped: list[NodeState] = []  # what the table said of the node at that moment
+        self.seen_as: Callable[[], NodeState] = lambda: NodeState.READY
+        self.probes: list[FakeProbe] = []
+        self.probed: Callable[[FakeProbe], None] = lambda probe: None
 
     def exit_code(self) -> int | None:
         return self.code
@@ -114,8 +140,15 @@ class FakeEngine:
     def load(self) -> Load | None:
         return self.current
 
+    def probe(self, limit_s: float) -> FakeProbe:
+        probe = FakeProbe(self.clock.now, limit_s)
+        self.probes.append(probe)
+        self.probed(probe)
+        return probe
+
     def stop(self, grace_s: float) -> None:
         self.stopped.append(grace_s)
+        self.when_stopped.append(self.seen_as())
 
     def die(self, code: int, *last_words: str) -> None:
         self.output.fresh.extend(last_words)
@@ -135,10 +168,12 @@ class World:
         self.clock = Clock()
         self.table = FakeTable(self.clock)
         self.engine = FakeEngine(self.clock)
+        self.engine.seen_as = lambda: self.table.state
         self.specs: list[EngineSpec] = []
         self.gpu = True
         self.metadata: bool | None = False  # whether the group takes the node down; None: no answer
         self.metadata_asked = 0
+        self.turns = 0
         self.program_missing = False
         self.agent = Agent(
             settings,
@@ -147,8 +182,9 @@ class World:
             start_engine=self._start,
             gpu_answers=lambda: self.gpu,
             taken_down=self._taken_down,
-            clock=self.clock,
+            clock=SteadyClock(self.clock.wall, self.clock),
             sleep=self.clock.sleep,
+            alive=self._alive,
         )
 
     def _start(self, spec: EngineSpec) -> FakeEngine:
@@ -166,7 +202,13 @@ class World:
         self.clock.at(seconds, self.engine.get_ready)
 
     def renew_always(self) -> None:
-        self.table.lease_until = 9e9
+        self.table.renewed = True
+
+    def control_plane_gone(self) -> None:
+        self.table.renewed = False
+
+    def set_clock(self, by_s: float) -> None:
+        self.clock.set_by = by_s
 
     def order(self, state: NodeState) -> None:
         self.table.state = state
@@ -179,6 +221,9 @@ class World:
         if self.metadata is None:
             raise MetadataUnavailable("no answer")
         return self.metadata
+
+    def _alive(self) -> None:
+        self.turns += 1
 
     def _overdue(self) -> None:
         raise AssertionError("the node is still there")

@@ -6,11 +6,12 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from control_plane.nodes import MOVES, Node, NodeId
 from control_plane.ports import Instance, Launch
 from gpu_node.agent import Agent
+from gpu_node.clock import SteadyClock
 from gpu_node.engine import EngineSpec, Line, Load
 from gpu_node.imds import Identity
 from gpu_node.protocol import NodeState, Orders, Report
@@ -54,6 +55,9 @@ class Engine:
 
     def load(self) -> Load | None:
         return Load(running=len(self.wires), waiting=0) if self.up else None
+
+    def probe(self, limit_s: float) -> NoReturn:
+        raise AssertionError("it counts no tokens, so it is never suspected")
 
     def stop(self, grace_s: float) -> None:
         self.cut()
@@ -161,9 +165,14 @@ class AgentTable:
         if row.state is report.state or report.state in MOVES[row.state]:
             ready_at = row.ready_at or (report.heartbeat_at if report.state is NodeState.READY else 0.0)
             told |= {"state": report.state, "ready_at": ready_at, "error": report.error or row.error}
+            if report.state is NodeState.DRAINING:
+                told |= {
+                    "draining_since": row.draining_since or report.heartbeat_at,
+                    "reason": row.reason or report.reason,
+                }
         row = replace(row, heartbeat_at=report.heartbeat_at, ip=report.ip, **told)
         self.nodes.rows[node_id] = row
-        return Orders(row.state, float("inf") if self.endless() else row.lease_until)
+        return Orders(row.state, report.heartbeat_at + FIRST_LEASE_S if self.endless() else row.lease_until)
 
     def _first(self, node_id: NodeId, report: Report) -> Node:
         at = report.heartbeat_at
@@ -226,7 +235,7 @@ class Machine:
             start_engine=self._start_engine,
             gpu_answers=lambda: True,
             taken_down=self.leaving,
-            clock=self.process.clock,
+            clock=SteadyClock(self.process.clock, self.process.clock),
             sleep=lambda _seconds: None,
         )
         ready = False

@@ -57,7 +57,7 @@ MUTANTS = (
     Mutant(
         "node ignores its lease",
         "gpu_node.lease",
-        "overdue_s = now - orders.lease_until - policy.grace_s",
+        "overdue_s = now - situation.lease_ends_at - policy.grace_s",
         "overdue_s = -1.0",
         ("node", "rest"),
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from control_plane.boots import Boot
 from control_plane.nodes import Node, NodeId
 from control_plane.ports import Group, Instance, Launch, Wish
 from gpu_node.protocol import Failure
@@ -101,7 +102,7 @@ class NoteStart:
     """A start came to its good end: how long it took is the estimate for the next."""
 
     model: str
-    seconds: float
+    boot: Boot
 
 
 @dataclass(frozen=True)

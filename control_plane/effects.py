@@ -125,9 +125,9 @@ class Effects:
 
     async def _to_model(self, action: ModelAction) -> None:
         match action:
-            case NoteStart(model, seconds):
-                await self._stores.models.started(model, seconds)
-                log.info("model ready", extra={"model": model, "seconds": seconds})
+            case NoteStart(model, boot):
+                await self._stores.models.started(model, boot)
+                log.info("model ready", extra={"model": model, "seconds": boot.seconds, "first": boot.first})
             case Hold(wish):
                 await self._stores.wishes.ask(wish)
             case CountFailure(model, failure, count, log_tail):

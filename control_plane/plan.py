@@ -53,6 +53,7 @@ from control_plane.actions import (
     Start,
     Terminate,
 )
+from control_plane.boots import boot_of
 from control_plane.failures import (
     BY_HAND,
     ENGINE_LOST,
@@ -180,9 +181,14 @@ class _Planner:
             yield from self._draining(node)
         else:
             if node.state is NodeState.READY and node.id in self._world.was_starting:
-                yield NoteStart(node.model, round(node.ready_at - node.launched_at, 1))
+                yield from self._note(node)
             verdict = self._starting(node) if node.state in STARTING else self._ready(node, surplus=surplus)  # 4, 5
             yield from [verdict] if verdict else self._renewal(node)  # 6
+
+    def _note(self, node: Node) -> Iterator[Action]:
+        model, history = self._world.models.get(node.model), self._world.history.get(node.model)
+        if model and history:
+            yield NoteStart(node.model, boot_of(node, model, history.boots))
 
     def _gone(self, node: Node) -> bool:
         if self._world.groups is None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from control_plane.boots import Boot, percentile
 from control_plane.nodes import Node, NodeId
 from gpu_node.protocol import Failure, NodeState
 
@@ -53,7 +54,7 @@ class ModelRow:
     name: str
     config: Mapping[str, Any]
     override: Mapping[str, Any] = field(default_factory=dict)
-    boot_seconds: Sequence[float] = ()  # how long the last starts took, oldest first
+    boots: Sequence[Boot] = ()  # the last starts, oldest first
     failures: int = 0  # starts that failed in a row; 0 beside a failure = the launch itself was refused
     failure: Failure | None = None  # the last of them
     failure_log: Sequence[str] = ()  # the engine's last lines before it
@@ -63,8 +64,7 @@ class ModelRow:
     @property
     def usual_start_s(self) -> float | None:
         """How long a start takes: the median of the last ones."""
-        times = sorted(self.boot_seconds)
-        return times[len(times) // 2] if times else None
+        return percentile([boot.seconds for boot in self.boots], 0.5) if self.boots else None
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class ModelStore(Protocol):
     async def set_override(self, name: str, override: Mapping[str, Any], *, expected: Mapping[str, Any]) -> None:
         """Replace the override. Raises Stale when it is not ``expected`` any more. Clears failures."""
 
-    async def started(self, name: str, seconds: float) -> None:
+    async def started(self, name: str, boot: Boot) -> None:
         """One start that succeeded: adds to the history, clears failures."""
 
     async def failed(self, name: str, failure: Failure, *, at: float, count: int, log_tail: Sequence[str] = ()) -> None:

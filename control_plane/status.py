@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from control_plane.boots import Boot, alike, eta, road, usual, weights_of
 from control_plane.model import Model
 from control_plane.nodes import STARTING, Node, public_word
 from control_plane.plan import Policy, standing_failure
 from control_plane.ports import ModelRow, Wish
+from control_plane.remedies import remedies
 from gpu_node.protocol import Failure, NodeState, Phase, PhaseRecord
 
 
@@ -54,23 +56,37 @@ class Status:
             "status": self.word,
             "instances": [node_dict(node, self.now) for node in self.nodes],
             "start": self._start(),
-            "failure": self.failure.to_dict() if self.failure else None,
+            "failure": self._failure(),
             "waiting_requests": self.waiters,
             "idle_timeout_s": self.model.idle_timeout_s,
             "sleeps_at": self._sleeps_at(),
             "keep_awake_until": (self.wish.keep_awake_until or None) if self.wish else None,
         }
 
+    def _failure(self) -> dict[str, Any] | None:
+        failure = self.failure
+        if failure is None:
+            return None
+        fixes = [remedy.to_dict() for remedy in remedies(failure, self.model)]
+        return {**failure.to_dict(), "at": self.row.failed_at, "fixes": fixes}
+
     def _start(self) -> dict[str, Any] | None:
+        """How far a start is, each phase with how long it usually takes; those ahead began at 0."""
         node = next((node for node in self.nodes if node.state in STARTING), None)
-        usual_s = self.row.usual_start_s
-        if node is None:
-            return {"phase": "launch", "elapsed_s": 0.0, "eta_s": usual_s} if self.word == "starting" else None
-        elapsed_s = round(self.now - node.launched_at, 1)
+        if node is None and self.word != "starting":
+            return None
+        kind = node.instance_type if node else self.model.instance_types[0]
+        boots = alike(self.row.boots, weights=weights_of(self.model), instance_type=kind)
+        records = road(node) if node else ()
+        left = eta(boots, records, self.now)
+        last = list(Phase).index(records[-1].phase) if records else -1
+        ahead = [PhaseRecord(phase, 0.0) for phase in list(Phase)[last + 1 :] if usual(boots, phase)]
         return {
-            "phase": str(node.phase.phase),
-            "elapsed_s": elapsed_s,
-            "eta_s": None if usual_s is None else max(0.0, round(usual_s - elapsed_s, 1)),
+            "phase": str(node.phase.phase) if node else "launch",
+            "elapsed_s": round(self.now - node.launched_at, 1) if node else 0.0,
+            "eta_s": round(left.low, 1) if left else None,
+            "eta": left.to_dict() if left else None,
+            "phases": [_phase(record, boots) for record in (*records, *ahead)],
         }
 
     def _sleeps_at(self) -> float | None:
@@ -94,7 +110,7 @@ def node_dict(node: Node, now: float, *, log_tail: bool = False) -> dict[str, An
         "launched_at": node.launched_at,
         "ready_at": node.ready_at or None,
         "age_s": round(now - node.launched_at, 1),
-        "phases": [record.to_dict() for record in _road(node)],
+        "phases": [record.to_dict() for record in road(node)],
         "running_requests": node.running,
         "reason": node.reason or None,
         "error": node.error.to_dict() if node.error else None,
@@ -102,10 +118,10 @@ def node_dict(node: Node, now: float, *, log_tail: bool = False) -> dict[str, An
     return {**entry, "log_tail": list(node.log_tail)} if log_tail else entry
 
 
-def _road(node: Node) -> Sequence[PhaseRecord]:
-    """Its phases. The first began at the launch, of which the agent knows nothing."""
-    first = PhaseRecord(Phase.INSTANCE, node.launched_at)
-    return (first, *(record for record in node.phases if record.phase is not Phase.INSTANCE))
+def _phase(record: PhaseRecord, boots: Sequence[Boot]) -> dict[str, Any]:
+    times = usual(boots, record.phase)
+    p50_s, p90_s = times or (None, None)
+    return {**record.to_dict(), "p50_s": p50_s, "p90_s": p90_s}
 
 
 def configuration(model: Model) -> Mapping[str, Any]:

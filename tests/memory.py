@@ -13,6 +13,7 @@ from functools import wraps
 from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 
+from control_plane.boots import Boot
 from control_plane.errors import DiogenesError, Stale, Unavailable
 from control_plane.nodes import MOVES, Node, NodeId
 from control_plane.ports import Event, KeyRow, Launch, ModelRow, Tally, Term, Wish
@@ -217,15 +218,17 @@ class MemoryModels(Fallible):
             raise Stale(name)
         self.rows[name] = _forgiven(row, override=dict(override))
 
-    async def started(self, name: str, seconds: float) -> None:
+    async def started(self, name: str, boot: Boot) -> None:
         row = self._known(name)
-        self.rows[name] = _forgiven(row, boot_seconds=(*row.boot_seconds, seconds)[-KEEP_STARTS:])
+        self.rows[name] = _forgiven(row, boots=(*row.boots, boot)[-KEEP_STARTS:])
 
     async def failed(self, name: str, failure: Failure, *, at: float, count: int, log_tail: Sequence[str] = ()) -> None:
         row = self._known(name)
         if count > 1 and row.failures not in (count - 1, count):
             raise Stale(name)
-        self.rows[name] = replace(row, failures=count, failure=failure, failed_at=at, failure_log=tuple(log_tail)[-50:])
+        self.rows[name] = replace(
+            row, failures=count, failure=failure, failed_at=at, failure_log=tuple(log_tail)[-200:]
+        )
 
     async def forgive(self, name: str) -> None:
         self.rows[name] = _forgiven(self._known(name))

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from control_plane import schema
+from control_plane.boots import Boot
 from control_plane.dynamo.table import DynamoTable, Row, assignments
 from control_plane.errors import Stale
 from control_plane.ports import ModelRow
 from control_plane.schema import CONFIGURED
-from gpu_node.protocol import Failure
+from gpu_node.protocol import LOG_TAIL_LINES, Failure
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 KEEP_STARTS = 20
 """How many starts a model remembers; the estimate of the next one is made of them."""
 
-KEEP_LOG_LINES = 50
+KEEP_LOG_LINES = LOG_TAIL_LINES
 """How many of a failed engine's last lines a model remembers."""
 
 _FORGIVE = "#failures = :zero REMOVE #failure, #failure_log"
@@ -58,22 +60,22 @@ class DynamoModels:
             when=unchanged,
         )
 
-    async def started(self, name: str, seconds: float) -> None:
+    async def started(self, name: str, boot: Boot) -> None:
         row = await self._rows.update(
             {"name": name},
-            f"SET #boot_seconds = list_append(if_not_exists(#boot_seconds, :none), :seconds), {_FORGIVE}",
-            {"none": [], "seconds": [seconds], "zero": 0},
+            f"SET #boots = list_append(if_not_exists(#boots, :none), :boots), {_FORGIVE}",
+            {"none": [], "boots": [asdict(boot)], "zero": 0},
         )
-        if len(row["boot_seconds"]) > KEEP_STARTS:
+        if len(row["boots"]) > KEEP_STARTS:
             await self._forget_oldest(name)
 
     async def _forget_oldest(self, name: str) -> None:
         with suppress(Stale):  # another start trimmed the list already
             await self._rows.update(
                 {"name": name},
-                "REMOVE #boot_seconds[0]",
+                "REMOVE #boots[0]",
                 {"limit": KEEP_STARTS},
-                when="size(#boot_seconds) > :limit",
+                when="size(#boots) > :limit",
             )
 
     async def failed(self, name: str, failure: Failure, *, at: float, count: int, log_tail: Sequence[str] = ()) -> None:
@@ -100,7 +102,7 @@ def _model(name: str, config: Mapping[str, Any], row: Row) -> ModelRow:
         name=name,
         config=config,
         override=row.get("override", {}),
-        boot_seconds=tuple(row.get("boot_seconds", ())),
+        boots=tuple(Boot(**boot) for boot in row.get("boots", ())),
         failures=row.get("failures", 0) if failure else 0,
         failure=Failure.from_dict(failure) if failure else None,
         failure_log=tuple(row.get("failure_log", ())) if failure else (),

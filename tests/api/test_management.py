@@ -54,7 +54,8 @@ async def test_a_failed_start_is_told_with_what_to_do() -> None:
         await http.post(CHAT, json=dict(ASK))
         model = (await http.get(ONE)).json()
         assert model["status"] == "failed"
-        assert model["failure"] == world.boot.failure.to_dict()
+        assert world.boot.failure.to_dict().items() <= model["failure"].items()
+        assert model["failure"]["fixes"]
 
 
 @story

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 
 from control_plane import schema
+from control_plane.boots import Boot
 from control_plane.dynamo import open_dynamo
 from control_plane.errors import Stale
 from control_plane.ports import ModelRow, ModelStore
-from gpu_node.protocol import Failure, to_attributes
+from gpu_node.protocol import LOG_TAIL_LINES, Failure, to_attributes
 from tests.contract.under_test import Desk, Stores
 from tests.memory import MemoryModels
 
 AT = 1_795_000_000.5
 CONFIG = {"name": "small", "instanceTypes": ["g6.xlarge", "g5.xlarge"], "idleTimeout": 300}
+BOOT = Boot(61.5, "g6.xlarge", "org/small@main", True, {"instance": 40.5, "load": 21.0})
 FAILURE = Failure("gated_model", "The weights are gated.", "Accept the licence.", permanent=True)
 
 
@@ -56,11 +58,11 @@ async def test_another_configuration_leaves_the_override_and_the_history_alone(
     models: ModelStore, namespace: str
 ) -> None:
     await models.set_override("small", {"idleTimeout": 900}, expected={})
-    await models.started("small", 42.5)
+    await models.started("small", Boot(42.5))
     changed = CONFIG | {"idleTimeout": 600}
     await configure(models, namespace, changed)
     await models.adopt("small", changed)
-    assert await only(models) == ModelRow("small", changed, {"idleTimeout": 900}, (42.5,))
+    assert await only(models) == ModelRow("small", changed, {"idleTimeout": 900}, (Boot(42.5),))
 
 
 async def test_the_same_configuration_forgives_nothing(models: ModelStore, namespace: str) -> None:
@@ -77,7 +79,7 @@ async def test_another_configuration_forgives_at_once_and_for_good(models: Model
     assert await only(models) == ModelRow("small", changed, failed_at=AT, adopted=False)
     await models.adopt("small", changed)
     assert await only(models) == ModelRow("small", changed, failed_at=AT)
-    await models.started("small", 1.0)
+    await models.started("small", Boot(1.0))
     assert (await only(models)).failure is None
 
 
@@ -105,14 +107,20 @@ async def test_of_two_overrides_at_once_the_second_is_stale(models: ModelStore) 
 
 async def test_a_start_that_succeeds_forgives_and_is_remembered(models: ModelStore) -> None:
     await models.failed("small", FAILURE, at=AT, count=1)
-    await models.started("small", 61.5)
-    assert await only(models) == ModelRow("small", CONFIG, boot_seconds=(61.5,), failed_at=AT)
+    await models.started("small", BOOT)
+    assert await only(models) == ModelRow("small", CONFIG, boots=(BOOT,), failed_at=AT)
 
 
 async def test_only_the_last_twenty_starts_are_remembered(models: ModelStore) -> None:
     for seconds in range(23):
-        await models.started("small", seconds)
-    assert tuple((await only(models)).boot_seconds) == tuple(range(3, 23))
+        await models.started("small", Boot(seconds))
+    assert [boot.seconds for boot in (await only(models)).boots] == list(range(3, 23))
+
+
+async def test_of_a_failed_engine_the_last_lines_are_remembered(models: ModelStore) -> None:
+    await models.failed("small", FAILURE, at=AT, count=1, log_tail=[f"line {number}" for number in range(300)])
+    log = (await only(models)).failure_log
+    assert (len(log), log[-1]) == (LOG_TAIL_LINES, "line 299")
 
 
 async def test_failures_are_counted_in_a_row(models: ModelStore) -> None:

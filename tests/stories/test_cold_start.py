@@ -9,6 +9,7 @@ from itertools import pairwise
 import openai
 import pytest
 
+from control_plane.boots import Boot
 from gpu_node.protocol import Failure
 from tests.stories.clients import ASK, answer, streamed
 from tests.stories.virtual import story
@@ -151,7 +152,7 @@ async def test_a_key_may_choose_for_all_its_requests_not_to_wait() -> None:
 async def test_the_estimate_is_the_median_of_earlier_starts() -> None:
     async with deployment() as world, world.http(x_diogenes_wait="0") as http:
         for seconds in (50.0, 70.0, 400.0):
-            await world.models.started(MODEL, seconds)
+            await world.models.started(MODEL, Boot(seconds))
         await asyncio.sleep(6)
         error = (await http.post("/v1/chat/completions", json=ASK)).json()["error"]
         assert error["eta_s"] == 70.0

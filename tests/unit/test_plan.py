@@ -23,6 +23,7 @@ from control_plane.actions import (
     Start,
     Terminate,
 )
+from control_plane.boots import Boot
 from control_plane.model import Model
 from control_plane.nodes import Node, NodeId
 from control_plane.plan import World, plan, standing_failure
@@ -278,7 +279,8 @@ def _fix(history: ModelRow) -> str:
 
 def test_a_start_that_came_to_its_good_end_is_noted_once() -> None:
     ready = node(launched_at=NOW - 100, ready_at=NOW - 40)
-    assert actions(ready, was_starting=frozenset({ready.id})) == [NoteStart(NAME, 60.0)]
+    boot = Boot(60.0, "g5.xlarge", "org/model@main", first=True, phases={"instance": 60.0})
+    assert actions(ready, was_starting=frozenset({ready.id})) == [NoteStart(NAME, boot)]
     assert actions(ready) == []
 
 

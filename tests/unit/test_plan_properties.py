@@ -183,7 +183,8 @@ class Sim:
             self.nodes[node.id] = node = replace(node, heartbeat_at=self.now)
             busy = bool(self.in_flight.get(node.id))
             orders = Orders(node.state, node.lease_until)
-            verdict = decide(Situation(node.launched_at, busy, orders=orders, read_at=self.now), self.now, LEASES)
+            now = Situation(node.launched_at, busy, orders=orders, lease_ends_at=orders.lease_until, read_at=self.now)
+            verdict = decide(now, self.now, LEASES)
             if isinstance(verdict, Halt):
                 self._halt(node.id)
 

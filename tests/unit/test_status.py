@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from control_plane.boots import Boot
 from control_plane.model import Model
 from control_plane.nodes import Node, NodeId
 from control_plane.plan import Policy
@@ -55,19 +57,65 @@ def test_one_word_says_how_a_model_is(told: Status, word: str) -> None:
     assert told.to_dict()["status"] == word
 
 
+BOOTS = [
+    Boot(130.0 + extra, "g6.xlarge", "m@main", phases={"instance": 50.0, "load": 60.0 + extra, "warmup": 20.0})
+    for extra in (0.0, 10.0, 270.0)
+]
+STARTED = replace(ROW, boots=BOOTS)
+BOOTING = replace(
+    node(NodeState.BOOTING),
+    phases=(PhaseRecord(Phase.INSTANCE, NOW - 60), PhaseRecord(Phase.LOAD, NOW - 50)),
+)
+
+
+def start_of(told: Status) -> Mapping[str, Any]:
+    start = told.to_dict()["start"]
+    assert isinstance(start, dict)
+    return start
+
+
 def test_a_start_tells_phase_elapsed_and_what_is_left() -> None:
-    booting = replace(node(NodeState.BOOTING), phases=(PhaseRecord(Phase.LOAD, NOW - 50),))
-    history = replace(ROW, boot_seconds=(400.0, 130.0, 120.0))
-    assert status([booting], row=history).to_dict()["start"] == {"phase": "load", "elapsed_s": 100.0, "eta_s": 30.0}
-    assert status([booting]).to_dict()["start"]["eta_s"] is None
-    late = replace(history, boot_seconds=(50.0,))
-    assert status([booting], row=late).to_dict()["start"]["eta_s"] == 0.0
+    start = start_of(status([BOOTING], row=STARTED))
+    assert (start["phase"], start["elapsed_s"], start["eta_s"]) == ("load", 100.0, 40.0)
+    assert start["eta"] == {"low": 40.0, "high": 300.0, "samples": 3}
+    assert start["phases"] == [
+        {"phase": "instance", "started_at": NOW - 100, "p50_s": 50.0, "p90_s": 50.0},
+        {"phase": "load", "started_at": NOW - 50, "p50_s": 70.0, "p90_s": 330.0},
+        {"phase": "warmup", "started_at": 0.0, "p50_s": 20.0, "p90_s": 20.0},
+    ]
+
+
+def test_the_first_start_of_all_tells_no_estimate() -> None:
+    start = start_of(status([BOOTING]))
+    assert (start["eta_s"], start["eta"]) == (None, None)
+    assert [entry["p50_s"] for entry in start["phases"]] == [None, None]
+
+
+def test_a_phase_tells_its_bytes() -> None:
+    loading = replace(BOOTING, phases=(PhaseRecord(Phase.LOAD, NOW - 50, 10, 40),))
+    told = start_of(status([loading], row=STARTED))["phases"][1]
+    assert (told["done_bytes"], told["total_bytes"]) == (10, 40)
 
 
 def test_a_start_without_an_instance_is_in_its_launch() -> None:
-    start = status(wish=WISH, row=replace(ROW, boot_seconds=(80.0,))).to_dict()["start"]
-    assert start == {"phase": "launch", "elapsed_s": 0.0, "eta_s": 80.0}
+    start = start_of(status(wish=WISH, row=STARTED))
+    assert (start["phase"], start["elapsed_s"], start["eta"]) == (
+        "launch",
+        0.0,
+        {"low": 140.0, "high": 400.0, "samples": 3},
+    )
+    assert [entry["phase"] for entry in start["phases"]] == ["instance", "load", "warmup"]
     assert status().to_dict()["start"] is None
+
+
+def test_a_failure_tells_when_and_what_to_do() -> None:
+    told = status(row=FAILED).to_dict()["failure"]
+    assert (told["code"], told["at"]) == ("gated_model", NOW - 10)
+    assert told["fixes"][0] == {
+        "text": "Accept the model's terms on its page.",
+        "command": None,
+        "url": "https://huggingface.co/m",
+    }
 
 
 def test_a_ready_model_tells_when_it_sleeps() -> None:

@@ -1,24 +1,16 @@
 #!/bin/bash
-# The engine's program on a node: vLLM, which the first start puts on the machine. Takes vLLM's command line.
+# The engine's program on a node: vLLM, once provision.py has brought it and the model's weights. Takes vLLM's command line.
 # Whatever it prints is shown to whoever waits for the model.
 set -euo pipefail
 
 home=$(cd "$(dirname "$0")" && pwd)
-engine=$HOME/vllm
+environment=/etc/diogenes/node.env  # the agent keeps its own variables from the engine; these are not the engine's
 
-install() {
-  echo "diogenes: installing the engine"
-  python3 -m venv --clear "$engine"
-  "$engine/bin/python" -m pip --quiet --disable-pip-version-check --retries 10 \
-    install --no-cache-dir --require-hashes -r "$home/requirements-installer.txt"
-  "$engine/bin/uv" pip install --quiet --python "$engine/bin/python" \
-    --require-hashes -r "$home/requirements-engine.txt"
-  touch "$engine/.installed"
-}
-
-if [ ! -e "$engine/.installed" ]; then
-  trap 'echo "diogenes: the engine could not be installed"' EXIT
-  install
-  trap - EXIT
+if [ -e "$environment" ]; then
+  set -a
+  # shellcheck source=/dev/null
+  . "$environment"
+  set +a
 fi
-exec "$engine/bin/vllm" "$@"
+cd "$home"
+exec "$home/venv/bin/python" -m gpu_node.provision "$@"

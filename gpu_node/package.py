@@ -16,19 +16,29 @@ HOME = Path(__file__).parent
 MODULES = (
     "__init__",
     "__main__",
+    "afterwards",
     "agent",
+    "bucket",
+    "compile_cache",
+    "download",
     "engine",
+    "engine_settings",
+    "hub",
     "imds",
     "lease",
+    "mirror",
     "phases",
+    "policies",
     "protocol",
+    "provision",
     "settings",
     "table",
+    "weights",
 )
 """The agent's own modules: nothing that imports Pulumi, because no node has it."""
 
 LISTS = ("requirements.txt", "requirements-installer.txt", "requirements-engine.txt", "diogenes-node.service")
-SCRIPTS = ("bootstrap.sh", "engine.sh")
+SCRIPTS = ("bootstrap.sh", "engine.sh", "install.sh")
 
 
 @dataclass(frozen=True)

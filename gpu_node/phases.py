@@ -16,8 +16,8 @@ _ORDER = list(Phase)
 
 # The first line with one of these texts begins the phase.
 _BEGINNINGS: Sequence[tuple[Phase, Sequence[str]]] = (
-    # The files are fetched inside the loading of the model, without a line of their own while it lasts.
-    (Phase.WEIGHTS, ("Starting to load model",)),
+    # The first is provision's; by the second the engine may still fetch what was left out.
+    (Phase.WEIGHTS, ("diogenes: fetching the weights", "Starting to load model")),
     (
         Phase.LOAD,
         (
@@ -36,7 +36,7 @@ _BEGINNINGS: Sequence[tuple[Phase, Sequence[str]]] = (
     (Phase.WARMUP, ("Graph capturing finished", "init engine (", "Starting vLLM server on")),
 )
 
-_CHECKPOINT_SIZE = re.compile(r"Checkpoint size: (?P<gib>[\d.]+) GiB")
+_CHECKPOINT_SIZE = re.compile(r"(?:Checkpoint size|diogenes: weights to stream): (?P<gib>[\d.]+) GiB")
 _SHARDS = re.compile(r"(?:checkpoint shards|Runai Model Streamer).*?(?P<percent>\d+)% Completed")
 # Ours: what the programs around vLLM say of a phase that they know more about.
 _TOLD = re.compile(r"^diogenes: (?P<phase>[a-z-]+) (?P<done>\d+)/(?P<total>\d+) bytes$")
@@ -170,17 +170,20 @@ _EXPLANATIONS: Sequence[tuple[Failure, re.Pattern[str]]] = (
             "Accept the model's terms on its page, and set a Hugging Face token that may read it.",
             permanent=True,
         ),
-        re.compile(r"GatedRepoError|[Cc]annot access gated repo|access a gated repo|401 Client Error|403 Client Error"),
+        re.compile(
+            r"diogenes: gated_model|GatedRepoError"
+            r"|[Cc]annot access gated repo|access a gated repo|401 Client Error|403 Client Error"
+        ),
     ),
     (
         Failure(
-            "model_not_found",
+            "model_not_found_on_hub",
             "There is no such model repository or revision.",
             "Correct the model's repository or revision.",
             permanent=True,
         ),
         re.compile(
-            r"is not a valid model identifier|is not a valid git identifier"
+            r"diogenes: model_not_found_on_hub|is not a valid model identifier|is not a valid git identifier"
             r"|RepositoryNotFoundError|RevisionNotFoundError|EntryNotFoundError"
         ),
     ),
@@ -191,7 +194,23 @@ _EXPLANATIONS: Sequence[tuple[Failure, re.Pattern[str]]] = (
             "Give the nodes a larger volume.",
             permanent=True,
         ),
-        re.compile(r"No space left on device|Disk quota exceeded"),
+        re.compile(r"diogenes: disk_full|No space left on device|Disk quota exceeded"),
+    ),
+    (
+        Failure(
+            "weights_corrupt",
+            "The model's files came with another content than the hub announces.",
+            "It is tried again; see its last lines if that does not help.",
+        ),
+        re.compile(r"diogenes: weights_corrupt"),
+    ),
+    (
+        Failure(
+            "weights_unavailable",
+            "The model's files did not come.",
+            "It is tried again; see https://status.huggingface.co if that does not help.",
+        ),
+        re.compile(r"diogenes: weights_unavailable"),
     ),
     (
         HUB_UNREACHABLE,

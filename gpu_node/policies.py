@@ -12,6 +12,21 @@ AGENT_PREFIX = "agent/"
 """Where in the bucket the agent's packages are."""
 
 
+def weights_prefix(repository: str) -> str:
+    """Where in the bucket the mirror of a repository is."""
+    return f"weights/{_folder(repository)}/"
+
+
+def cache_prefix(repository: str) -> str:
+    """Where in the bucket is what the engine compiled for a repository."""
+    return f"compile-cache/{_folder(repository)}/"
+
+
+def _folder(repository: str) -> str:
+    # No repository has two hyphens in its name, so that none lies in another's folder.
+    return repository.replace("/", "--")
+
+
 @dataclass(frozen=True)
 class NodeAccess:
     """What the nodes of one model have to do with."""
@@ -22,6 +37,7 @@ class NodeAccess:
     models_table_arn: str
     bucket_arn: str
     hf_token_parameter_arn: str | None = None
+    repository: str = ""  # on the hub; the model's name where it is empty
 
 
 def node_policy(access: NodeAccess) -> Document:
@@ -51,6 +67,7 @@ def node_policy(access: NodeAccess) -> Document:
             ],
         ),
         _allow("ReadAgent", ["s3:GetObject"], [f"{access.bucket_arn}/{AGENT_PREFIX}*"]),
+        *_files(access),
         *_token(access, region=region, account=account),
     ]
     return {"Version": "2012-10-17", "Statement": statements}
@@ -73,6 +90,29 @@ def bucket_policy(bucket_arn: str) -> Document:
         "Condition": {"Bool": {"aws:SecureTransport": "false"}},
     }
     return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+def _files(access: NodeAccess) -> Sequence[Document]:
+    """The mirror and the compile cache of the model's own repository: to read, to write, to resume; never to delete,
+    but for the claim on a mirror."""
+    repository = access.repository or access.model
+    weights, cache = weights_prefix(repository), cache_prefix(repository)
+    objects = [f"{access.bucket_arn}/{prefix}*" for prefix in (weights, cache)]
+    return [
+        _allow(
+            "KeepOwnFiles",
+            ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
+            objects,
+        ),
+        _allow("ReleaseClaim", ["s3:DeleteObject"], [f"{access.bucket_arn}/{weights}*.claim"]),
+        _allow(
+            "ListOwnFiles",
+            ["s3:ListBucket"],
+            [access.bucket_arn],
+            {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in (weights, cache)]}},
+        ),
+        _allow("ListOwnUploads", ["s3:ListBucketMultipartUploads"], [access.bucket_arn]),
+    ]
 
 
 def _token(access: NodeAccess, *, region: str, account: str) -> Sequence[Document]:

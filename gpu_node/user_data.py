@@ -9,8 +9,9 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from gpu_node.engine_settings import EngineSettings
 from gpu_node.package import Package
 from gpu_node.settings import NodeSettings
 
@@ -35,11 +36,12 @@ class Boot:
     bucket: str
     package: Package
     hf_token_parameter: str | None = None
+    engine: EngineSettings = field(default_factory=EngineSettings)
 
     def environment(self) -> Mapping[str, str]:
         """The variables of the agent's service, and of the script that starts it."""
         token = {"DIOGENES_HF_TOKEN_PARAMETER": self.hf_token_parameter} if self.hf_token_parameter else {}
-        return {"AWS_REGION": self.region, **self.settings.to_env(), **token}
+        return {"AWS_REGION": self.region, **self.settings.to_env(), **self.engine.to_env(), **token}
 
 
 def render(boot: Boot) -> str:

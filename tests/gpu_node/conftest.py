@@ -56,6 +56,12 @@ def _reset(port: int) -> int:
         connection.close()
 
 
+@pytest.fixture
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
 @pytest.fixture(name="metadata_service")
 def _metadata_service() -> Callable[[dict[str, str]], AbstractContextManager[str]]:
     """Starts one that knows these answers, and gives its address."""

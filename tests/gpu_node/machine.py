@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_node import package, user_data
+from gpu_node.engine_settings import EngineSettings
 from gpu_node.settings import NodeSettings
 
 FOLDERS = ("/etc/diogenes", "/opt/diogenes", "/opt/dlami", "/run/diogenes", "/var/lib/diogenes")
@@ -96,7 +97,13 @@ class Machine:
         (self.answers / "package").write_bytes(made.content)
         return made
 
-    def boot(self, expected: package.Package | None = None, *, token: bool = False) -> Outcome:
+    def boot(
+        self,
+        expected: package.Package | None = None,
+        *,
+        token: bool = False,
+        engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
+    ) -> Outcome:
         """What cloud-init does with the user data of a node that shall find ``expected``."""
         boot = user_data.Boot(
             settings=SETTINGS,
@@ -104,6 +111,7 @@ class Machine:
             bucket="nodes-1234567",
             package=expected or package.Package((self.answers / "package").read_bytes()),
             hf_token_parameter=TOKEN_PARAMETER if token else None,
+            engine=engine,
         )
         config = parsed(user_data.render(boot))
         for file in config["write_files"]:

@@ -1,13 +1,15 @@
-"""The engine's program on a node installs vLLM once, and is vLLM from then on."""
+"""The engine is installed once, whole, from the list that the package has."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
 from gpu_node.package import HOME
 from gpu_node.phases import ENGINE_NOT_INSTALLED, explain
+from gpu_node.provision import STAMP, InstalledEngine
 from tests.gpu_node.machine import Machine, Outcome
 
 # `python3 -m venv --clear FOLDER`, where uv "installs" what a test said.
@@ -30,6 +32,7 @@ chmod +x "$(dirname "$0")/vllm"
 class Engine:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
+        self.folder = machine.root / "vllm"
         python = machine.root / "bin/python3"
         head = python.read_text().splitlines()[:2]
         python.write_text("\n".join([*head, MAKE_ENVIRONMENT]))
@@ -38,8 +41,17 @@ class Engine:
     def installing(self, script: str) -> None:
         (self.machine.answers / "install").write_text(script)
 
-    def start(self, *arguments: str) -> Outcome:
-        return self.machine.run([str(HOME / "engine.sh"), *arguments], HOME=str(self.machine.root))
+    def install(self) -> Outcome:
+        return self.machine.run([str(HOME / "install.sh"), str(self.folder)])
+
+    @property
+    def is_installed(self) -> bool:
+        """To who would start it: nothing is left to be done."""
+        return InstalledEngine(self.machine.root, HOME).install() == 0 if self._is_stamped else False
+
+    @property
+    def _is_stamped(self) -> bool:
+        return (self.folder / STAMP).exists()
 
 
 @pytest.fixture
@@ -47,43 +59,48 @@ def engine(tmp_path: Path) -> Engine:
     return Engine(Machine(tmp_path))
 
 
-def test_the_first_start_installs_and_goes_on_as_the_engine(engine: Engine) -> None:
-    outcome = engine.start("serve", "org/tiny", "--name", "two words")
+def test_what_was_installed_is_taken_for_installed(engine: Engine) -> None:
+    assert not engine.is_installed
+    outcome = engine.install()
     assert outcome.status == 0, outcome.output
-    assert outcome.output.splitlines() == [
-        "diogenes: installing the engine",
-        "vllm serve org/tiny --name two words",
-    ]
+    lock = (HOME / "requirements-engine.txt").read_bytes()
+    assert (engine.folder / STAMP).read_text().strip() == hashlib.sha256(lock).hexdigest()
+    assert engine.is_installed
+    installed = InstalledEngine(engine.machine.root, HOME)
+    assert installed.program(["serve"], {}) == [str(engine.folder / "bin/vllm"), "serve"]
+    assert installed.version == "vllm 0.32.0"
 
 
-def test_the_second_start_installs_nothing(engine: Engine) -> None:
-    engine.start("serve")
-    outcome = engine.start("serve")
-    assert outcome.output == "vllm serve\n"
-    assert len(outcome.called("python3 -m venv")) == 1
+def test_an_engine_of_another_list_is_installed_anew(engine: Engine, tmp_path: Path) -> None:
+    engine.install()
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "requirements-engine.txt").write_text("vllm==0.33.0\n")
+    (package / "install.sh").write_text("#!/bin/bash\nexit 6\n")
+    (package / "install.sh").chmod(0o755)
+    newer = InstalledEngine(engine.machine.root, package)
+    assert (newer.version, newer.install()) == ("vllm 0.33.0", 6)
 
 
 def test_an_installation_that_fails_is_explained_to_who_waits(engine: Engine) -> None:
     engine.installing("echo 'error: Request failed after 3 retries' >&2; exit 2")
-    outcome = engine.start("serve")
+    outcome = engine.install()
     assert outcome.status == 2
-    assert explain(outcome.status, outcome.output.splitlines()) == ENGINE_NOT_INSTALLED
+    lines = [*outcome.output.splitlines(), "diogenes: the engine could not be installed"]
+    assert explain(outcome.status, lines) == ENGINE_NOT_INSTALLED
+    assert not engine.is_installed
 
 
 def test_a_disk_that_is_too_small_for_the_engine_is_named(engine: Engine) -> None:
     engine.installing("echo 'No space left on device (os error 28)' >&2; exit 2")
-    outcome = engine.start("serve")
+    outcome = engine.install()
     assert explain(outcome.status, outcome.output.splitlines()).code == "disk_full"
-
-
-def test_an_engine_that_fails_by_itself_was_installed(engine: Engine) -> None:
-    engine.installing(INSTALLS.replace('echo vllm "$@"', "echo RuntimeError; exit 1"))
-    outcome = engine.start("serve")
-    assert explain(outcome.status, outcome.output.splitlines()).code == "engine_crashed"
 
 
 def test_an_installation_that_broke_off_begins_anew(engine: Engine) -> None:
     engine.installing("exit 2")
-    engine.start("serve")
+    engine.install()
+    assert not engine.is_installed
     engine.installing(INSTALLS)
-    assert engine.start("serve").output.endswith("vllm serve\n")
+    assert engine.install().status == 0
+    assert engine.is_installed

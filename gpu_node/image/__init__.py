@@ -1,0 +1,1 @@
+"""The machine image that holds the engine already, and what bakes it."""

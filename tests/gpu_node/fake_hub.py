@@ -1,0 +1,127 @@
+"""A Hugging Face hub on loopback: lists of files, and their bytes behind a redirect, from any place on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from gpu_node.weights import WeightFile
+
+COMMIT = "a" * 40
+LARGE = 1024
+"""From this size on a file is in large file storage: behind a redirect, and known by its SHA-256."""
+
+
+@dataclass
+class FakeHub:
+    """One repository, and what goes wrong with it."""
+
+    repository: str = "org/tiny"
+    commit: str = COMMIT
+    files: dict[str, bytes] = field(default_factory=dict)
+    token: str | None = None  # who has another one, or none, is refused
+    refusal: tuple[int, str] = (403, "GatedRepo")
+    missing: bool = False
+    down: bool = False
+    cuts: dict[str, list[int]] = field(default_factory=dict)  # a file's answers end after so many bytes, one by one
+    corrupt: dict[str, int] = field(default_factory=dict)  # so many answers have another content
+    ignores_ranges: bool = False
+    endpoint: str = ""
+    asked: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
+
+    def listing(self) -> dict[str, Any]:
+        return {"id": self.repository, "sha": self.commit, "siblings": [self._sibling(path) for path in self.files]}
+
+    def _sibling(self, path: str) -> dict[str, Any]:
+        body = self.files[path]
+        told: dict[str, Any] = {"rfilename": path, "size": len(body), "blobId": blob_id(body)}
+        if len(body) >= LARGE:
+            told["lfs"] = {"sha256": hashlib.sha256(body).hexdigest(), "size": len(body), "pointerSize": 134}
+        return told
+
+    def ranges(self, path: str) -> list[str]:
+        """The ranges that were asked of a file's storage, in their order; empty for all of it."""
+        return [headers.get("range", "") for asked, headers in self.asked if asked == f"/storage/{path}"]
+
+
+def blob_id(body: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(body) + body, usedforsecurity=False).hexdigest()
+
+
+def weight_file(path: str, body: bytes) -> WeightFile:
+    if len(body) >= LARGE:
+        return WeightFile(path, len(body), sha256=hashlib.sha256(body).hexdigest())
+    return WeightFile(path, len(body), blob_id=blob_id(body))
+
+
+@contextmanager
+def serving(hub: FakeHub) -> Iterator[FakeHub]:
+    """``hub`` with its ``endpoint``."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            hub.asked.append((path, {name.lower(): value for name, value in self.headers.items()}))
+            if hub.down:
+                return self._answer(503, b"")
+            if path.startswith("/storage/"):
+                return self._storage(path.removeprefix("/storage/"))
+            if hub.missing:
+                return self._answer(404, b"", {"X-Error-Code": "RepoNotFound"})
+            if hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
+                status, code = hub.refusal
+                return self._answer(status, b"", {"X-Error-Code": code})
+            if path.startswith("/api/models/"):
+                return self._answer(200, json.dumps(hub.listing()).encode())
+            return self._resolve(path)
+
+        def _resolve(self, path: str) -> None:
+            name = path.removeprefix(f"/{hub.repository}/resolve/").partition("/")[2]
+            if name not in hub.files:
+                return self._answer(404, b"", {"X-Error-Code": "EntryNotFound"})
+            # To another host by name: the token must not follow.
+            storage = hub.endpoint.replace("127.0.0.1", "localhost")
+            return self._answer(302, b"", {"Location": f"{storage}/storage/{name}"})
+
+        def _storage(self, name: str) -> None:
+            body = hub.files[name]
+            if hub.corrupt.get(name, 0) > 0:
+                hub.corrupt[name] -= 1
+                body = bytes(len(body))
+            start = int(self.headers.get("Range", "bytes=0-")[6:].rstrip("-")) if not hub.ignores_ranges else 0
+            rest = body[start:]
+            cut = hub.cuts.get(name)
+            sent = rest[: cut.pop(0)] if cut else rest
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(rest)))
+            self.end_headers()
+            self.wfile.write(sent)
+            self.close_connection = True
+
+        def _answer(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+            self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    hub.endpoint = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -11,6 +11,7 @@ from control_plane.infra.data import Data, sign_ins
 from control_plane.infra.groups import node_groups
 from control_plane.infra.network import Network
 from control_plane.settings import Settings
+from gpu_node.engine_settings import VLLM_IMAGE, EngineKind, EngineSettings
 from gpu_node.infra import GpuNodes
 from gpu_node.protocol import ENGINE_PORT
 from web.infra import Web
@@ -27,7 +28,7 @@ network = Network(
     engine_port=ENGINE_PORT,
 )
 data = Data("data", deployment=deployment, hf_token=stack.hf_token(), github_secret=stack.github_secret())
-GpuNodes(
+nodes = GpuNodes(
     "nodes",
     namespace=deployment.namespace,
     region=deployment.region,
@@ -43,6 +44,8 @@ GpuNodes(
     hf_token_parameter_name=data.hf_token_parameter_name,
     ami_id=deployment.ami_id,
     root_volume_gb=deployment.root_volume_gb,
+    engine=EngineSettings(kind=EngineKind(deployment.engine), image=deployment.engine_image or VLLM_IMAGE),
+    bake_image=deployment.bake_image,
     tags={schema.TAG: deployment.namespace},
     after=network.ready,
 )
@@ -67,4 +70,6 @@ pulumi.export("googleRedirectUri", pulumi.Output.concat(web.url, schema.CALLBACK
 pulumi.export("firstKey", exports.first_key(deployment))
 pulumi.export("snippet", web.api_base_url.apply(lambda url: exports.snippet(deployment, url)))
 pulumi.export("costAtRestPerMonth", f"${at_rest_usd(deployment):.2f}")
+if nodes.bake_command:
+    pulumi.export("bakeImage", nodes.bake_command)
 pulumi.export("notes", list(deployment.notes))

@@ -35,6 +35,9 @@ SETTINGS = frozenset(
         "controlPlaneIdleTimeout",
         "logRetentionDays",
         "amiId",
+        "bakeImage",
+        "engine",
+        "engineImage",
         "rootVolumeGb",
         "monthlyBudgetUsd",
         "hfToken",
@@ -72,6 +75,10 @@ _LOG_RETENTION_DAYS = (
     *(1096, 1827, 2192, 2557, 2922, 3288, 3653),
 )
 """What CloudWatch allows."""
+
+ENGINES = ("install", "container")
+
+_CONTAINER_IMAGE = r"[a-z0-9][a-z0-9._/-]*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?"
 
 _PROVIDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
 _ISSUER = re.compile(r"https://[^\s/?#@]+\.[^\s/?#@]+(/[^\s?#]*)?")
@@ -125,6 +132,9 @@ class Deployment:
     log_retention_days: int = 14
     ami_id: str | None = None  # None: the newest Deep Learning AMI
     root_volume_gb: int = 100
+    engine: str = "install"  # how a node comes by its engine: install or container
+    engine_image: str | None = None  # of the container; None: the makers' of the pinned version
+    bake_image: bool = False  # a pipeline that bakes the engine into the nodes' image
     monthly_budget_usd: int = 100
     notes: Sequence[str] = ()  # whose prices are told if not the region's; what could not be checked, and why
 
@@ -369,7 +379,17 @@ def _control_plane(values: Values) -> dict[str, Any]:
 
 
 def _nodes(values: Values) -> dict[str, Any]:
+    engine = values.choice("engine", ENGINES, default=Deployment.engine)
+    image = values.text("engineImage", pattern=_CONTAINER_IMAGE, example="vllm/vllm-openai:v0.32.0")
+    bake = values.flag("bakeImage")
+    if engine != "container" and values.is_set("engineImage"):
+        values.refuse("engineImage is of no use unless engine is container", remove("engineImage"))
+    if engine == "container" and bake:
+        values.refuse("bakeImage bakes an installed engine, and engine is container", set_value("bakeImage", "false"))
     return {
+        "engine": engine,
+        "engine_image": image,
+        "bake_image": bake,
         "ami_id": values.text("amiId", pattern=r"ami-([0-9a-f]{8}|[0-9a-f]{17})", example="ami-0123456789abcdef0"),
         "root_volume_gb": values.integer(
             "rootVolumeGb", range(75, 16385), default=Deployment.root_volume_gb, unit="GB"

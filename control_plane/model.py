@@ -20,7 +20,10 @@ MAX_VLLM_ARGS_CHARS = 4096
 OVERRIDABLE = frozenset({"idleTimeout", "vllmArgs", "maxInstances"})
 """What the UI may change while deployed; everything about hardware is Pulumi's."""
 
-CONFIG_KEYS = OVERRIDABLE | {"name", "repository", "revision", "instanceTypes", "market", "geometry"}
+CONFIG_KEYS = OVERRIDABLE | {"name", "repository", "revision", "instanceTypes", "market", "geometry", "weights"}
+
+WEIGHTS = ("hub", "s3")
+"""Where a model's weights come from: from the hub at every start, or from the bucket once they are mirrored there."""
 
 MAX_SLUG_CHARS = 32  # an IAM role's name has 64 to give, of which the namespace takes 24
 _DIGEST_CHARS = 6
@@ -82,6 +85,7 @@ class Model:
     idle_timeout_s: float = DEFAULT_IDLE_TIMEOUT_S
     market: Market = Market.ON_DEMAND
     max_instances: int = 1
+    weights: str = "hub"
     config: Mapping[str, Any] = field(default_factory=dict)
     override: Mapping[str, Any] = field(default_factory=dict)
 
@@ -102,6 +106,7 @@ class Model:
             idle_timeout_s=merged.get("idleTimeout", DEFAULT_IDLE_TIMEOUT_S),
             market=Market(merged.get("market", Market.ON_DEMAND)),
             max_instances=merged.get("maxInstances", 1),
+            weights=merged.get("weights", "hub"),
             config=dict(config),
             override=dict(override or {}),
         )
@@ -153,6 +158,7 @@ def _faults(config: Mapping[str, Any]) -> Sequence[Fault]:
         _check_revision,
         _check_instance_types,
         _check_market,
+        _check_weights,
         _check_numbers,
         _check_vllm_args,
         _check_geometry,
@@ -215,6 +221,11 @@ def _check_market(config: Mapping[str, Any]) -> Sequence[Fault]:
     market = config.get("market", "on-demand")
     words = [str(member) for member in Market]
     return [] if market in words else [Fault("market", f"market {market!r} must be one of {', '.join(words)}")]
+
+
+def _check_weights(config: Mapping[str, Any]) -> Sequence[Fault]:
+    weights = config.get("weights", "hub")
+    return [] if weights in WEIGHTS else [Fault("weights", f"weights {weights!r} must be one of {', '.join(WEIGHTS)}")]
 
 
 def _check_numbers(config: Mapping[str, Any]) -> Sequence[Fault]:

@@ -11,6 +11,9 @@ Document = dict[str, Any]
 AGENT_PREFIX = "agent/"
 """Where in the bucket the agent's packages are."""
 
+CACHE_PREFIX = "compile-cache/"
+"""Where in the bucket is what engines compiled."""
+
 
 def weights_prefix(repository: str) -> str:
     """Where in the bucket the mirror of a repository is."""
@@ -19,7 +22,7 @@ def weights_prefix(repository: str) -> str:
 
 def cache_prefix(repository: str) -> str:
     """Where in the bucket is what the engine compiled for a repository."""
-    return f"compile-cache/{_folder(repository)}/"
+    return f"{CACHE_PREFIX}{_folder(repository)}/"
 
 
 def _folder(repository: str) -> str:
@@ -73,9 +76,17 @@ def node_policy(access: NodeAccess) -> Document:
     return {"Version": "2012-10-17", "Statement": statements}
 
 
-def trust_policy() -> Document:
-    """Who may take a node's role: EC2, for the instance it runs on."""
-    statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ec2.amazonaws.com"}}
+def read_package_policy(bucket_arn: str) -> Document:
+    """What bakes an image reads the agent's package, and nothing else of the bucket."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [_allow("ReadAgent", ["s3:GetObject"], [f"{bucket_arn}/{AGENT_PREFIX}*"])],
+    }
+
+
+def trust_policy(service: str = "ec2.amazonaws.com") -> Document:
+    """Who may take a role: EC2, for the instance it runs on, or another service of AWS."""
+    statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": service}}
     return {"Version": "2012-10-17", "Statement": [statement]}
 
 

@@ -62,7 +62,7 @@ BOOT_FAILURES: Mapping[str, Sequence[str]] = {
         "OSError: You are trying to access a gated repo.",
         "Make sure to have access to it at https://huggingface.co/some/model.",
     ),
-    "model_not_found": (
+    "model_not_found_on_hub": (
         "OSError: some/model is not a local folder and is not a valid model identifier listed on"
         " 'https://huggingface.co/models'",
     ),
@@ -83,7 +83,7 @@ BOOT_FAILURES: Mapping[str, Sequence[str]] = {
 """Last words, by what the node shall make of them."""
 
 # How far a start comes before it fails.
-_DIES_AT = {"bad_engine_argument": 0.0, "gated_model": 0.02, "model_not_found": 0.02, "out_of_gpu_memory": 0.62}
+_DIES_AT = {"bad_engine_argument": 0.0, "gated_model": 0.02, "model_not_found_on_hub": 0.02, "out_of_gpu_memory": 0.62}
 _DIES_OTHERWISE_AT = 0.2
 
 

@@ -19,6 +19,8 @@ def node_groups(deployment: Deployment) -> Sequence[NodeGroup]:
             market=market,
             instance_types=model.instance_types,
             tags={schema.TAG: deployment.namespace, schema.MODEL_TAG: model.name, schema.MARKET_TAG: market},
+            repository=model.repository,
+            weights=model.weights,
         )
         for model in deployment.models
         for market in model.market.ladder

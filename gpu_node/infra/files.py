@@ -11,9 +11,13 @@ import pulumi_aws as aws
 
 from gpu_node import package, policies
 
+COMPILE_CACHE_DAYS = 60
+"""From when it was saved; the next start after that compiles and saves it again."""
+
 
 class NodeFiles(pulumi.ComponentResource):
-    """A private bucket for the agent's packages, with the package of this version in it.
+    """A private bucket for the agent's packages, with the package of this version in it; for what engines compiled; and
+    for the weights of models that are configured so.
 
     All of it can be had again, so it goes with the stack.
     """
@@ -76,8 +80,10 @@ class NodeFiles(pulumi.ComponentResource):
         )
 
     def _tidy(self, name: str) -> None:
-        """A node that goes in the middle of an upload leaves parts that nobody sees and everybody pays for."""
+        """A node that goes in the middle of an upload leaves parts that nobody sees and everybody pays for; an engine
+        of another version leaves compiled code that nobody asks for, and what is still in use is compiled again."""
         after_a_day = aws.s3.BucketLifecycleConfigurationRuleAbortIncompleteMultipartUploadArgs(days_after_initiation=1)
+        after_two_months = aws.s3.BucketLifecycleConfigurationRuleExpirationArgs(days=COMPILE_CACHE_DAYS)
         aws.s3.BucketLifecycleConfiguration(
             name,
             bucket=self.bucket_name,
@@ -87,7 +93,13 @@ class NodeFiles(pulumi.ComponentResource):
                     status="Enabled",
                     filter=aws.s3.BucketLifecycleConfigurationRuleFilterArgs(prefix=""),
                     abort_incomplete_multipart_upload=after_a_day,
-                )
+                ),
+                aws.s3.BucketLifecycleConfigurationRuleArgs(
+                    id="old-compile-caches",
+                    status="Enabled",
+                    filter=aws.s3.BucketLifecycleConfigurationRuleFilterArgs(prefix=policies.CACHE_PREFIX),
+                    expiration=after_two_months,
+                ),
             ],
             opts=pulumi.ResourceOptions(parent=self),
         )

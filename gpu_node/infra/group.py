@@ -25,6 +25,8 @@ class NodeGroup:
     market: str  # "on-demand" or "spot"
     instance_types: Sequence[str]  # best first
     tags: Mapping[str, str]  # of the group and of its instances; permissions and the control plane go by them
+    repository: str = ""  # of the model, on the hub; its name where it is empty
+    weights: str = "hub"  # where they come from: "hub" or "s3"
 
     @property
     def all_tags(self) -> dict[str, str]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 
 from gpu_node import policies, user_data
+from gpu_node.engine_settings import EngineSettings
 from gpu_node.infra import group as parts
 from gpu_node.infra.files import NodeFiles
 from gpu_node.infra.group import NodeGroup
 from gpu_node.protocol import DRAIN_HOOK_S
 from gpu_node.settings import NodeSettings
+from gpu_node.weights import Source
 
 _ROLE_CHARS = 64  # IAM's limit of a name
 _TEMPLATE_CHARS = 128  # EC2's
@@ -39,6 +41,7 @@ class Surroundings:
     root_volume_gb: int
     max_size: int  # of a group
     files: NodeFiles
+    engine: EngineSettings  # of all; bucket and weights are added
     after: Sequence[pulumi.Resource] = ()  # of the network: gone only after the nodes
 
 
@@ -87,7 +90,10 @@ class ModelNodes(pulumi.ComponentResource):
         around, names = self._surroundings, [group.name for group in groups]
 
         def document(told: Mapping[str, Any]) -> str:
-            return json.dumps(policies.node_policy(policies.NodeAccess(model=self._model, groups=names, **told)))
+            access = policies.NodeAccess(
+                model=self._model, groups=names, repository=groups[0].repository or self._model, **told
+            )
+            return json.dumps(policies.node_policy(access))
 
         return pulumi.Output.all(
             instances_table_arn=around.instances_table_arn,
@@ -159,6 +165,7 @@ class ModelNodes(pulumi.ComponentResource):
                 bucket=told["bucket"],
                 package=around.files.package,
                 hf_token_parameter=told["token"],
+                engine=replace(around.engine, weights=Source(group.weights), bucket=told["bucket"]),
             )
             return base64.b64encode(user_data.render(boot).encode()).decode()
 

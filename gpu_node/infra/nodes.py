@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import pulumi
 import pulumi_aws as aws
 
+from gpu_node.engine_settings import EngineSettings
+from gpu_node.image.pipeline import ImagePipeline, baked_image
 from gpu_node.infra.files import NodeFiles
 from gpu_node.infra.group import NodeGroup
 from gpu_node.infra.model import ModelNodes, Surroundings
@@ -26,6 +28,7 @@ class GpuNodes(pulumi.ComponentResource):
     bucket_arn: pulumi.Output[str]
     group_arns: Sequence[pulumi.Output[str]]  # in the order of the groups
     role_arns: Sequence[pulumi.Output[str]]  # one a model
+    bake_command: pulumi.Output[str] | None = None  # what starts a baking, where images are baked
 
     def __init__(
         self,
@@ -46,16 +49,34 @@ class GpuNodes(pulumi.ComponentResource):
         ami_id: str | None,
         root_volume_gb: int,
         tags: Mapping[str, str],
+        engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
+        bake_image: bool = False,
         after: Sequence[pulumi.Resource] = (),
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """``max_size`` bounds every group; ``tags`` are for what no group owns. No ``ami_id``: AWS's newest image.
+        """``max_size`` bounds every group; ``tags`` are for what no group owns. No ``ami_id``: AWS's newest image; with
+        ``bake_image`` the newest that the pipeline made of it, once there is one.
 
         ``after``: what a node needs, to its last minute, of the network around it.
         """
         super().__init__("diogenes:gpu_node:GpuNodes", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         files = NodeFiles(f"{namespace}-nodes", tags=tags, opts=child)
+        image = ami_id or _newest_image(self)
+        if bake_image:
+            pipeline = ImagePipeline(
+                f"{name}-image",
+                namespace=namespace,
+                region=region,
+                package=files.package,
+                bucket_name=files.bucket_name,
+                bucket_arn=files.bucket_arn,
+                parent_image=image,
+                tags=tags,
+                opts=pulumi.ResourceOptions(parent=self, depends_on=[files.uploaded]),
+            )
+            image = baked_image(namespace, otherwise=image, parent=self)
+            self.bake_command = pipeline.start_command
         surroundings = Surroundings(
             region=region,
             subnet_ids=subnet_ids,
@@ -66,10 +87,11 @@ class GpuNodes(pulumi.ComponentResource):
             models_table_name=models_table_name,
             hf_token_parameter_arn=hf_token_parameter_arn,
             hf_token_parameter_name=hf_token_parameter_name,
-            image_id=ami_id or _newest_image(self),
+            image_id=image,
             root_volume_gb=root_volume_gb,
             max_size=max_size,
             files=files,
+            engine=engine,
             after=after,
         )
         models = [

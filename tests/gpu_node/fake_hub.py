@@ -60,62 +60,72 @@ def weight_file(path: str, body: bytes) -> WeightFile:
     return WeightFile(path, len(body), blob_id=blob_id(body))
 
 
+class _Handler(BaseHTTPRequestHandler):
+    hub: FakeHub  # of the subclass that a server is made with
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        self.hub.asked.append((path, {name.lower(): value for name, value in self.headers.items()}))
+        if refusal := self._refusal(path):
+            self._answer(refusal[0], b"", {"X-Error-Code": refusal[1]})
+        elif path.startswith("/storage/"):
+            self._storage(path.removeprefix("/storage/"))
+        elif path.startswith("/api/models/"):
+            self._answer(200, json.dumps(self.hub.listing()).encode())
+        else:
+            self._resolve(path)
+
+    def _refusal(self, path: str) -> tuple[int, str] | None:
+        hub = self.hub
+        if hub.down:
+            return 503, ""
+        if path.startswith("/storage/"):
+            return None
+        if hub.missing:
+            return 404, "RepoNotFound"
+        if hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
+            return hub.refusal
+        return None
+
+    def _resolve(self, path: str) -> None:
+        name = path.removeprefix(f"/{self.hub.repository}/resolve/").partition("/")[2]
+        if name not in self.hub.files:
+            self._answer(404, b"", {"X-Error-Code": "EntryNotFound"})
+            return
+        # To another host by name: the token must not follow.
+        storage = self.hub.endpoint.replace("127.0.0.1", "localhost")
+        self._answer(302, b"", {"Location": f"{storage}/storage/{name}"})
+
+    def _storage(self, name: str) -> None:
+        hub, body = self.hub, self.hub.files[name]
+        if hub.corrupt.get(name, 0) > 0:
+            hub.corrupt[name] -= 1
+            body = bytes(len(body))
+        start = 0 if hub.ignores_ranges else int(self.headers.get("Range", "bytes=0-")[6:].rstrip("-"))
+        cut = hub.cuts.get(name)
+        rest = body[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(rest)))
+        self.end_headers()
+        self.wfile.write(rest[: cut.pop(0)] if cut else rest)
+        self.close_connection = True
+
+    def _answer(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
 @contextmanager
 def serving(hub: FakeHub) -> Iterator[FakeHub]:
     """``hub`` with its ``endpoint``."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            hub.asked.append((path, {name.lower(): value for name, value in self.headers.items()}))
-            if hub.down:
-                return self._answer(503, b"")
-            if path.startswith("/storage/"):
-                return self._storage(path.removeprefix("/storage/"))
-            if hub.missing:
-                return self._answer(404, b"", {"X-Error-Code": "RepoNotFound"})
-            if hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
-                status, code = hub.refusal
-                return self._answer(status, b"", {"X-Error-Code": code})
-            if path.startswith("/api/models/"):
-                return self._answer(200, json.dumps(hub.listing()).encode())
-            return self._resolve(path)
-
-        def _resolve(self, path: str) -> None:
-            name = path.removeprefix(f"/{hub.repository}/resolve/").partition("/")[2]
-            if name not in hub.files:
-                return self._answer(404, b"", {"X-Error-Code": "EntryNotFound"})
-            # To another host by name: the token must not follow.
-            storage = hub.endpoint.replace("127.0.0.1", "localhost")
-            return self._answer(302, b"", {"Location": f"{storage}/storage/{name}"})
-
-        def _storage(self, name: str) -> None:
-            body = hub.files[name]
-            if hub.corrupt.get(name, 0) > 0:
-                hub.corrupt[name] -= 1
-                body = bytes(len(body))
-            start = int(self.headers.get("Range", "bytes=0-")[6:].rstrip("-")) if not hub.ignores_ranges else 0
-            rest = body[start:]
-            cut = hub.cuts.get(name)
-            sent = rest[: cut.pop(0)] if cut else rest
-            self.send_response(206 if start else 200)
-            self.send_header("Content-Length", str(len(rest)))
-            self.end_headers()
-            self.wfile.write(sent)
-            self.close_connection = True
-
-        def _answer(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-            self.send_response(status)
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
     hub.endpoint = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()

@@ -147,14 +147,15 @@ def test_parts_of_another_content_are_sent_again(files: Files, folder: Path) -> 
     bucket = files.bucket()
     (folder / "other").write_bytes(bytes(len(LARGE)))
     asked = iter([True, True, False])
+
+    def each_part() -> None:
+        if not next(asked):
+            raise ValueError("stop")
+
     with pytest.raises(ValueError, match="stop"):
-        bucket.upload(f"{HOME}/model-1.safetensors", folder / "other", each_part=lambda: next(asked) or stop())
+        bucket.upload(f"{HOME}/model-1.safetensors", folder / "other", each_part=each_part)
     assert Node(files, folder).make() is Made.MADE
     assert_mirrored(files)
-
-
-def stop() -> None:
-    raise ValueError("stop")
 
 
 @pytest.mark.parametrize("damage", ["gone", "short", "unreadable"])

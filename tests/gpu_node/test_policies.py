@@ -60,10 +60,33 @@ def test_a_node_can_change_rows_of_instances_and_read_none_of_the_rest() -> None
         ("GetObject", "agents/0123.tar.gz", False),
         ("GetObject", "anything/else", False),
         ("PutObject", "anything/else", False),
+        ("GetObject", "weights/Qwen--Qwen3/c/model.safetensors", True),
+        ("PutObject", "weights/Qwen--Qwen3/c.manifest", True),
+        ("DeleteObject", "weights/Qwen--Qwen3/c.claim", True),
+        ("DeleteObject", "weights/Qwen--Qwen3/c.manifest", False),
+        ("GetObject", "weights/Qwen--Qwen3-14B/c.manifest", False),
+        ("PutObject", "compile-cache/Qwen--Qwen3/key/manifest", True),
+        ("PutObject", "compile-cache/Qwen--Other/key/manifest", False),
+        ("DeleteObject", "compile-cache/Qwen--Qwen3/key/manifest", False),
     ],
 )
-def test_of_the_bucket_a_node_reads_the_agents_package_and_writes_nothing(action: str, key: str, allowed: bool) -> None:
+def test_of_the_bucket_a_node_has_the_agents_package_to_read_and_its_own_models_files(
+    action: str, key: str, allowed: bool
+) -> None:
     assert bool(list(granted(f"s3:{action}", f"{ACCESS.bucket_arn}/{key}"))) is allowed
+
+
+def test_a_node_lists_the_files_of_its_own_model_only() -> None:
+    (statement,) = granted("s3:ListBucket", ACCESS.bucket_arn)
+    assert statement["Condition"] == {
+        "StringLike": {"s3:prefix": ["weights/Qwen--Qwen3/*", "compile-cache/Qwen--Qwen3/*"]}
+    }
+
+
+def test_files_go_by_the_repository_where_the_model_has_another_name() -> None:
+    policy = node_policy(replace(ACCESS, repository="org/tiny"))
+    (files,) = [each for each in policy["Statement"] if each["Sid"] == "KeepOwnFiles"]
+    assert files["Resource"] == [f"{ACCESS.bucket_arn}/{each}/org--tiny/*" for each in ("weights", "compile-cache")]
 
 
 def test_the_token_is_deciphered_for_the_parameter_alone() -> None:

@@ -35,6 +35,7 @@ SNAPSHOT = "of the image; AWS knows them among what a fleet takes, and no templa
 FRONT = "nothing stands in front on a desk: the control plane neither wakes nor sleeps there"
 LAMBDA = "Lambda itself writes a function's log, and no desk has Lambda"
 FILES = "what a machine's first script fetches: an emulated machine has the agent on this one's disk"
+ENGINE_FILES = "the engine's program brings weights and caches; a desk's engine is a stand-in that has none"
 AGENT_LEAVES = "this one was taken down by the control plane; others of the story leave by themselves"
 
 FLEET_GRANTS = {"ec2:CreateFleet snapshot": SNAPSHOT}
@@ -113,6 +114,14 @@ EXECUTION: Mapping[str, str] = dict.fromkeys(
 
 NODE: Mapping[str, str] = {
     "s3:GetObject agent/*": FILES,
+    **{
+        f"s3:{action} {folder}/*": ENGINE_FILES
+        for action in ("GetObject", "PutObject", "AbortMultipartUpload", "ListMultipartUploadParts")
+        for folder in ("weights", "compile-cache")
+    },
+    "s3:DeleteObject weights/*": ENGINE_FILES,
+    "s3:ListBucket bucket": ENGINE_FILES,
+    "s3:ListBucketMultipartUploads bucket": ENGINE_FILES,
 }
 
 LEAVING: Mapping[str, str] = {
@@ -125,7 +134,7 @@ def short(grant: Grant) -> str:
     """A grant without what differs from stack to stack."""
     resource = grant.resource.rpartition(":::")[2] if ":::" in grant.resource else grant.resource.split(":", 5)[-1]
     if grant.action.startswith("s3:"):
-        resource = re.sub(r"^[^/]*/(\w+)/.*$", r"\1/*", resource)
+        resource = re.sub(r"^[^/]*/([\w-]+)/.*$", r"\1/*", resource) if "/" in resource else "bucket"
     elif resource.startswith("table/"):
         resource = resource.rpartition("/")[2].removeprefix("diogenes-desk-")
     else:

@@ -14,11 +14,16 @@ import pytest
 
 from control_plane import schema
 from gpu_node import package
+from gpu_node.engine_settings import EngineKind, EngineSettings
+from gpu_node.image.document import ENGINE_HOME as BAKED_ENGINE
+from gpu_node.image.document import Baking
 from gpu_node.infra import GpuNodes, NodeGroup
+from gpu_node.infra.files import COMPILE_CACHE_DAYS
 from gpu_node.infra.group import bounded
 from gpu_node.protocol import DRAIN_HOOK, DRAIN_HOOK_S
 from gpu_node.settings import NodeSettings
-from tests.infra.component import ACCOUNT, REGION, Registration, Registrations, run_component
+from gpu_node.weights import Source
+from tests.infra.component import ACCOUNT, REGION, Answer, Registration, Registrations, run_component
 
 NAMESPACE = "diogenes-prod"
 LONG = "casperhansen-deepseek-r1-distill-llama-70b-awq"
@@ -42,7 +47,15 @@ BIG = node_group("casperhansen/deepseek-r1-distill-llama-70b-awq", LONG, types=(
 GROUPS = (SPOT, ON_DEMAND, BIG)
 
 
-def built(groups: Sequence[NodeGroup] = GROUPS, *, ami_id: str | None = None, token: bool = True) -> Registrations:
+def built(
+    groups: Sequence[NodeGroup] = GROUPS,
+    *,
+    ami_id: str | None = None,
+    token: bool = True,
+    engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
+    bake_image: bool = False,
+    answers: Mapping[str, Answer] | None = None,
+) -> Registrations:
     def build() -> None:
         nodes = GpuNodes(
             "nodes",
@@ -60,12 +73,14 @@ def built(groups: Sequence[NodeGroup] = GROUPS, *, ami_id: str | None = None, to
             hf_token_parameter_name=f"/{NAMESPACE}/hf-token" if token else None,
             ami_id=ami_id,
             root_volume_gb=120,
+            engine=engine,
+            bake_image=bake_image,
             tags={schema.TAG: NAMESPACE},
         )
         assert len(nodes.group_arns) == len(groups)
         assert len(nodes.role_arns) == len({group.model for group in groups})
 
-    return run_component(build)
+    return run_component(build, calls=answers)
 
 
 @cache
@@ -214,8 +229,100 @@ def test_user_data_tells_a_node_who_it_is(token: bool) -> None:
             f"{NAMESPACE}-models",
         )
         assert ("DIOGENES_HF_TOKEN_PARAMETER" in environment) is token
+        engine = EngineSettings.from_env(environment, node="")
+        assert (engine.bucket, engine.weights, engine.kind) == (bucket.id, Source.HUB, EngineKind.INSTALL)
         assert f"bucket={bucket.id}\n" in files["/etc/diogenes/start.sh"]
         assert f"key={package.build().key}\n" in files["/etc/diogenes/start.sh"]
+
+
+def test_engine_and_weights_are_told_to_the_nodes_of_those_models_that_want_them() -> None:
+    mirrored = replace(BIG, repository="org/other", weights="s3")
+    registrations = built([SPOT, mirrored], engine=EngineSettings(kind=EngineKind.CONTAINER, image="vllm:1"))
+    told = {name: told_to_a_node(each) for name, each in templates(registrations).items()}
+    assert {settings.image for settings in told.values()} == {"vllm:1"}
+    assert (told[SPOT.name].weights, told[BIG.name].weights) == (Source.HUB, Source.S3)
+    statements = policies_by_model(registrations)[BIG.model]["Statement"]
+    (files,) = [each for each in statements if each["Sid"] == "KeepOwnFiles"]
+    assert [arn.partition("/")[2] for arn in files["Resource"]] == [
+        "weights/org--other/*",
+        "compile-cache/org--other/*",
+    ]
+
+
+def told_to_a_node(template: Registration) -> EngineSettings:
+    text = base64.b64decode(template.inputs["userData"]).decode()
+    files = {file["path"]: file["content"] for file in json.loads(text.split("\n", 1)[1])["write_files"]}
+    lines = files["/etc/diogenes/node.env"].splitlines()
+    return EngineSettings.from_env(dict(line.split("=", 1) for line in lines), node="")
+
+
+# -- the baked image -------------------------------------------------------------------------------------------------
+
+BAKED: Mapping[str, Answer] = {"aws:ec2/getAmiIds:getAmiIds": lambda given: {"ids": ["ami-baked", "ami-older"]}}
+UNBAKED: Mapping[str, Answer] = {"aws:ec2/getAmiIds:getAmiIds": lambda given: {"ids": []}}
+
+
+def test_without_the_switch_nothing_is_baked_or_asked_for() -> None:
+    assert not [each for each in default() if "imagebuilder" in each.type]
+
+
+@pytest.mark.parametrize(("answers", "image"), [(BAKED, "ami-baked"), (UNBAKED, AMI)])
+def test_nodes_boot_from_the_newest_image_that_was_baked_and_from_awss_until_there_is_one(
+    answers: Mapping[str, Answer], image: str
+) -> None:
+    registrations = built(bake_image=True, answers=answers)
+    assert {each.inputs["imageId"] for each in templates(registrations).values()} == {image}
+    assert registrations.one(":ImageRecipe").inputs["parentImage"] == AMI
+
+
+def test_the_pipeline_installs_the_engine_from_the_package_that_it_checked() -> None:
+    registrations = built(bake_image=True, answers=UNBAKED)
+    component, recipe = registrations.one("imagebuilder/component:Component"), registrations.one(":ImageRecipe")
+    told = json.loads(component.inputs["data"])
+    commands = "\n".join(step["inputs"]["commands"][0] for phase in told["phases"] for step in phase["steps"])
+    assert package.build().key in commands
+    assert f"echo '{package.build().sha256}  /opt/diogenes-baking/package.tar.gz' | sha256sum --check" in commands
+    assert f"/opt/diogenes-baking/install.sh {BAKED_ENGINE}" in commands
+    assert len(component.inputs["data"]) < 16_000  # what Image Builder takes in line
+    assert recipe.inputs["components"] == [{"componentArn": component.state["arn"]}]
+    assert recipe.inputs["version"] == component.inputs["version"]
+    pipeline = registrations.one("imagebuilder/imagePipeline:ImagePipeline")
+    assert "schedule" not in pipeline.inputs  # it is started by hand
+
+
+def test_another_parent_or_package_is_another_version_of_the_image() -> None:
+    one = Baking("eu-west-1", "nodes-1", package.Package(b"a"), "ami-1")
+    versions = {
+        one.version,
+        replace(one, parent_image="ami-2").version,
+        replace(one, package=package.Package(b"b")).version,
+    }
+    assert len(versions) == 3
+    for version in versions:
+        assert max(int(number) for number in version.split(".")) < 2**30
+
+
+def test_what_bakes_reads_the_package_and_older_images_go_with_their_snapshots() -> None:
+    registrations = built(bake_image=True, answers=UNBAKED)
+    bucket = registrations.one("s3/bucket:Bucket")
+    policy = json.loads(registrations.one("iam/rolePolicy:RolePolicy", f"{NAMESPACE}-bake").inputs["policy"])
+    (statement,) = policy["Statement"]
+    assert (statement["Action"], statement["Resource"]) == (["s3:GetObject"], [f"{bucket.state['arn']}/agent/*"])
+    builder = registrations.one(":InfrastructureConfiguration")
+    assert builder.inputs["instanceMetadataOptions"] == {"httpTokens": "required", "httpPutResponseHopLimit": 1}
+    assert builder.inputs["terminateInstanceOnFailure"] is True
+    (detail,) = registrations.one(":LifecyclePolicy").inputs["policyDetails"]
+    assert detail["action"] == {"type": "DELETE", "includeResources": {"amis": True, "snapshots": True}}
+    assert detail["filter"] == {"type": "COUNT", "value": 2}
+    services = {
+        json.loads(each.inputs["assumeRolePolicy"])["Statement"][0]["Principal"]["Service"]
+        for each in registrations.of("iam/role:Role")
+        if each.name in (f"{NAMESPACE}-bake", f"{NAMESPACE}-tidy")
+    }
+    assert services == {"ec2.amazonaws.com", "imagebuilder.amazonaws.com"}
+    for each in registrations:
+        if "imagebuilder" in each.type:
+            assert each.inputs["tags"][schema.TAG] == NAMESPACE
 
 
 # -- roles ---------------------------------------------------------------------------------------------------------
@@ -283,9 +390,12 @@ def test_the_bucket_is_private_encrypted_and_leaves_with_the_stack() -> None:
     assert policy["Statement"][0]["Effect"] == "Deny"
 
 
-def test_uploads_that_broke_off_do_not_stay() -> None:
-    (rule,) = default().one(":BucketLifecycleConfiguration").inputs["rules"]
-    assert (rule["status"], rule["abortIncompleteMultipartUpload"]) == ("Enabled", {"daysAfterInitiation": 1})
+def test_uploads_that_broke_off_do_not_stay_and_compiled_code_not_for_ever() -> None:
+    uploads, caches = default().one(":BucketLifecycleConfiguration").inputs["rules"]
+    assert (uploads["status"], uploads["abortIncompleteMultipartUpload"]) == ("Enabled", {"daysAfterInitiation": 1})
+    assert (caches["status"], caches["filter"]) == ("Enabled", {"prefix": "compile-cache/"})
+    assert caches["expiration"] == {"days": COMPILE_CACHE_DAYS}
+    assert not [rule for rule in (uploads, caches) if rule["filter"]["prefix"].startswith("weights")]
 
 
 def test_the_agents_package_is_named_by_its_content_and_outlives_its_successor() -> None:

@@ -13,28 +13,10 @@ from pathlib import Path
 from gpu_node.policies import AGENT_PREFIX
 
 HOME = Path(__file__).parent
-MODULES = (
-    "__init__",
-    "__main__",
-    "afterwards",
-    "agent",
-    "bucket",
-    "compile_cache",
-    "download",
-    "engine",
-    "engine_settings",
-    "hub",
-    "imds",
-    "lease",
-    "mirror",
-    "phases",
-    "policies",
-    "protocol",
-    "provision",
-    "settings",
-    "table",
-    "weights",
-)
+PROGRAMS = frozenset({"package", "user_data"})
+"""What is run on the operator's machine only."""
+
+MODULES = tuple(sorted(path.stem for path in HOME.glob("*.py") if path.stem not in PROGRAMS))
 """The agent's own modules: nothing that imports Pulumi, because no node has it."""
 
 LISTS = ("requirements.txt", "requirements-installer.txt", "requirements-engine.txt", "diogenes-node.service")

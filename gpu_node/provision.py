@@ -78,8 +78,7 @@ class Progress:
 
     def __call__(self, done: int, total: int) -> None:
         with self._lock:
-            percent = 100 * done // total if total else 100
-            self._last = f"diogenes: weights: {percent}%|| {done / 1e6:.3f}M/{total / 1e6:.3f}M ["
+            self._last = f"diogenes: weights {done}/{total} bytes"
             now = self._clock()
             if self._shown and (now - self._printed_at >= _PRINT_S or done == total):
                 self._print(now)

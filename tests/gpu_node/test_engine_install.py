@@ -87,7 +87,7 @@ def test_an_installation_that_fails_is_explained_to_who_waits(engine: Engine) ->
     outcome = engine.install()
     assert outcome.status == 2
     lines = [*outcome.output.splitlines(), "diogenes: the engine could not be installed"]
-    assert explain(outcome.status, lines) == ENGINE_NOT_INSTALLED
+    assert explain(outcome.status, lines).code == ENGINE_NOT_INSTALLED.code
     assert not engine.is_installed
 
 

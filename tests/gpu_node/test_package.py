@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gpu_node.package import HOME, MODULES, SCRIPTS, build, pack
+from gpu_node.package import HOME, MODULES, PROGRAMS, SCRIPTS, build, pack
 from tests.gpu_node.machine import contents
 
 
@@ -47,9 +47,17 @@ def test_the_agent_starts_from_the_package_alone(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [str(home / "gpu_node/__main__.py"), "False"], done.stderr
 
 
-def test_every_module_is_either_the_nodes_or_the_programs() -> None:
+def test_the_engines_program_starts_from_the_package_alone(tmp_path: Path) -> None:
+    home = unpacked(tmp_path)
+    probe = "import gpu_node.provision as m, sys; print(m.__file__); print('pulumi' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", probe], cwd=home, env={}, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == [str(home / "gpu_node/provision.py"), "False"], done.stderr
+
+
+def test_every_module_is_the_nodes_but_what_makes_its_package_and_its_user_data() -> None:
     there = {path.stem for path in HOME.glob("*.py")}
-    assert there - set(MODULES) == {"package", "user_data"}
+    assert there - set(MODULES) == PROGRAMS == {"package", "user_data"}
+    assert {f"gpu_node/{name}.py" for name in MODULES} <= set(contents(build()))
 
 
 def test_a_node_can_install_all_that_its_scripts_name() -> None:

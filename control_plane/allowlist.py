@@ -103,7 +103,7 @@ class Allowlist:
             raise InvalidRequest("This is no email address and no *@domain.", param="email") from None
         if owner and entry.startswith("*"):
             raise InvalidRequest("A whole domain cannot be an owner.", param="owner")
-        if not allowed and (await self._entrance.get()).allowed[:1] == (entry,):
+        if not allowed and entry in (await self._entrance.get()).allowed[:1]:
             raise Conflict(
                 f"{entry} is the owner of this deployment, the first of `allowedEmails`, and stays.", code="owner_stays"
             )

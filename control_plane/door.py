@@ -89,8 +89,9 @@ class Door:
             raise Forbidden(f"This API key may not ask {model}.", code="model_not_allowed", param="model")
         for guard in self.guards:
             await guard(principal, model)
-        if principal.key:
-            self._limits.count(principal.key)
+        key = principal.key
+        if key and key.requests_per_minute:
+            self._limits.count(key.key_hash, per_minute=key.requests_per_minute, whose="This API key")
 
     async def _admit(self, brought: Credentials) -> Principal:
         scheme, _, token = brought.authorization.partition(" ")

@@ -8,16 +8,19 @@ from urllib.parse import urlencode
 
 from control_plane.addresses import InvalidAddress, fold
 from control_plane.errors import Unauthenticated, Unavailable
+from control_plane.limits import Limits
 from control_plane.people import Provider, Web
 
 MAX_CODE_CHARS = 512
+CODES_PER_MINUTE = 30
 
 
 class GitHub:
     """One GitHub, or GitHub Enterprise, by the URLs of its provider."""
 
-    def __init__(self, web: Web) -> None:
+    def __init__(self, web: Web, limits: Limits) -> None:
         self._web = web
+        self._limits = limits
 
     def authorize_url(self, provider: Provider, *, redirect_uri: str, state: str, challenge: str) -> str:
         """``challenge`` is of PKCE, S256."""
@@ -34,10 +37,13 @@ class GitHub:
     async def emails(self, provider: Provider, *, code: str, verifier: str, redirect_uri: str) -> Sequence[str]:
         """The addresses that GitHub has verified, folded, the primary one first.
 
-        Raises Unauthenticated for a code that GitHub does not know, or without such an address; Unavailable.
+        Raises Unauthenticated for a code that GitHub does not know, or without such an address; RateLimited,
+        Unavailable.
         """
         if len(code) > MAX_CODE_CHARS:
             raise _refused()
+        # Anybody can begin a sign-in and make up a code: GitHub must not think that we try them out.
+        self._limits.count("codes", per_minute=CODES_PER_MINUTE, whose="All sign-ins with GitHub together")
         told = await self._web.post(
             provider.token_url,
             {

@@ -66,7 +66,8 @@ def read_token(token: str) -> Unverified:
     if len(token) > MAX_TOKEN_CHARS or not _TOKEN.fullmatch(token):
         raise _invalid("it is no signed token, or too long")
     header, claims = (_object(part) for part in token.split(".")[:2])
-    if header.get("alg") not in _KEY_TYPES:
+    algorithm = header.get("alg")
+    if not isinstance(algorithm, str) or algorithm not in _KEY_TYPES:
         raise _invalid(f"its algorithm is not one of {', '.join(_KEY_TYPES)}")
     if "crit" in header or "b64" in header:
         raise _invalid("it wants extensions")

@@ -20,6 +20,7 @@ from control_plane.errors import InvalidRequest, Stale, Unauthenticated
 from control_plane.fresh import Fresh
 from control_plane.github import GitHub
 from control_plane.identity import IdTokens
+from control_plane.limits import Limits
 from control_plane.people import Entrance, Flow, PeopleAdapters, Provider, Session
 from control_plane.ports import Clock
 from control_plane.schema import CALLBACK_PATH
@@ -92,7 +93,7 @@ class SignIn:
         self._allowlist = allowlist
         self._sessions = sessions
         self._id_tokens = id_tokens
-        self._github = GitHub(outside.web)
+        self._github = GitHub(outside.web, Limits(clock=clock))
         self._clock = clock
         self._entropy = entropy
 

@@ -246,8 +246,10 @@ def _forgiven(row: ModelRow, **changes: Any) -> ModelRow:
 @dataclass
 class MemoryKeys(Fallible):
     rows: dict[str, KeyRow] = field(default_factory=dict)
+    lists: int = 0  # how often they were read
 
     async def list(self) -> Sequence[KeyRow]:
+        self.lists += 1
         return sorted(self.rows.values(), key=lambda row: (row.created_at, row.key_hash))
 
     async def add(self, row: KeyRow) -> None:

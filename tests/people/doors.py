@@ -107,13 +107,13 @@ class Front:
 
     async def _made(self) -> Any:
         if self._kind == "night":
-            return Mangum(self.deployment.app(), lifespan="off")  # type: ignore[arg-type]
+            return Mangum(self.deployment.app(), lifespan="off")
         return ControlPlane(self.deployment.settings, self.deployment.outside, clock=self.clock).app
 
     async def _over_asgi(self, method: str, path: str, headers: Mapping[str, str], content: bytes) -> Reply:
         transport = httpx.ASGITransport(app=self._app)
         async with httpx.AsyncClient(transport=transport, base_url=WEB_URL) as http:
-            sent = {name: value.encode("latin-1") for name, value in headers.items()}
+            sent = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
             reply = await http.request(method, path, headers=sent, content=content)
             return Reply(reply.status_code, reply.headers.multi_items(), reply.content)
 

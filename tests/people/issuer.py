@@ -18,7 +18,7 @@ URL = "https://login.example.org"
 CLIENT = "diogenes"
 PROVIDER = Provider("work", "Work", Flow.OIDC, CLIENT, issuer=URL)
 
-_KEYS = {
+_KEYS: Mapping[str, RSAKey | ECKey] = {
     "one": RSAKey.generate_key(2048, {"kid": "one"}, private=True),
     "two": RSAKey.generate_key(2048, {"kid": "two"}, private=True),
     "curve": ECKey.generate_key("P-256", {"kid": "curve"}, private=True),

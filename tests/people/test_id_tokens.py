@@ -188,20 +188,21 @@ def test_a_huge_token_is_refused_unread(front: Front) -> None:
 
 def test_clocks_may_differ_by_a_minute_and_no_more(front: Front) -> None:
     now = front.clock()
-    for claims, status in (
+    cases: list[tuple[dict[str, Any], int]] = [
         ({"exp": now - SKEW_S + 1}, 200),
         ({"exp": now - SKEW_S}, 401),
         ({"iat": now + SKEW_S}, 200),
         ({"iat": now + SKEW_S + 1}, 401),
         ({"nbf": now + SKEW_S}, 200),
         ({"nbf": now + SKEW_S + 1}, 401),
-    ):
+    ]
+    for claims, status in cases:
         assert bring(front, front.issuer.token(**claims)).status == status, claims
 
 
 @pytest.mark.parametrize("value", ["9999999999", None, [], True, 1e300, -1e300])
 @pytest.mark.parametrize("name", ["exp", "iat"])
-def test_a_time_that_is_none_is_refused(front: Front, name: str, value: object) -> None:
+def test_a_time_that_is_none_is_refused(front: Front, name: str, value: Any) -> None:
     refused(front, front.issuer.token(**{name: value}))
 
 
@@ -236,7 +237,7 @@ def test_an_infinite_time_is_refused(front: Front) -> None:
         ({"email_verified": 1}, "email_not_verified"),
     ],
 )
-def test_claims_are_taken_at_their_word(front: Front, claims: dict[str, object], code: str) -> None:
+def test_claims_are_taken_at_their_word(front: Front, claims: dict[str, Any], code: str) -> None:
     refused(front, front.issuer.token(**claims), code)
 
 

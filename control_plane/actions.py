@@ -65,6 +65,13 @@ class Drain:
 
 
 @dataclass(frozen=True)
+class HandOver:
+    """AWS is about to end it: what can be continued elsewhere is taken from it now, in good order."""
+
+    node: Node
+
+
+@dataclass(frozen=True)
 class Fail:
     node: Node
     failure: Failure
@@ -130,6 +137,7 @@ Action = (
     | Evict
     | Release
     | Drain
+    | HandOver
     | Fail
     | Terminate
     | Bury

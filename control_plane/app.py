@@ -31,7 +31,7 @@ from control_plane.limits import Limits
 from control_plane.loops import forever
 from control_plane.observer import Observer
 from control_plane.people import PeopleAdapters
-from control_plane.plan import Policy
+from control_plane.policy import Policy
 from control_plane.ports import Clock, Cloud, EventStore, FrontStore, KeyStore, Probe, StageHands, UsageStore, Wish
 from control_plane.reconciler import Cadence, Reconciler
 from control_plane.relay import Relay
@@ -145,7 +145,14 @@ class ControlPlane:
     def _made_reconciler(self, outside: Adapters, *, holder: str, token: Callable[[], str]) -> Reconciler:
         settings, stores, clock = self._settings, outside.stores, self._clock
         launcher = Launcher(
-            outside.cloud, stores.nodes, stores.launches, clock=clock, token=token, lease_s=settings.lease_s
+            outside.cloud,
+            stores.nodes,
+            stores.launches,
+            clock=clock,
+            token=token,
+            lease_s=settings.lease_s,
+            limit_s=settings.launch_limit_s,
+            memory_s=settings.failure_memory_s,
         )
         self._observer = Observer(
             stores,
@@ -322,4 +329,7 @@ def _policy(settings: Settings) -> Policy:
         silent_node_s=settings.silent_node_s,
         cancel_grace_s=settings.cancel_grace_s,
         failure_memory_s=settings.failure_memory_s,
+        launch_limit_s=settings.launch_limit_s,
+        scale_out_s=settings.scale_out_s,
+        scale_in_s=settings.scale_in_s,
     )

@@ -16,6 +16,7 @@ from control_plane.actions import (
     Evict,
     Fail,
     Fulfil,
+    HandOver,
     Hold,
     NoteStart,
     Refuse,
@@ -56,7 +57,7 @@ class Chronicle:
                 self._launch(launch.model, done.launched)
             case Abandon() | Refuse():
                 self._given_up(done.action)
-            case Renew() | Hold() | NoteStart() | CountFailure() | Fulfil():
+            case Renew() | Hold() | NoteStart() | CountFailure() | Fulfil() | HandOver():
                 pass
             case _:
                 assert_never(done.action)

@@ -18,6 +18,7 @@ from control_plane.actions import (
     Evict,
     Fail,
     Fulfil,
+    HandOver,
     Hold,
     NoteStart,
     Refuse,
@@ -36,7 +37,7 @@ from gpu_node.protocol import Failure, NodeState
 
 log = logging.getLogger(__name__)
 
-NodeAction = Drain | Fail | Terminate | Bury | Renew
+NodeAction = Drain | HandOver | Fail | Terminate | Bury | Renew
 ModelAction = NoteStart | Hold | CountFailure | Refuse | Fulfil
 CloudAction = Abandon | Evict | Release
 LauncherAction = Start | Repeat | Adopt
@@ -81,7 +82,7 @@ class Effects:
     async def apply(self, action: Action, groups: Sequence[Group]) -> None:
         done: Done | None = Done(action)
         match action:
-            case Drain() | Fail() | Terminate() | Bury() | Renew():
+            case Drain() | HandOver() | Fail() | Terminate() | Bury() | Renew():
                 await self._to_node(action)
             case NoteStart() | Hold() | CountFailure() | Refuse() | Fulfil():
                 await self._to_model(action)
@@ -102,6 +103,11 @@ class Effects:
                 self._fleet.withdraw(node.id)
                 await self._stores.nodes.move(node.id, node.state, NodeState.DRAINING, at=self._clock(), reason=reason)
                 self._log(action, reason=reason)
+                if node.interruption_at:
+                    self._launcher.shun(node)
+            case HandOver():
+                self._fleet.hand_over(node.id)
+                return
             case Fail(failure=failure):
                 self._fleet.withdraw(node.id)
                 await self._stores.nodes.move(
@@ -179,10 +185,14 @@ class Effects:
         await self._stores.models.failed(name, failure, at=self._clock(), count=0)
 
     async def _repeat(self, repeat: Repeat) -> Done | None:
+        launch = repeat.launch
         try:
-            instance = await self._launcher.settle(repeat.launch)
+            instance = await self._launcher.repeat(self._catalogue.models[launch.model], launch)
         except LaunchRefused as error:
-            log.info("repeated launch was refused", extra={"model": repeat.launch.model, "code": error.code})
+            log.info("repeated launch was refused", extra={"model": launch.model, "code": error.code})
+            return None
+        except CannotLaunch as error:
+            await self._remember(launch.model, error.failure)
             return None
         return Done(repeat, instance.id)
 

@@ -16,7 +16,8 @@ DiogenesError
 │   ├── ModelStarting       503  not ready yet, come back
 │   ├── StartTimeout        503  waited as long as allowed; says how far the start has come
 │   ├── StartFailed   403 | 503  cannot start; carries the Failure that says why
-│   └── EngineLost          502  the node went away under a request, more than once or mid-answer
+│   ├── EngineLost          502  the node went away under a request, more than once or mid-answer
+│   └── TakenBack           502  AWS took the Spot node back in mid-answer, and the answer cannot be continued
 ├── Stale                        a conditional write lost its race; read again
 ├── Unavailable                  AWS did not answer, or throttled us; try again later
 └── LaunchRefused                the cloud said no to one launch
@@ -145,6 +146,11 @@ class StartTimeout(RequestError):
 class EngineLost(RequestError):
     status = 502
     default_code = "engine_lost"
+
+
+class TakenBack(RequestError):
+    status = 502
+    default_code = "spot_interrupted"
 
 
 class StartFailed(RequestError):

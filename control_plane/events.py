@@ -8,12 +8,12 @@ client would overlook is rewritten into one that it raises.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import orjson
 
 from control_plane.dialect import Dialect, tokens_of
-from control_plane.errors import EngineLost, RequestError
+from control_plane.errors import EngineLost, RequestError, TakenBack
 from control_plane.usage import Tokens
 
 MAX_CARRY_BYTES = 4 * 1024 * 1024  # a single event longer than this passes unseen
@@ -46,17 +46,20 @@ class WholeAnswer:
 class EventStream:
     """Whole events in, whole events out: nothing of ours may land inside one of the engine's."""
 
-    def __init__(self, dialect: Dialect, *, strip_usage: bool) -> None:
+    def __init__(self, dialect: Dialect, *, strip_usage: bool, hold_error: Callable[[], bool] = bool) -> None:
+        """Where ``hold_error`` says so, an error of the engine is kept as ``error``, and nothing after it handed on."""
         self._dialect = dialect
         self._strip_usage = strip_usage
+        self._hold_error = hold_error
+        self.error: RequestError | None = None
         self._carry = b""
         self.tokens: Tokens | None = None
         self.complete = False  # the end mark went by
 
     def feed(self, chunk: bytes) -> bytes:
         """What of it to hand on."""
-        if not chunk:
-            return chunk
+        if not chunk or self.error:
+            return b""
         if not self._carry and chunk.endswith(_END) and b'"usage"' not in chunk and b'"error"' not in chunk:
             self._look_for_end(chunk)
             return chunk
@@ -86,11 +89,14 @@ class EventStream:
         return data[:begin] + b"".join(self._event(event + _END) for event in data[begin:].split(_END) if event)
 
     def _event(self, event: bytes) -> bytes:
-        payload = _payload(event)
+        payload = None if self.error else _payload(event)
         if payload is None:
-            return event
+            return b"" if self.error else event
         self._note_usage(payload)
         error = upstream_error(payload, status=500)
+        if error and self._hold_error():
+            self.error = error
+            return b""
         if error and not self._dialect.anthropic:
             return b"data: " + self._dialect.error_body(error) + _END
         if self._strip_usage and payload.get("choices") == [] and payload.get("usage"):
@@ -147,6 +153,14 @@ class EngineError(RequestError):
     @property
     def kind(self) -> str:  # type: ignore[override]  # per answer here, per class elsewhere
         return "server_error" if self.answered >= 500 else "invalid_request_error"
+
+
+def taken_back() -> TakenBack:
+    """AWS ended the engine's Spot instance, and this answer is none that can be continued elsewhere."""
+    return TakenBack(
+        "AWS took the Spot instance back in the middle of this answer, which cannot be continued on another: it has "
+        "tool calls, reasoning, a structured form, log probabilities or several choices. Ask again."
+    )
 
 
 def cut_short() -> EngineLost:

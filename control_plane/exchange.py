@@ -184,6 +184,11 @@ class Exchange:
         return self._started
 
     @property
+    def flowing(self) -> bool:
+        """Did some of the engine's own bytes go out?"""
+        return self._flowing
+
+    @property
     def _streaming(self) -> bool:
         return self.manner is Manner.STREAM
 

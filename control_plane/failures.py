@@ -6,6 +6,8 @@ from control_plane.nodes import Node
 from gpu_node.protocol import Failure
 
 BY_HAND = "nothing is tried until its configuration changes, or somebody wakes it with POST /api/cluster/scale."
+TAKEN_BACK = "AWS takes this Spot instance back"
+REPLACED = "AWS may take this Spot instance back, and another node serves"
 LOST = Failure("node_lost", "The GPU instance went away.", "Ask again: a new one is started.")
 SILENT = Failure("node_silent", "The GPU node stopped reporting while it started.", "Ask again: a new one is started.")
 ENGINE_LOST = Failure("engine_lost", "The engine stopped answering.", "Ask again: a new node is started.")

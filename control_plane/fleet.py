@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 
+from control_plane.affinity import prefer, seed_of
 from control_plane.errors import QueueFull, RequestError, StartFailed
 from control_plane.nodes import STARTING, Node, NodeId
 from control_plane.ports import Clock
@@ -22,7 +23,7 @@ REFUSAL_MEMORY_S = 120.0  # a client's own retry of what was refused is told the
 
 
 class Lease:
-    """One request's use of one engine. The node is not taken down before it is released."""
+    """One request's use of one engine. The node is not taken down before it is released, but by AWS itself."""
 
     __slots__ = ("_engine", "_fleet", "node")
 
@@ -34,8 +35,19 @@ class Lease:
     def release(self) -> None:
         """Doing it twice is doing it once."""
         if self._engine is not None:
+            self._engine.cuts.pop(self, None)
             self._fleet._released(self._engine)
             self._engine = None
+
+    def on_hand_over(self, cut: Callable[[], None]) -> None:
+        """Call this when AWS is about to end the node: the request can go on elsewhere."""
+        if self._engine is not None:
+            self._engine.cuts[self] = cut
+
+    @property
+    def interrupted(self) -> bool:
+        """Does AWS take the node back?"""
+        return self._engine is not None and bool(self._engine.node.interruption_at)
 
     def __enter__(self) -> Lease:
         return self
@@ -47,9 +59,10 @@ class Lease:
 class Waiter:
     """One request's place in the queue of a model. Leaving it returns a lease that was granted meanwhile."""
 
-    def __init__(self, fleet: Fleet, model: str) -> None:
+    def __init__(self, fleet: Fleet, model: str, affinity: int) -> None:
         self._fleet = fleet
         self._model = model
+        self.affinity = affinity
         self.since = fleet._clock()
         self.granted: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
         self._taken = False
@@ -88,8 +101,10 @@ class Progress:
 @dataclass(eq=False)
 class _Engine:
     node: Node
+    seed: int
     in_flight: int = 0
     routable: bool = True
+    cuts: dict[Lease, Callable[[], None]] = field(default_factory=dict)
 
 
 class Fleet:
@@ -113,16 +128,16 @@ class Fleet:
 
     # -- requests
 
-    def acquire(self, model: str) -> Lease | None:
-        """The engine of this model with the least to do, or None when none is ready."""
+    def acquire(self, model: str, affinity: int = 0) -> Lease | None:
+        """An engine of this model, or None when none is ready: see ``affinity``, whose key it is."""
         engines = self._routes.get(model)
         if not engines:
             return None
-        engine = engines[0] if len(engines) == 1 else min(engines, key=lambda e: e.in_flight)
+        engine = engines[0] if len(engines) == 1 else _chosen(engines, affinity)
         engine.in_flight += 1
         return Lease(self, engine)
 
-    def wait(self, model: str, *, retry: bool = False) -> Waiter:
+    def wait(self, model: str, *, retry: bool = False, affinity: int = 0) -> Waiter:
         """A place in the queue. Raises StartFailed on a failure that still stands, QueueFull when it is full.
 
         A ``retry`` comes from a client whose body was cut because of a refusal: it comes to hear that.
@@ -139,7 +154,7 @@ class Fleet:
             raise QueueFull(
                 f"{self._max_waiters} requests already wait for {model} to start.", retry_after_s=QUEUE_FULL_RETRY_S
             )
-        return Waiter(self, model)
+        return Waiter(self, model, affinity)
 
     def suspect(self, node_id: NodeId) -> None:
         """This engine broke a connection: nothing more goes there until the reconciler has probed it."""
@@ -155,8 +170,14 @@ class Fleet:
     # -- the reconciler
 
     def update(self, nodes: Sequence[Node]) -> None:
-        """What runs, and how far what starts has come. Grants leases to those who wait for what became ready."""
-        ready = {node.id: node for node in nodes if node.state is NodeState.READY and node.id not in self._suspects}
+        """What runs, and how far what starts has come. Grants leases to those who wait for what became ready.
+
+        Nothing more goes to a node that AWS takes back, whatever the plan makes of it.
+        """
+        ready = {node.id: node for node in nodes if node.id not in self._suspects and _serves(node)}
+        for node in nodes:
+            if engine := self._engines.get(node.id):
+                engine.node = node
         for engine in list(self._engines.values()):
             if engine.node.id not in ready:
                 self._unroute(engine)
@@ -193,6 +214,12 @@ class Fleet:
         if engine:
             self._unroute(engine)
 
+    def hand_over(self, node_id: NodeId) -> None:
+        """AWS is about to end this node: whoever can go on elsewhere shall."""
+        engine = self._engines.get(node_id)
+        for cut in list(engine.cuts.values()) if engine else ():
+            cut()
+
     def cleared(self, node_id: NodeId) -> None:
         """The probe found the suspect well; the next update routes to it again."""
         self._suspects.discard(node_id)
@@ -228,8 +255,9 @@ class Fleet:
         return left
 
     def _route(self, node: Node) -> None:
-        engine = self._engines.setdefault(node.id, _Engine(node))
-        engine.node = node
+        engine = self._engines.get(node.id)
+        if engine is None:
+            engine = self._engines[node.id] = _Engine(node, seed_of(node.id))
         engine.routable = True
         engines = self._routes.setdefault(node.model, [])
         if engine not in engines:
@@ -254,7 +282,7 @@ class Fleet:
         queue = self._queue(model)
         while queue and (queue[0].granted.done() or self._routes.get(model)):
             waiter = queue.popleft()
-            lease = None if waiter.granted.done() else self.acquire(model)
+            lease = None if waiter.granted.done() else self.acquire(model, waiter.affinity)
             if lease:
                 waiter.granted.set_result(lease)
 
@@ -262,3 +290,12 @@ class Fleet:
         return Progress(
             launched=True, phase=node.phase, started_at=node.launched_at, usual_s=self._usual.get(node.model)
         )
+
+
+def _serves(node: Node) -> bool:
+    return node.state is NodeState.READY and not node.interruption_at
+
+
+def _chosen(engines: Sequence[_Engine], affinity: int) -> _Engine:
+    """Of several. One that AWS may take back is left alone while another is there."""
+    return prefer([engine for engine in engines if not engine.node.at_risk] or engines, affinity)

@@ -2,43 +2,42 @@
 
 Each rung is an intent in the ``control`` table, a launch call with the intent's token, and a row: whatever breaks in
 between, the next tick finds the intent and repeats the call with the same token, or finds the instance and adopts it.
+A ladder ends at its deadline with everything that it tried; an instance that comes later all the same is found as
+nobody's, and taken down.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
-from control_plane.errors import LaunchMisconfigured, LaunchRefused, QuotaExceeded, Stale
+from control_plane.errors import LaunchRefused, NoCapacity, Stale, Unavailable
 from control_plane.model import Model
 from control_plane.nodes import Node
 from control_plane.ports import Clock, Cloud, Group, Instance, Launch, LaunchStore, NodeStore
+from control_plane.refusals import Refusal, RefusalMemory, Rung, ends_group, explain
 from gpu_node.protocol import Failure, NodeState
 
-QUOTAS = {"on-demand": "L-DB2E81BA", "spot": "L-3819A6DF"}
-"""EC2's vCPU quotas for G and VT instances, per region."""
+TAKEN_BACK = NoCapacity("SpotInterruption", "AWS took a Spot instance back here.")
 
 log = logging.getLogger(__name__)
 
 
 class CannotLaunch(Exception):
-    """Every rung refused; nothing was launched."""
+    """Nothing was launched, and nothing more is tried."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.sentence)
         self.failure = failure
 
 
-@dataclass(frozen=True)
-class _Refusal:
-    group: Group
-    zone: str
-    error: LaunchRefused
-
-
 class Launcher:
-    """Launches, and puts what came of it into the tables."""
+    """Launches, and puts what came of it into the tables.
+
+    A rung that refused is passed over for ``memory_s`` while another is left; when all have refused, all are asked
+    again: whether that is worth it was decided before. ``limit_s`` bounds a ladder, and how long AWS may be silent.
+    """
 
     def __init__(
         self,
@@ -49,6 +48,8 @@ class Launcher:
         clock: Clock,
         token: Callable[[], str],
         lease_s: float,
+        limit_s: float = 60.0,
+        memory_s: float = 90.0,
     ) -> None:
         self._cloud = cloud
         self._nodes = nodes
@@ -56,35 +57,63 @@ class Launcher:
         self._clock = clock
         self._token = token
         self._lease_s = lease_s
+        self._limit_s = limit_s
+        self._memory = RefusalMemory(clock=clock, keep_s=memory_s)
+        self._silent_since: dict[str, float] = {}  # by token: launches that AWS has not answered
 
     async def start(self, model: Model, groups: Sequence[Group]) -> Instance:
-        """One node, launched. Raises CannotLaunch when every rung refused, Unavailable when that is not known."""
-        refusals: list[_Refusal] = []
-        exhausted: set[str] = set()  # groups that no other zone can help
-        for group, zone in _ladder(model, groups):
-            if group.name in exhausted:
+        """One node, launched. Raises CannotLaunch when every rung refused or the deadline came first, Unavailable
+        when AWS did not answer: the same launch can be repeated."""
+        refusals: list[Refusal] = []
+        until = self._clock() + self._limit_s
+        ended: set[str] = set()  # groups that no other zone can help
+        for rung in self._rungs(model, groups, refusals):
+            if rung.group.name in ended:
                 continue
-            launch = Launch(self._token(), model.name, group.name, zone, group.market, self._clock())
-            await self._launches.intend(launch)
+            left_s = until - self._clock()
+            if left_s <= 0:
+                refusals.append(Refusal(rung, None))
+                break
             try:
-                return await self.settle(launch)
+                return await self._try(rung, model, left_s)
+            except TimeoutError:
+                refusals.append(Refusal(rung, None))
+                break
             except LaunchRefused as error:
-                refusals.append(_Refusal(group, zone, error))
-                if isinstance(error, QuotaExceeded | LaunchMisconfigured):
-                    exhausted.add(group.name)
-        raise CannotLaunch(_failure(model, refusals))
+                refusals.append(Refusal(rung, error))
+                if ends_group(error):
+                    ended.add(rung.group.name)
+        raise CannotLaunch(explain(model, refusals))
+
+    async def repeat(self, model: Model, launch: Launch) -> Instance:
+        """The call of a launch whose end nobody knows, again. Raises LaunchRefused, Unavailable; CannotLaunch when AWS
+        has been silent for too long."""
+        try:
+            async with asyncio.timeout(self._limit_s):
+                return await self.settle(launch)
+        except (Unavailable, TimeoutError) as error:
+            if self._clock() < self._silent_since.get(launch.token, self._clock()) + self._limit_s:
+                raise Unavailable(str(error)) from error
+            group = Group(launch.group, launch.model, launch.market, (launch.zone,), max_size=0, desired=0)
+            raise CannotLaunch(explain(model, [Refusal(Rung(group, launch.zone), None)])) from error
 
     async def settle(self, launch: Launch) -> Instance:
         """Make the launch's call, again or for the first time, and write its row. Raises LaunchRefused."""
+        self._silent_since.setdefault(launch.token, self._clock())
         try:
             instance = await self._cloud.launch(launch)
-        except LaunchRefused:
-            await self._launches.settle(launch.token)
+        except LaunchRefused as error:
+            self._memory.note(launch.group, launch.zone, error)
+            await self._settled(launch)
             raise
         await self.adopt(instance, model=launch.model, group=launch.group, market=launch.market)
-        await self._launches.settle(launch.token)
+        await self._settled(launch)
         log.info("node launched", extra={"node": instance.id, "model": launch.model, "zone": instance.zone})
         return instance
+
+    def shun(self, node: Node) -> None:
+        """AWS takes this node back: where it was, there is none to be had for a while."""
+        self._memory.note(node.group, node.zone, TAKEN_BACK)
 
     async def adopt(self, instance: Instance, *, model: str, group: str, market: str) -> bool:
         """A row for an instance that exists. False: its row says that it is terminated already; it is so again."""
@@ -106,6 +135,28 @@ class Launcher:
             return await self._claim(node)
         return True
 
+    def _rungs(self, model: Model, groups: Sequence[Group], refusals: list[Refusal]) -> Sequence[Rung]:
+        """What to try, in order. What refused lately is told of without being asked, as long as something is left."""
+        rungs = list(_ladder(model, groups))
+        known = [Refusal(rung, error, remembered=True) for rung in rungs if (error := self._memory.lately(rung))]
+        if len(known) == len(rungs):
+            return rungs
+        refusals += known
+        passed_over = {refusal.rung for refusal in known}
+        return [rung for rung in rungs if rung not in passed_over]
+
+    async def _try(self, rung: Rung, model: Model, limit_s: float) -> Instance:
+        """Raises TimeoutError: what becomes of the launch is not known, and its intent stands."""
+        group = rung.group
+        launch = Launch(self._token(), model.name, group.name, rung.zone, group.market, self._clock())
+        await self._launches.intend(launch)
+        async with asyncio.timeout(limit_s):
+            return await self.settle(launch)
+
+    async def _settled(self, launch: Launch) -> None:
+        await self._launches.settle(launch.token)
+        self._silent_since.pop(launch.token, None)
+
     async def _claim(self, node: Node) -> bool:
         try:
             await self._nodes.claim(node)
@@ -116,46 +167,10 @@ class Launcher:
         return True
 
 
-def _ladder(model: Model, groups: Sequence[Group]) -> Iterator[tuple[Group, str]]:
+def _ladder(model: Model, groups: Sequence[Group]) -> Iterator[Rung]:
     """Markets in the model's order; in each, the group's zones."""
     for market in model.market.ladder:
         for group in groups:
             if group.model == model.name and group.market == market:
                 for zone in group.zones:
-                    yield group, zone
-
-
-def _failure(model: Model, refusals: Sequence[_Refusal]) -> Failure:
-    """Why no rung worked, with everything that was tried."""
-    if not refusals:
-        return Failure(
-            "no_group",
-            f"There is no Auto Scaling group for {model.name} on market {model.market}.",
-            "Run `pulumi up`.",
-            permanent=True,
-        )
-    tried = "; ".join(f"{r.group.market} in {r.zone}: {r.error.code}" for r in refusals)
-    kinds = " or ".join(model.instance_types)
-    short = [refusal for refusal in refusals if isinstance(refusal.error, QuotaExceeded)]
-    if {refusal.group.name for refusal in short} == {refusal.group.name for refusal in refusals}:
-        markets = " and ".join(refusal.group.market for refusal in short)
-        quotas = " or ".join(QUOTAS[refusal.group.market] for refusal in short)
-        return Failure(
-            "gpu_quota_exceeded",
-            f"The account's vCPU quota for {markets} G instances is too small for {kinds}: {short[0].error.message}",
-            f"Request an increase of quota {quotas} in the console: Service Quotas > Amazon EC2.",
-            permanent=True,
-        )
-    misconfigured = [r.error for r in refusals if isinstance(r.error, LaunchMisconfigured)]
-    if len(misconfigured) == len(refusals):
-        return Failure(
-            "launch_misconfigured",
-            f"AWS refused to launch {kinds}: {misconfigured[0].message}",
-            "Run `pulumi up`; `diogenes doctor` checks the account.",
-            permanent=True,
-        )
-    return Failure(
-        "no_gpu_capacity",
-        f"AWS has no {kinds} to give now (tried {tried}).",
-        "Try again in a few minutes, add instance types or allow spot for this model with `pulumi config set`.",
-    )
+                    yield Rung(group, zone)

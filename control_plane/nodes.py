@@ -54,6 +54,8 @@ class Node:
     phases: Sequence[PhaseRecord] = ()
     running: int = 0
     waiting: int = 0
+    interruption_at: float = 0.0  # when AWS takes this Spot instance back
+    rebalance_at: float = 0.0  # when AWS said that it may
     log_tail: Sequence[str] = ()
     error: Failure | None = None
     reason: str = ""  # why it drains, or was taken down
@@ -62,6 +64,11 @@ class Node:
     def endpoint(self) -> tuple[str, int]:
         """Host and port of the engine."""
         return self.ip, ENGINE_PORT
+
+    @property
+    def at_risk(self) -> bool:
+        """AWS takes it back, or may."""
+        return bool(self.interruption_at or self.rebalance_at)
 
     @property
     def phase(self) -> PhaseRecord:

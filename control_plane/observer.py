@@ -7,12 +7,14 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from control_plane.catalogue import Catalogue
+from control_plane.demand import Demand
 from control_plane.effects import Stores
 from control_plane.errors import Unavailable
 from control_plane.fleet import Fleet
 from control_plane.nodes import LEAVING, STARTING, Node, NodeId
-from control_plane.plan import Policy, World, standing_failure
+from control_plane.policy import Policy, standing_failure
 from control_plane.ports import Clock, Cloud, Group, ModelRow, Probe
+from control_plane.world import World
 from gpu_node.protocol import NodeState
 
 log = logging.getLogger(__name__)
@@ -41,7 +43,9 @@ class Observer:
         self._clock = clock
         self._policy = policy
         self._cloud_watch_s = cloud_watch_s
+        self._demand = Demand(out_s=policy.scale_out_s, in_s=policy.scale_in_s)
         self._looked_at = float("-inf")
+        self._noticed: frozenset[NodeId] = frozenset()  # nodes that AWS wants back
         self.groups: Sequence[Group] | None = None  # as last seen; None: not yet
         self.starting: frozenset[NodeId] = frozenset()  # at the last observation
         self.world: World | None = None  # the last one, for those who only look
@@ -51,8 +55,10 @@ class Observer:
         nodes = await self._stores.nodes.list()
         self._fleet.update(nodes)
         arrived = {node.id for node in nodes if node.state in (NodeState.READY, NodeState.FAILED)}
-        if self.starting & arrived:
+        noticed = frozenset(node.id for node in nodes if node.at_risk)
+        if self.starting & arrived or noticed - self._noticed:
             self._fleet.disturbed.set()
+        self._noticed = noticed
         return nodes
 
     async def observe(self, *, launching: frozenset[str], since: float, ousted_at: float) -> World:
@@ -84,6 +90,7 @@ class Observer:
             waiters=waiters,
             in_flight=self._fleet.in_flight,
             last_request=self._fleet.last_request,
+            load=self._demand.note(self._catalogue.models, nodes, self._clock()),
             lost=lost,
             was_starting=self.starting,
             since=since,

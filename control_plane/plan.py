@@ -5,14 +5,17 @@
  Nodes, each by itself
   1. The cloud no longer has it (looked, and not just launched): bury it if it was leaving, else it is lost.
   2. FAILED: take its instance down; count the failure once if it never became ready.
-  3. DRAINING: take it down when its last request ended, or at the drain deadline.
+  3. DRAINING: take it down when its last request ended, or at the drain deadline. One that AWS takes back is taken out
+     of its group at once, which would replace it by itself else; it serves until AWS ends it, and shortly before hands
+     over what can be continued elsewhere.
      Taking down (2, 3) is two steps: terminate the instance, unless its group does so already; and where the group
      holds it for its drain, release it, again and again until it is gone.
   4. Starting (PENDING, BOOTING): cancel it when nobody wants the model any more, or its group takes it down; fail it
      when the instance never spoke, fell silent, or is slower than the boot limit.
-  5. READY: note how long the start took; fail it when its engine does not answer; drain it when its group takes it
-     down, when its agent fell silent, when the model idled for its idle timeout, was put to sleep by hand or is no
-     longer configured, or when there are more than wanted (the youngest goes first).
+  5. READY: note how long the start took; fail it when its engine does not answer; drain it when AWS takes it back, or
+     may and another serves, when its group takes it down, when its agent fell silent, when the model idled for its idle
+     timeout, was put to sleep by hand or is no longer configured, or when there are more than wanted (the youngest goes
+     first).
   6. Whatever stays gets its lease renewed, and with it the time of its last use; nothing else keeps a node alive.
 
  Models, each by itself
@@ -20,19 +23,21 @@
      node serves, only the wish is taken back.
   8. No longer configured, or put to sleep by hand: who still waits is told so.
   9. A wish that has its nodes is fulfilled; idle time is counted from here on.
- 10. Wanted, and fewer nodes (counting those on their way) than wanted: launch one. Waiters keep their wish alive.
+ 10. Wanted, and fewer nodes (counting those on their way, but not those that AWS wants back) than wanted: launch one.
+     Wanted is what a wish or the load asks for, and a replacement while a node that AWS wants back is at work. Waiters,
+     and such work, keep their wish alive.
 
  The cloud
- 11. An unsettled launch is repeated with its own token while its node is wanted and lacking, else abandoned: rule 12
-     finds its instance.
+ 11. An unsettled launch is repeated with its own token while its node is wanted and lacking, and no failure stands;
+     else it is abandoned: rule 12 finds its instance, however late.
  12. A living instance of ours without a row is adopted; one that died in its group is taken out of it; one that its
      group holds is released.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from control_plane.actions import (
     Abandon,
@@ -44,6 +49,7 @@ from control_plane.actions import (
     Evict,
     Fail,
     Fulfil,
+    HandOver,
     Hold,
     NoteStart,
     Refuse,
@@ -55,10 +61,11 @@ from control_plane.actions import (
 )
 from control_plane.boots import boot_of
 from control_plane.failures import (
-    BY_HAND,
     ENGINE_LOST,
     LOST,
+    REPLACED,
     SILENT,
+    TAKEN_BACK,
     asleep_failure,
     never_spoke,
     not_configured,
@@ -66,81 +73,26 @@ from control_plane.failures import (
 )
 from control_plane.model import Model
 from control_plane.nodes import LEAVING, STARTING, Node, NodeId
-from control_plane.ports import Group, Launch, ModelRow, Wish
+from control_plane.policy import MAX_BACKOFF_S, Policy, standing_failure
+from control_plane.ports import Group, Launch, Wish
+from control_plane.world import World
 from gpu_node.protocol import Failure, NodeState
 
 LAUNCH_VISIBLE_S = 60.0  # a new instance may be missing from the cloud's answer this long
 TOKEN_LIFE_S = 600.0  # an unsettled launch older than this is not repeated
 HOLD_EVERY_S = 15.0  # the wish of those who wait is renewed this often, so the grace after them is that much shorter
-FAILURES_IN_A_ROW = 2  # so many failed starts stop further tries until somebody asks again
-MAX_BACKOFF_S = 3600.0
 FAILURE_STREAK_S = 4 * MAX_BACKOFF_S  # failures further apart than this are not in a row
 ASK_S = 10.0  # from the beginning of a wait until its wish stands in the table
 OTHERS_NOTICE_S = 10.0  # from the drain of a node until no task sends it anything and its engine tells what it has
+HAND_OVER_S = 20.0  # before AWS takes a node back, what can be continued elsewhere leaves it
+LATE_S = 30.0  # AWS may be so late
 USE_EVERY_S = 15.0  # the time of the last use is written this often: after a restart it is that much too old at most
 _TAKEN = "its group takes it down"
-
-
-@dataclass(frozen=True)
-class Policy:
-    """How patient to be; seconds."""
-
-    lease_s: float = 300.0
-    drain_timeout_s: float = 300.0
-    boot_limit_s: float = 1200.0
-    claim_limit_s: float = 300.0
-    silent_node_s: float = 90.0
-    cancel_grace_s: float = 120.0
-    failure_memory_s: float = 90.0
-
-
-@dataclass(frozen=True)
-class World:
-    """Everything one tick knows."""
-
-    models: Mapping[str, Model]
-    history: Mapping[str, ModelRow] = field(default_factory=dict)
-    wishes: Mapping[str, Wish] = field(default_factory=dict)
-    nodes: Sequence[Node] = ()
-    launches: Sequence[Launch] = ()
-    launching: frozenset[str] = frozenset()  # models whose launch goes on right now
-    groups: Sequence[Group] | None = None  # None: the cloud was not looked at this time
-    waiters: Mapping[str, int] = field(default_factory=dict)
-    in_flight: Mapping[NodeId, int] = field(default_factory=dict)
-    last_request: Mapping[str, float] = field(default_factory=dict)  # end of each model's last one
-    was_starting: frozenset[NodeId] = frozenset()  # at the tick before
-    lost: frozenset[NodeId] = frozenset()  # engines that refused a request and then a probe
-    since: float = 0.0  # when this reconciler took over: older streams may be another's
-    ousted_at: float = 0.0  # when one was last taken over from that had not let go: its task may still ask new nodes
 
 
 def plan(world: World, now: float, policy: Policy) -> list[Action]:
     """The actions of this tick, in an order in which they may be taken at the same time."""
     return list(_Planner(world, now, policy).actions())
-
-
-def standing_failure(history: ModelRow | None, now: float, policy: Policy) -> Failure | None:
-    """The failure that still keeps this model from being started, if one does.
-
-    A refused launch (it counts no failed start) and a first permanent failure stand for the failure memory. A first
-    start that failed for a passing reason does not stand, it is tried again at once; from the second in a row on it
-    stands for the memory, then four times as long, and so on. From the second permanent one on, nothing is tried
-    until the configuration changes or somebody asks by hand: each try would buy a GPU to learn the same.
-    """
-    if history is None or history.failure is None:
-        return None
-    failure, in_a_row = history.failure, history.failures
-    if in_a_row >= FAILURES_IN_A_ROW and failure.permanent:
-        return replace(failure, fix=f"{failure.fix} It failed {in_a_row} times in a row: {BY_HAND}".strip())
-    if in_a_row == 1 and not failure.permanent:
-        return None
-    stands_s = min(policy.failure_memory_s * 4 ** max(0, in_a_row - FAILURES_IN_A_ROW), MAX_BACKOFF_S)
-    if now >= history.failed_at + stands_s:
-        return None
-    if in_a_row < FAILURES_IN_A_ROW:
-        return failure
-    left_s = history.failed_at + stands_s - now
-    return replace(failure, fix=f"It failed {in_a_row} times in a row: the next try is possible in {left_s:.0f} s.")
 
 
 class _Planner:
@@ -212,11 +164,22 @@ class _Planner:
         return failed_start and history is not None and history.failed_at <= node.launched_at
 
     def _draining(self, node: Node) -> Iterator[Action]:
+        if node.interruption_at and self._now < node.interruption_at + LATE_S and self._busy(node):
+            yield from self._taken_back(node)
+            return
         deadline = node.draining_since + self._policy.drain_timeout_s
         if self._busy(node) and self._now < deadline:
             yield from self._renewal(node)
         else:
             yield from self._taking_down(node)
+
+    def _taken_back(self, node: Node) -> Iterator[Action]:
+        yield from self._renewal(node)
+        instance = self._in_cloud.get(node.id)
+        if instance is not None and not instance.leaving:
+            yield Terminate(node)
+        if self._now >= node.interruption_at - HAND_OVER_S and self._world.in_flight.get(node.id):
+            yield HandOver(node)
 
     def _taking_down(self, node: Node) -> Iterator[Action]:
         instance = self._in_cloud.get(node.id)
@@ -252,6 +215,8 @@ class _Planner:
 
     def _starting(self, node: Node) -> Action | None:
         age = self._now - node.launched_at
+        if node.interruption_at:
+            return Drain(node, TAKEN_BACK)
         if not self._wanted(node.model) and not self._kept_awake(node.model):
             return Drain(node, "start cancelled: nobody waits for it any more")
         if self._taken(node):
@@ -267,8 +232,8 @@ class _Planner:
     def _ready(self, node: Node, *, surplus: bool) -> Action | None:
         if node.id in self._world.lost:
             return Fail(node, ENGINE_LOST)
-        if self._taken(node):
-            return Drain(node, _TAKEN)
+        if reason := self._wanted_back(node):
+            return Drain(node, reason)
         if self._silent(node):
             return Drain(node, "its agent fell silent")
         if surplus:
@@ -278,6 +243,14 @@ class _Planner:
         if self._asleep(node.model):
             return Drain(node, "put to sleep by hand")
         return None if self._busy(node) or self._awake(node) else Drain(node, "idle")
+
+    def _wanted_back(self, node: Node) -> str:
+        """Why it cannot stay, whatever we want; empty when it can."""
+        if node.interruption_at:
+            return TAKEN_BACK
+        if node.rebalance_at and self._sound(node.model):
+            return REPLACED
+        return _TAKEN if self._taken(node) else ""
 
     def _awake(self, node: Node) -> bool:
         """Is a ready node that does nothing still to be kept?"""
@@ -302,8 +275,8 @@ class _Planner:
             ready = [node for node in self._nodes(name, {NodeState.READY}) if not self._taken(node)]
             ready.sort(key=lambda node: node.ready_at)
             wish = self._world.wishes.get(name)
-            wanted = min(model.max_instances, wish.desired or model.max_instances) if wish else model.max_instances
-            surplus += [node.id for node in ready[wanted:]]
+            asked = wish.desired if wish else self._world.load.get(name, model.max_instances)
+            surplus += [node.id for node in ready[min(asked or model.max_instances, model.max_instances) :]]
         return frozenset(surplus)
 
     # -- models
@@ -315,7 +288,7 @@ class _Planner:
     def _model(self, name: str) -> Iterator[Action]:
         wish = self._world.wishes.get(name)
         waiters = self._world.waiters.get(name, 0)
-        failure = standing_failure(self._world.history.get(name), self._now, self._policy)
+        failure = self._standing(name)
         serving = len(self._nodes(name, {NodeState.READY}))
         if failure and not serving:  # 7
             if waiters or self._wanted(name):
@@ -326,16 +299,16 @@ class _Planner:
             if waiters:  # whoever asked after that means it; unless their wish was written first, and overwritten
                 before = max(wish.asked_at, self._now - ASK_S)
                 yield Refuse(name, asleep_failure(name), None, before=before)
-        elif wish and serving >= wish.desired and not self._kept_awake(name):  # 9
+        elif wish and len(self._sound(name)) >= wish.desired and not self._kept_awake(name):  # 9
             yield Fulfil(wish)
         elif self._wanted(name):  # 10
-            yield from self._growth(name, wish, waiters)
+            yield from self._growth(name, wish, waited_for=bool(waiters) or self._bereft(name))
 
-    def _growth(self, name: str, wish: Wish | None, waiters: int) -> Iterator[Action]:
+    def _growth(self, name: str, wish: Wish | None, *, waited_for: bool) -> Iterator[Action]:
         model = self._world.models.get(name)
         if model is None:
             return
-        if waiters and (wish is None or wish.hold_until < self._now + self._policy.cancel_grace_s - HOLD_EVERY_S):
+        if waited_for and (wish is None or wish.hold_until < self._now + self._policy.cancel_grace_s - HOLD_EVERY_S):
             held = wish or Wish(name, desired=1, hold_until=0.0, by="", asked_at=self._now)
             yield Hold(replace(held, hold_until=self._now + self._policy.cancel_grace_s))
         if name in self._world.launching:
@@ -346,22 +319,44 @@ class _Planner:
         if coming < self._needed(model):
             yield Start(name)
 
+    def _standing(self, name: str) -> Failure | None:
+        return standing_failure(self._world.history.get(name), self._now, self._policy)
+
     def _there(self, name: str) -> int:
-        """Nodes that serve, or will."""
-        return len(self._nodes(name, STARTING | {NodeState.READY}))
+        """Nodes that serve and stay, or will serve."""
+        return len(self._nodes(name, STARTING)) + len(self._sound(name))
+
+    def _sound(self, name: str) -> list[Node]:
+        """Nodes that serve, and that AWS does not want back."""
+        return [node for node in self._nodes(name, {NodeState.READY}) if not node.at_risk]
 
     def _needed(self, model: Model) -> int:
         wish = self._world.wishes.get(model.name)
-        return min(max(1, wish.desired if wish else 1), model.max_instances)
+        load = self._world.load.get(model.name, 1)
+        return min(max(load, wish.desired if wish else 1), model.max_instances)
 
     def _wanted(self, name: str) -> bool:
         """Shall a start of this model begin, or go on?"""
         if name not in self._world.models or self._asleep(name):
             return False
-        if self._world.waiters.get(name):
+        if self._world.waiters.get(name) or self._bereft(name) or self._outgrown(name):
             return True
         wish = self._world.wishes.get(name)
         return wish is not None and wish.hold_until > self._now
+
+    def _bereft(self, name: str) -> bool:
+        """Does a node that AWS wants back work for somebody, with none to take its place?"""
+        if self._sound(name):
+            return False
+        at_risk = (node for node in self._world.nodes if node.model == name and node.at_risk)
+        return any(node.ready_at and self._at_work(node) for node in at_risk)
+
+    def _at_work(self, node: Node) -> bool:
+        return bool(self._world.in_flight.get(node.id)) or node.running + node.waiting > 0
+
+    def _outgrown(self, name: str) -> bool:
+        """Does the load ask for more nodes than serve?"""
+        return 0 < len(self._sound(name)) < self._world.load.get(name, 1)
 
     def _kept_awake(self, name: str) -> bool:
         """Keep-awake keeps what runs; it starts nothing."""
@@ -378,7 +373,7 @@ class _Planner:
     # -- the cloud
 
     def _unsettled(self, launch: Launch) -> Action:  # 11
-        fresh = self._now < launch.at + TOKEN_LIFE_S
+        fresh = self._now < launch.at + TOKEN_LIFE_S and not self._standing(launch.model)
         return Repeat(launch) if fresh and self._wanted(launch.model) and self._lacking(launch) else Abandon(launch)
 
     def _lacking(self, launch: Launch) -> bool:

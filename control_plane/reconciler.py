@@ -18,7 +18,8 @@ from control_plane.errors import Stale, Unavailable
 from control_plane.fleet import Fleet
 from control_plane.loops import either
 from control_plane.observer import Observer
-from control_plane.plan import Policy, plan
+from control_plane.plan import plan
+from control_plane.policy import Policy
 from control_plane.ports import Clock, Fence, Term
 
 ABANDONED_S = 60.0  # a reconciler that gave no sign of life for so long is gone

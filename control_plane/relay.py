@@ -13,12 +13,14 @@ from typing import NamedTuple
 
 import orjson
 
+from control_plane.continuation import Seam, Transcript
 from control_plane.dialect import DIALECTS, Dialect
 from control_plane.errors import EngineLost, ModelStarting, RequestError, StartTimeout, Unavailable
-from control_plane.events import EngineError, EventStream, WholeAnswer, cut_short, upstream_error
+from control_plane.events import EngineError, EventStream, WholeAnswer, cut_short, taken_back, upstream_error
 from control_plane.exchange import Exchange, Manner, Patience
 from control_plane.fleet import Fleet, Lease, Progress, Waiter
 from control_plane.ports import Clock
+from control_plane.spot_stream import BrokenOff, SpotStream
 from control_plane.upstream import Upstream, UpstreamLost, Upstreams
 from control_plane.usage import Ledger
 
@@ -26,12 +28,14 @@ ATTEMPTS = 3  # engines tried for one request, as long as no byte of an answer w
 ASK_AGAIN_S = 1.0  # after a wish that could not be written
 COME_BACK_S = 59  # the longest Retry-After that every client honours
 MAX_ERROR_BYTES = 64 * 1024
+MAX_TOKENIZED_BYTES = 16 * 1024 * 1024
+TOKENIZE = "/tokenize"
 
 _PASSED_HEADERS = frozenset({b"content-type", b"content-length"})
 
 _HEADS = {
     path: f"POST {path} HTTP/1.1\r\nhost: engine\r\ncontent-type: application/json\r\ncontent-length: ".encode()
-    for path in DIALECTS
+    for path in (*DIALECTS, TOKENIZE)
 }
 
 log = logging.getLogger(__name__)
@@ -50,6 +54,7 @@ class Call(NamedTuple):
     stream: bool
     strip_usage: bool
     max_wait_s: float
+    affinity: int = 0  # see affinity.key_of
     retry: bool = False  # the client tries again by itself
     only_peek: bool = False  # the client chose its own short wait: tell it to come back, not that it failed
 
@@ -94,16 +99,30 @@ class Relay:
             log.warning("a sign of life was not sent", exc_info=beat.exception())
 
     async def _attempt(self, call: Call, exchange: Exchange) -> None:
+        """Answers, or goes on with the answer of a Spot node that went away, which is an attempt of its own."""
+        begun: Transcript | None = None
+        try:
+            while True:
+                try:
+                    return await self._answer(call, exchange, begun)
+                except BrokenOff as broken:
+                    log.info("an answer goes on elsewhere", extra={"model": call.model, "pieces": broken.sent.pieces})
+                    begun = broken.sent
+        finally:
+            if begun and not exchange.ended:  # what the engines counted is not known
+                self._ledger.count(call.owner, call.model, None)
+
+    async def _answer(self, call: Call, exchange: Exchange, begun: Transcript | None) -> None:
         last_error: RequestError | None = None
         for attempt in range(ATTEMPTS):
-            lease = self._fleet.acquire(call.model) or await self._wake(call, exchange)
+            lease = self._fleet.acquire(call.model, call.affinity) or await self._wake(call, exchange)
             with lease:
                 try:
-                    await self._ask_engine(call, exchange, lease)
+                    await self._ask_engine(call, exchange, lease, begun)
                 except UpstreamLost as error:
                     self._fleet.suspect(lease.node.id)
                     last_error = _gone(lease, error)
-                except EngineLost:  # in mid-answer
+                except (EngineLost, BrokenOff):  # in mid-answer
                     self._fleet.suspect(lease.node.id)
                     raise
                 except EngineError as error:
@@ -121,10 +140,11 @@ class Relay:
 
     async def _wake(self, call: Call, exchange: Exchange) -> Lease:
         exchange.working = False
-        with self._fleet.wait(call.model, retry=call.retry) as waiter:
+        since = self._clock() if exchange.flowing else exchange.opened_at
+        with self._fleet.wait(call.model, retry=call.retry, affinity=call.affinity) as waiter:
             await self._ask_until_heard(call, exchange, waiter)
             self._fleet.disturbed.set()
-            lease = await self._wait(call, exchange, waiter)
+            lease = await self._wait(call, exchange, waiter, since=since)
         waited_ms = round((self._clock() - exchange.opened_at) * 1000)
         exchange.add_header(b"x-diogenes-cold-start-ms", str(waited_ms).encode())
         return lease
@@ -140,11 +160,11 @@ class Relay:
             # Somebody else's start let the answer begin meanwhile; their wish, and the reconciler, keep it going.
             await asyncio.sleep(ASK_AGAIN_S)
 
-    async def _wait(self, call: Call, exchange: Exchange, waiter: Waiter) -> Lease:
+    async def _wait(self, call: Call, exchange: Exchange, waiter: Waiter, *, since: float) -> Lease:
         limit = call.max_wait_s
         if exchange.manner is Manner.HOLD:
             limit = min(limit, self._patience.longest_silence_s)
-        limit -= self._clock() - exchange.opened_at
+        limit -= self._clock() - since
         try:
             async with asyncio.timeout(max(limit, 0)):
                 await waiter.granted
@@ -170,17 +190,23 @@ class Relay:
 
     # -- passing on
 
-    async def _ask_engine(self, call: Call, exchange: Exchange, lease: Lease) -> None:
-        """Raises UpstreamLost while another engine may still be tried."""
+    async def _ask_engine(self, call: Call, exchange: Exchange, lease: Lease, begun: Transcript | None) -> None:
+        """Raises UpstreamLost while another engine may still be tried, BrokenOff when it shall go on."""
         exchange.working = True
-        upstream = await self._upstreams.post(lease.node.endpoint, _head(call), call.body)
+        if begun:
+            await self._go_on(call, exchange, lease, begun)
+            return
+        upstream = await self._upstreams.post(lease.node.endpoint, _head(call.dialect.path, call.body), call.body)
         try:
             if upstream.status != 200:
                 raise await _refusal(call, upstream)
             first = await upstream.read()  # an engine that dies before its first byte is not the client's loss
             exchange.add_header(b"x-diogenes-node", lease.node.id.encode())
             await exchange.head(200, _passed(upstream, stream=call.stream))
-            await self._pass(call, exchange, upstream, first)
+            if call.stream and lease.node.market == "spot":
+                await self._pass_and_keep(call, exchange, SpotStream(call, lease, upstream), first)
+            else:
+                await self._pass(call, exchange, upstream, first)
         finally:
             upstream.close()
 
@@ -201,6 +227,50 @@ class Relay:
             raise cut_short() from error
         finally:
             self._ledger.count(call.owner, call.model, answer.tokens)
+
+    async def _pass_and_keep(self, call: Call, exchange: Exchange, stream: SpotStream, chunk: bytes) -> None:
+        """From a node that AWS may take back at any time. Raises BrokenOff when another shall go on."""
+        try:
+            await exchange.pass_on(stream.feed(chunk), self._clock())
+            while chunk := await stream.read():
+                await exchange.pass_on(stream.feed(chunk), self._clock())
+            await exchange.end(stream.rest())
+        except UpstreamLost as error:
+            raise stream.broken_off() from error
+        finally:
+            if exchange.ended or stream.whole_story:
+                self._ledger.count(call.owner, call.model, stream.tokens)
+
+    async def _go_on(self, call: Call, exchange: Exchange, lease: Lease, begun: Transcript) -> None:
+        """The rest of an answer. Raises UpstreamLost while another engine may still be tried."""
+        said = await self._count_tokens(call, lease, begun)
+        body = orjson.dumps(begun.rest(said))
+        upstream = await self._upstreams.post(lease.node.endpoint, _head(call.dialect.path, body), body)
+        try:
+            if upstream.status != 200:
+                log.warning("engine did not go on with an answer", extra={"status": upstream.status})
+                raise taken_back()
+            first = await upstream.read()
+            stream = SpotStream(call, lease, upstream, begun=begun, seam=Seam(begun, said))
+            await self._pass_and_keep(call, exchange, stream, first)
+        finally:
+            upstream.close()
+
+    async def _count_tokens(self, call: Call, lease: Lease, begun: Transcript) -> int:
+        """How many tokens were said, as the engine counts; where it does not, as many as came piece by piece."""
+        if not begun.continued:
+            return 0
+        question = {"model": call.model, "prompt": begun.continued, "add_special_tokens": False}
+        body = orjson.dumps(question)
+        upstream = await self._upstreams.post(lease.node.endpoint, _head(TOKENIZE, body), body)
+        try:
+            told = orjson.loads(await upstream.read_all(MAX_TOKENIZED_BYTES)) if upstream.status == 200 else {}
+        except orjson.JSONDecodeError:
+            told = {}
+        finally:
+            upstream.close()
+        count = told.get("count")
+        return count if isinstance(count, int) else begun.pieces
 
 
 async def _refusal(call: Call, upstream: Upstream) -> RequestError:
@@ -226,8 +296,8 @@ def _gone(lease: Lease, error: UpstreamLost) -> EngineLost:
     return EngineLost(f"The engines of {lease.node.model} went away {ATTEMPTS} times under this request. Ask again.")
 
 
-def _head(call: Call) -> bytes:
-    return b"%b%d\r\n\r\n" % (_HEADS[call.dialect.path], len(call.body))
+def _head(path: str, body: bytes) -> bytes:
+    return b"%b%d\r\n\r\n" % (_HEADS[path], len(body))
 
 
 def _passed(upstream: Upstream, *, stream: bool) -> list[tuple[bytes, bytes]]:

@@ -11,7 +11,7 @@ from control_plane.effects import Stores
 from control_plane.errors import ModelNotFound
 from control_plane.fleet import Fleet
 from control_plane.model import Model
-from control_plane.plan import Policy
+from control_plane.policy import Policy
 from control_plane.ports import Clock, Wish
 from control_plane.sessions import Sessions
 from control_plane.sign_in import SignIn

@@ -33,7 +33,7 @@ class Settings:
     chunk_keepalive_s: float = 40.0  # between empty chunks
     max_wait_s: float = 600.0
     max_waiters: int = 64  # a model
-    failure_memory_s: float = 90.0  # a failed start is answered from memory this long
+    failure_memory_s: float = 90.0  # a failed start, or a zone that refused, is remembered this long
 
     transport: str = "https"  # "http" for a desk: cookies without Secure, and issuers on loopback without TLS
 
@@ -44,6 +44,9 @@ class Settings:
     boot_limit_s: float = 1200.0
     silent_node_s: float = 90.0  # no heartbeat for this long: the agent is lost
     claim_limit_s: float = 300.0  # no first word from a launched instance for this long: it never comes
+    launch_limit_s: float = 60.0  # for one way down the ladder of markets and zones
+    scale_out_s: float = 30.0  # an engine's queue that lasts this long gets the model another node
+    scale_in_s: float = 300.0  # load that would fit fewer nodes for this long takes one away
 
     tick_s: float = 5.0  # between reconciler ticks when nothing happens
     watch_s: float = 0.25  # between looks at the tables while somebody waits

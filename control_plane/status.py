@@ -9,7 +9,7 @@ from typing import Any
 from control_plane.boots import Boot, alike, eta, road, usual, weights_of
 from control_plane.model import Model
 from control_plane.nodes import STARTING, Node, public_word
-from control_plane.plan import Policy, standing_failure
+from control_plane.policy import Policy, standing_failure
 from control_plane.ports import ModelRow, Wish
 from control_plane.remedies import remedies
 from gpu_node.protocol import Failure, NodeState, Phase, PhaseRecord

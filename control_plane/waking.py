@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from control_plane.errors import StartFailed, Unavailable
 from control_plane.front import Doorkeeper
-from control_plane.plan import Policy, standing_failure
+from control_plane.policy import Policy, standing_failure
 from control_plane.ports import Clock, FrontState, ModelStore
 
 log = logging.getLogger(__name__)

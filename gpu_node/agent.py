@@ -19,6 +19,7 @@ from gpu_node.lease import Departure, Drain, Halt, LeasePolicy, Situation, decid
 from gpu_node.protocol import Failure, NodeState, Phase, Report
 from gpu_node.reporter import NodeTable, Reporter
 from gpu_node.settings import NodeSettings
+from gpu_node.spot import NONE, Notice, SpotWatch
 from gpu_node.table import ModelName, ModelRow, TableUnavailable
 from gpu_node.vitals import RunningEngine, VitalLimits, Vitals
 
@@ -51,9 +52,11 @@ class Agent:
         clock: SteadyClock,
         sleep: Callable[[float], None],
         alive: Callable[[], None] = lambda: None,
+        spot_notice: Callable[[], Notice] = lambda: NONE,
     ) -> None:
         """``start_engine`` raises FileNotFoundError where the program is missing; ``taken_down`` says whether the
-        node's group takes it down, or raises MetadataUnavailable; ``alive`` hears of every turn."""
+        node's group takes it down, ``spot_notice`` what AWS has announced, or they raise MetadataUnavailable; ``alive``
+        hears of every turn."""
         self._settings = settings
         self._identity = identity
         self._table = table
@@ -82,6 +85,7 @@ class Agent:
         self._asked_at: float | None = None  # whether it is taken down
         self._drain_reason = ""
         self._stopping = False
+        self._spot = SpotWatch(spot_notice, clock=clock)
         self._last_error = ""
 
     def stop(self) -> None:
@@ -111,6 +115,7 @@ class Agent:
             self._report()
             self._ask_the_clock()
             self._ask_whether_taken_down()
+            self._ask_for_notice()
         except Exception as error:  # noqa: BLE001 - the lease must be judged whatever breaks here
             self._log_once(error)
         return self._judge()
@@ -221,6 +226,8 @@ class Agent:
             phases=self._tracker.records,
             running=load.running if load else 0,
             waiting=load.waiting if load else 0,
+            interruption_at=self._spot.notice.interruption_at,
+            rebalance_at=self._spot.notice.rebalance_at,
             log_tail=tail,
             error=self._failure if state is NodeState.FAILED else None,
             reason=self._drain_reason,
@@ -244,6 +251,18 @@ class Agent:
             return  # asked again soon; without an answer the lease alone decides
         if taken_down:
             self._depart("its group takes it down")
+
+    def _ask_for_notice(self) -> None:
+        """On Spot; what there is goes into the next report, which comes at once."""
+        if self._identity.market != "spot":
+            return
+        try:
+            news = self._spot.look()
+        except MetadataUnavailable:
+            return  # asked again soon
+        if news:
+            log.warning("AWS announced something to this Spot instance", extra=vars(self._spot.notice))
+            self._reporter.news()
 
     def _depart(self, reason: str) -> None:
         """It has to go, though its engine and its lease are well; the first reason counts from when it was known."""

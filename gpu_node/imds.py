@@ -5,7 +5,10 @@ from __future__ import annotations
 import http.client
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from urllib.parse import urlsplit
+
+from gpu_node.spot import Notice, notice
 
 DEFAULT_ENDPOINT = "http://169.254.169.254"
 _TIMEOUT_S = 2.0
@@ -14,6 +17,10 @@ _TOKEN_LIFE_S = 300
 
 class MetadataUnavailable(Exception):
     """The metadata service did not answer, or not with what was asked."""
+
+
+class NotThere(MetadataUnavailable):
+    """It answered that there is no such thing."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,23 @@ def taken_down(base: str) -> bool:
     return _session(base)("autoscaling/target-lifecycle-state") == "Terminated"
 
 
+def spot_notice(base: str) -> Notice:
+    """What AWS has announced to this Spot instance. Raises MetadataUnavailable."""
+    get = _session(base)
+    try:
+        return notice(_told(get, "spot/instance-action"), _told(get, "events/recommendations/rebalance"))
+    except ValueError as error:
+        raise MetadataUnavailable(f"a Spot notice cannot be read: {error}") from error
+
+
+def _told(get: Callable[[str], str], path: str) -> str | None:
+    """None where there is no such thing, which is how AWS says that nothing is announced."""
+    try:
+        return get(path)
+    except NotThere:
+        return None
+
+
 def _session(base: str) -> Callable[[str], str]:
     """What answers questions below ``/latest/meta-data/``, for as long as a token lives."""
     token = _ask(base, "PUT", "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_LIFE_S)})
@@ -68,6 +92,7 @@ def _ask(base: str, method: str, path: str, headers: Mapping[str, str]) -> str:
         raise MetadataUnavailable(f"{method} {path}: {error}") from error
     finally:
         connection.close()
-    if response.status != http.client.OK:
-        raise MetadataUnavailable(f"{method} {path}: status {response.status}")
+    if response.status != HTTPStatus.OK:
+        kind = NotThere if response.status == HTTPStatus.NOT_FOUND else MetadataUnavailable
+        raise kind(f"{method} {path}: status {response.status}")
     return body.strip()

@@ -135,6 +135,8 @@ class Report:
     phases: Sequence[PhaseRecord] = ()
     running: int = 0  # requests the engine works on, by its own metrics
     waiting: int = 0  # requests in the engine's queue
+    interruption_at: float = 0.0  # when AWS takes this Spot instance back; 0: it has not said so
+    rebalance_at: float = 0.0  # when AWS said that it may
     log_tail: Sequence[str] = ()
     error: Failure | None = None
     reason: str = ""  # why it drains, where it does so by itself
@@ -151,6 +153,8 @@ class Report:
             "phases": [record.to_dict() for record in self.phases],
             "running": self.running,
             "waiting": self.waiting,
+            "interruption_at": self.interruption_at,
+            "rebalance_at": self.rebalance_at,
             "log_tail": list(self.log_tail),
             "error": self.error.to_dict() if self.error else None,
         }

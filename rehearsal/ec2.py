@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -63,6 +64,7 @@ class _Machine:
     never_boots: bool = False
     leaving: bool = False
     warned: bool = False
+    taken_back_at: float | None = None  # by AWS, on the machines' clock
     cause: str = ""  # why it ended, where that is known beforehand
     suffered: list[Fault] = field(default_factory=list)
 
@@ -160,6 +162,7 @@ class Machines:
             if machine.tree is None:
                 self._boot_when_due(machine)  # 4
             self._suffer(machine)  # 4, 5
+        self._take_back(machine)
 
     def _bury(self, machine: _Machine, *, by_itself: bool) -> None:
         if by_itself:
@@ -228,6 +231,25 @@ class Machines:
                 machine.suffered.append(fault)
                 self._tell(f"{machine.member.id} suffers: kill {fault.what}")
                 self._kill(fault.what, machine)
+
+        for fault in self._faults.pending("spot"):
+            mine = machine.member.market == "spot" and fault.concerns(model=machine.member.model)
+            if mine and machine.metadata and self._due(fault, machine) and self._faults.use(fault):
+                self._announce(fault, machine, machine.metadata)
+
+    def _announce(self, fault: Fault, machine: _Machine, metadata: MetadataService) -> None:
+        self._tell(f"{machine.member.id} is told of a Spot {fault.what}")
+        if fault.what == "rebalance":
+            metadata.tell_rebalance(datetime.now(UTC))
+            return
+        metadata.tell_interruption(datetime.now(UTC) + timedelta(seconds=fault.notice_s))
+        machine.taken_back_at = self._clock() + fault.notice_s
+
+    def _take_back(self, machine: _Machine) -> None:
+        """As AWS does at the end of a notice: the operating system is shut down, then the instance is gone."""
+        if machine.taken_back_at is not None and self._clock() >= machine.taken_back_at:
+            machine.cause = "taken back by AWS"
+            self._stop(machine)
 
     def _kill(self, victim: str, machine: _Machine) -> None:
         if victim == "instance" or machine.tree is None:

@@ -21,6 +21,7 @@ ALWAYS = -1
 
 REFUSALS = ("capacity", "quota", "spot-capacity", "misconfigured")
 VICTIMS = ("engine", "agent", "instance")
+NOTICES = ("interruption", "rebalance")
 PHASES = (*(str(phase) for phase in Phase), str(NodeState.READY))
 
 _WORDS: Mapping[str, Sequence[str] | None] = {
@@ -28,6 +29,7 @@ _WORDS: Mapping[str, Sequence[str] | None] = {
     "kill": VICTIMS,
     "boot_failure": tuple(BOOT_FAILURES),
     "never_boots": ("true",),
+    "spot": NOTICES,
     "throttle": None,  # any service:Operation
     "fail": None,
     "lose_reply": None,
@@ -37,6 +39,7 @@ _WHERE: Mapping[str, frozenset[str]] = {
     "kill": frozenset({"model", "after_s", "phase"}),
     "boot_failure": frozenset({"model"}),
     "never_boots": frozenset({"model"}),
+    "spot": frozenset({"model", "after_s", "phase", "notice_s"}),
 }
 
 
@@ -54,6 +57,7 @@ class Fault:
     zone: str | None = None
     after_s: float = 0.0
     phase: str | None = None
+    notice_s: float = 120.0  # from a Spot notice until the instance is taken back
     times: int = 1
 
     @classmethod
@@ -73,6 +77,7 @@ class Fault:
             zone=entry.get("zone"),
             after_s=float(entry.get("after_s", 0.0)),
             phase=_phase(entry.get("phase")),
+            notice_s=float(entry.get("notice_s", 120.0)),
             times=_times(entry.get("times", 1)),
         )
 

@@ -18,6 +18,8 @@ _TOKEN = "X-aws-ec2-metadata-token"  # noqa: S105 - a header's name
 _TOKEN_TTL = "X-aws-ec2-metadata-token-ttl-seconds"  # noqa: S105 - a header's name
 
 _TARGET_STATE = "autoscaling/target-lifecycle-state"
+_INTERRUPTION = "spot/instance-action"
+_REBALANCE = "events/recommendations/rebalance"
 _ROLES = "iam/security-credentials/"
 _CREDENTIALS_H = 6
 
@@ -76,12 +78,21 @@ class MetadataService:
         self._server = _Server((address, PORT), _Handler)
         self._server.identity = identity
         self._server.target_state = "InService"
+        self._server.notices = {}
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         self._thread.start()
 
     def tell_target_state(self, state: str) -> None:
         """What its group wants of the instance: InService, or Terminated."""
         self._server.target_state = state
+
+    def tell_interruption(self, at: datetime) -> None:
+        """AWS takes the Spot instance back then."""
+        self._server.notices[_INTERRUPTION] = json.dumps({"action": "terminate", "time": f"{at:%Y-%m-%dT%H:%M:%SZ}"})
+
+    def tell_rebalance(self, at: datetime) -> None:
+        """AWS said then that it may take the Spot instance back."""
+        self._server.notices[_REBALANCE] = json.dumps({"noticeTime": f"{at:%Y-%m-%dT%H:%M:%SZ}"})
 
     def close(self) -> None:
         self._server.shutdown()
@@ -93,6 +104,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     identity: Identity
     target_state: str
+    notices: dict[str, str]  # by path
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         super().__init__(address, handler)
@@ -119,7 +131,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get(_TOKEN) != self.server.token:
             return self._answer(401)
         path = self.path.removeprefix("/latest/meta-data/")
-        found = self.server.target_state if path == _TARGET_STATE else self.server.identity.lookup(path)
+        told = {_TARGET_STATE: self.server.target_state, **self.server.notices}
+        found = told.get(path) or self.server.identity.lookup(path)
         return self._answer(404) if found is None else self._answer(200, found)
 
     def log_message(self, format: str, *args: object) -> None:

@@ -9,23 +9,12 @@ from control_plane.doctor.finding import Finding, failure, ok, warning
 from control_plane.doctor.ports import Account
 from control_plane.instance_types import UnknownInstanceType, instance_type
 from control_plane.model import Market, Model
+from control_plane.quotas import GPU_QUOTAS, Quota
 from control_plane.schema import EXCLUDED_ZONE_IDS
 
-
-@dataclass(frozen=True)
-class Quota:
-    """One of EC2's quotas, in vCPUs that run at the same time."""
-
-    market: str
-    code: str
-    name: str  # as the console has it
-
-
-QUOTAS = (
-    Quota("on-demand", "L-DB2E81BA", "Running On-Demand G and VT instances"),
-    Quota("spot", "L-3819A6DF", "All G and VT Spot Instance Requests"),
-)
-_FAMILIES = ("g", "vt")  # what these quotas count
+_FAMILIES = ("g", "vt")
+QUOTAS = tuple(quota for quota in GPU_QUOTAS if quota.families == _FAMILIES)
+"""Those that are looked at."""
 
 MAX_ZONES = 6
 """That a deployment may take."""

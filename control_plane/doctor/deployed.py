@@ -10,7 +10,7 @@ from control_plane.doctor.ports import Fleet, House, Machine, Page, Web
 from control_plane.doctor.stack import Remedies
 from control_plane.front import correction
 from control_plane.model import InvalidModel, Model
-from control_plane.plan import Policy
+from control_plane.policy import Policy
 from control_plane.ports import FrontState, ModelRow
 from control_plane.schema import TABLES
 from control_plane.status import Status

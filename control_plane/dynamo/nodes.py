@@ -132,6 +132,8 @@ def _node(row: Row) -> Node:
         phases=tuple(map(PhaseRecord.from_dict, phases)),
         running=row.get("running", 0),
         waiting=row.get("waiting", 0),
+        interruption_at=row.get("interruption_at", 0.0),
+        rebalance_at=row.get("rebalance_at", 0.0),
         log_tail=tuple(row.get("log_tail") or ()),
         error=Failure.from_dict(error) if error else None,
         reason=row.get("reason", ""),

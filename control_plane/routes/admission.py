@@ -35,6 +35,7 @@ class Parsed(NamedTuple):
     stream: bool
     body: bytes
     strip_usage: bool  # the engine was asked for usage on our account
+    request: Mapping[str, Any]  # the body, taken apart; let go of it soon
 
 
 class Incoming:
@@ -93,7 +94,7 @@ def parse(dialect: Dialect, body: bytes) -> Parsed:
         raise InvalidRequest("`stream` must be true or false.", param="stream", code="invalid_type")
     stream = bool(stream) and bool(dialect.end_marks)  # embeddings come whole, whatever is asked for
     strip = stream and dialect.usage_on_request and not _asks_for_usage(request)
-    return Parsed(model, stream, _with_usage(request, body) if strip else body, strip)
+    return Parsed(model, stream, _with_usage(request, body) if strip else body, strip, request)
 
 
 def _typed(request: Mapping[str, Any], name: str, kind: Any) -> Any:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from control_plane.affinity import key_of
 from control_plane.catalogue import Catalogue
 from control_plane.dialect import DIALECTS, Dialect
 from control_plane.errors import MethodNotAllowed, RequestError
@@ -94,6 +95,7 @@ class Inference:
             body=parsed.body,
             stream=parsed.stream,
             strip_usage=parsed.strip_usage,
+            affinity=key_of(parsed.request) if model.max_instances > 1 else 0,
             max_wait_s=self._settings.max_wait_s if asked_wait_s is None else asked_wait_s,
             retry=attempt > 0,
             only_peek=asked_wait_s is not None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gpu_node.agent import Agent
 from gpu_node.clock import SteadyClock
@@ -11,6 +11,7 @@ from gpu_node.engine import EngineSpec, Line, Load
 from gpu_node.imds import Identity, MetadataUnavailable
 from gpu_node.protocol import NodeState, Orders, Report
 from gpu_node.settings import NodeSettings
+from gpu_node.spot import NONE, Notice
 from gpu_node.table import FIRST_LEASE_S, ModelName, ModelRow, TableUnavailable
 
 IDENTITY = Identity("i-1", "10.0.0.1", "eu-west-1a", "g5.xlarge", "spot")
@@ -164,7 +165,7 @@ class FakeEngine:
 class World:
     """An agent, its fakes, and the clock that drives them."""
 
-    def __init__(self, settings: NodeSettings = SETTINGS) -> None:
+    def __init__(self, settings: NodeSettings = SETTINGS, *, market: str = "spot") -> None:
         self.clock = Clock()
         self.table = FakeTable(self.clock)
         self.engine = FakeEngine(self.clock)
@@ -174,14 +175,17 @@ class World:
         self.metadata: bool | None = False  # whether the group takes the node down; None: no answer
         self.metadata_asked = 0
         self.turns = 0
+        self.spot: Notice | None = NONE  # what AWS has announced; None: no answer
+        self.spot_asked = 0
         self.program_missing = False
         self.agent = Agent(
             settings,
-            IDENTITY,
+            replace(IDENTITY, market=market),
             table=self.table,
             start_engine=self._start,
             gpu_answers=lambda: self.gpu,
             taken_down=self._taken_down,
+            spot_notice=self._spot_notice,
             clock=SteadyClock(self.clock.wall, self.clock),
             sleep=self.clock.sleep,
             alive=self._alive,
@@ -224,6 +228,12 @@ class World:
 
     def _alive(self) -> None:
         self.turns += 1
+
+    def _spot_notice(self) -> Notice:
+        self.spot_asked += 1
+        if self.spot is None:
+            raise MetadataUnavailable("no answer")
+        return self.spot
 
     def _overdue(self) -> None:
         raise AssertionError("the node is still there")

@@ -17,7 +17,7 @@ README = Path(__file__).parents[2] / "rehearsal" / "README.md"
 def test_the_example_of_the_readme_is_valid_and_uses_every_word() -> None:
     (example,) = re.findall(r"```yaml\n(.*?)```", README.read_text(), re.S)
     kinds = {fault.kind for fault in parse(example)}
-    assert kinds == {"refuse", "kill", "throttle", "fail", "lose_reply", "boot_failure", "never_boots"}
+    assert kinds == {"refuse", "kill", "spot", "throttle", "fail", "lose_reply", "boot_failure", "never_boots"}
 
 
 def test_the_readme_names_every_boot_failure() -> None:
@@ -30,6 +30,7 @@ def test_the_readme_names_every_boot_failure() -> None:
         ("- explode: now", "exactly one of refuse, kill"),
         ("- {refuse: capacity, kill: engine}", "exactly one of"),
         ("- refuse: everything", "known are capacity, quota"),
+        ("- spot: rebate", "known are interruption, rebalance"),
         ("- {kill: engine, when: ready}", "unknown when; known are after_s, kill, model, phase, times"),
         ("- {kill: engine, phase: asleep}", "known are instance, driver"),
         ("- throttle: dynamodb", "write service:Operation"),

@@ -59,6 +59,7 @@ class Yard:
 
     def __init__(self, cloud: Cloud, run_dir: Path, **env: str) -> None:
         self.cloud = cloud
+        self.group = SMALL  # that is launched into
         self.now = 100.0
         self.told: list[str] = []
         self.marker = f"marker-{os.getpid()}-{run_dir.name}"
@@ -76,7 +77,7 @@ class Yard:
         )
 
     def launch(self) -> str:
-        (instance_id,) = self.cloud.launch()["Instances"][0]["InstanceIds"]
+        (instance_id,) = self.cloud.launch(AutoScalingGroupName=self.group)["Instances"][0]["InstanceIds"]
         self.machines.step()
         return str(instance_id)
 

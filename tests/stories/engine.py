@@ -64,7 +64,9 @@ class Engine:
         length = next(int(line.split(":")[1]) for line in head.split("\r\n") if line.startswith("content-length"))
         request = json.loads(await reader.readexactly(length))
         self.requests.append(request)
-        if self._behaviour.status != 200:
+        if head.startswith("POST /tokenize "):
+            self._whole(writer, 200, {"count": _count(self._behaviour.tokens, str(request["prompt"]))})
+        elif self._behaviour.status != 200:
             self._whole(writer, self._behaviour.status, self._behaviour.error)
         elif request.get("stream"):
             self.streaming += 1
@@ -96,22 +98,25 @@ class Engine:
     ) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         await asyncio.sleep(self._behaviour.first_token_s)
-        for number, token in enumerate(self._behaviour.tokens):
+        said = _said(request)
+        chunk = {**_CHUNK, "id": "chatcmpl-2"} if said else _CHUNK
+        for number, token in enumerate(_rest(self._behaviour.tokens, said)):
             if number == self._behaviour.dies_after:
                 raise ConnectionError
             if number == self._behaviour.error_after:
                 await self._event(writer, {"error": {"message": "boom", "type": "InternalServerError", "code": 500}})
                 await self._end(writer)
                 return
-            delta = {"role": "assistant", "content": token + "x" * self._behaviour.chunk_bytes}
-            await self._event(writer, {**_CHUNK, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+            delta = {"content": token + "x" * self._behaviour.chunk_bytes} | ({} if number else {"role": "assistant"})
+            await self._event(writer, {**chunk, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
             await asyncio.sleep(self._behaviour.token_s)
             if reader.at_eof():
                 raise ConnectionError
-        await self._event(writer, {**_CHUNK, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        await self._event(writer, {**chunk, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
         options = request.get("stream_options")
         if isinstance(options, dict) and options.get("include_usage"):
-            await self._event(writer, {**_CHUNK, "choices": [], "usage": _USAGE})
+            usage = _usage(self._behaviour.tokens, said) if said else _USAGE
+            await self._event(writer, {**chunk, "choices": [], "usage": usage})
         await self._end(writer)
 
     async def _end(self, writer: asyncio.StreamWriter) -> None:
@@ -125,3 +130,35 @@ class Engine:
         writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
         await writer.drain()
         self.sent_bytes += len(data)
+
+
+def _said(request: dict[str, object]) -> str:
+    """What of the answer the request brings along."""
+    messages = request.get("messages")
+    if not request.get("continue_final_message") or not isinstance(messages, list):
+        return ""
+    assert request["add_generation_prompt"] is False
+    assert messages[-1]["role"] == "assistant"
+    return str(messages[-1]["content"])
+
+
+def _rest(tokens: tuple[str, ...], said: str) -> list[str]:
+    """The tokens after that; one that was said in part comes in part."""
+    left, rest = len(said), []
+    for token in tokens:
+        if left < len(token):
+            rest.append(token[max(left, 0) :])
+        left -= len(token)
+    assert "".join(tokens).startswith(said)
+    return rest
+
+
+def _count(tokens: tuple[str, ...], text: str) -> int:
+    """In how many tokens that was said."""
+    return len(tokens) - len(_rest(tokens, text))
+
+
+def _usage(tokens: tuple[str, ...], said: str) -> dict[str, object]:
+    known = _count(tokens, said)
+    prompt, completion = 7 + known, len(tokens) - known
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}

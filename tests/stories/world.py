@@ -19,6 +19,7 @@ import uvicorn
 
 from control_plane.app import Adapters, ControlPlane
 from control_plane.effects import Stores
+from control_plane.model import Model
 from control_plane.nodes import Node, NodeId
 from control_plane.ports import Group, Instance
 from control_plane.settings import Settings
@@ -79,6 +80,8 @@ class World:
     engines: dict[NodeId, Engine] = field(default_factory=dict)
     api_key: str = ""
     port: int = 0
+    slots: int = 1000  # requests that an engine works on at a time; more wait in its queue
+    replaced_by_group: list[NodeId] = field(default_factory=list)  # whose group would have bought another by itself
     _machines: dict[NodeId, asyncio.Task[None]] = field(default_factory=dict)
 
     def clock(self) -> float:
@@ -89,8 +92,10 @@ class World:
     async def add_model(self, name: str = MODEL, **config: Any) -> None:
         described = {"name": name, "instanceTypes": ["g5.xlarge"], "idleTimeout": 300, **config}
         await self.models.seed(name, described)
-        group = Group(f"group-{name}", name, "on-demand", ("a", "b"), max_size=4, desired=0)
-        self.cloud.add_group(group, holds=True)
+        for market in Model.parse(described).market.ladder:
+            suffix = "" if market == "on-demand" else f"-{market}"
+            group = Group(f"group-{name}{suffix}", name, market, ("a", "b"), max_size=4, desired=0)
+            self.cloud.add_group(group, holds=True)
 
     def remove_model(self, name: str = MODEL) -> None:
         """What `pulumi up` does for a model that left the configuration."""
@@ -109,6 +114,24 @@ class World:
         self._machines.pop(node_id).cancel()
         self.kill_engine(node_id)
         self.cloud.set_alive(node_id, False)
+
+    def interrupt(self, node_id: NodeId, notice_s: float = 120.0) -> None:
+        """AWS takes a Spot instance back: the node's agent has just learned it."""
+        at = self.clock() + notice_s
+        self.nodes.rows[node_id] = replace(self.nodes.rows[node_id], interruption_at=at)
+        asyncio.get_running_loop().call_later(notice_s, self._take_back, node_id)
+
+    def recommend_rebalance(self, node_id: NodeId) -> None:
+        """AWS says that it may take it back."""
+        self.nodes.rows[node_id] = replace(self.nodes.rows[node_id], rebalance_at=self.clock())
+
+    def _take_back(self, node_id: NodeId) -> None:
+        there = [one for group in self.cloud._groups.values() for one in group.instances if one.id == node_id]
+        if there:
+            self.replaced_by_group += [one.id for one in there if not one.leaving]
+            self._machines.pop(node_id).cancel()
+            self.kill_engine(node_id)
+            self.cloud.vanish(node_id)
 
     def kill_engine(self, node_id: NodeId) -> None:
         self.probe.silent.add(node_id)
@@ -180,7 +203,8 @@ class World:
         self._report(instance, group, state=NodeState.READY, ready_at=self.clock())
         while True:
             await asyncio.sleep(HEARTBEAT_S)
-            self._report(instance, group)
+            running = min(engine.streaming, self.slots)
+            self._report(instance, group, running=running, waiting=engine.streaming - running)
 
     def _report(self, instance: Instance, group: Group, *, phase: Phase | None = None, **changes: object) -> None:
         """What the agent's conditional write does."""

@@ -8,8 +8,10 @@ from dataclasses import replace
 from control_plane.actions import Action, Hold, Renew
 from control_plane.model import Model
 from control_plane.nodes import Node, NodeId
-from control_plane.plan import Policy, World, plan
+from control_plane.plan import plan
+from control_plane.policy import Policy
 from control_plane.ports import Group, Instance, ModelRow, Wish
+from control_plane.world import World
 from gpu_node.protocol import Failure, NodeState
 
 NOW = 10_000.0

@@ -12,6 +12,7 @@ from control_plane.launcher import CannotLaunch, Launcher
 from control_plane.model import Model
 from control_plane.nodes import Node, NodeId
 from control_plane.ports import Group, Instance, Launch
+from control_plane.refusals import Refusal, Rung, explain
 from gpu_node.protocol import Failure, NodeState
 from tests.memory import FakeClock, MemoryLaunches, MemoryNodes
 from tests.memory_cloud import MemoryCloud
@@ -54,6 +55,12 @@ class Bench:
             await self.launcher.start(model(market), BOTH)
         assert self.launches.rows == {}
         assert self.nodes.rows == {}
+        return refused.value.failure
+
+    async def failure_of_next(self) -> Failure:
+        """Of one more, beside a node that runs."""
+        with pytest.raises(CannotLaunch) as refused:
+            await self.launcher.start(model("spot-then-on-demand"), BOTH)
         return refused.value.failure
 
 
@@ -201,3 +208,117 @@ async def test_an_instance_that_was_believed_gone_is_terminated(bench: Bench) ->
     row = await adopt(bench, NodeState.TERMINATED)
     assert row.state is NodeState.TERMINATED
     assert bench.cloud.terminated == ["i-1"]
+
+
+# -- what refused lately
+
+
+async def test_a_rung_that_refused_lately_is_passed_over_while_another_is_left(bench: Bench) -> None:
+    bench.refuse(SPOT, NONE)
+    await bench.launcher.start(model("spot-then-on-demand"), BOTH)
+    await bench.launcher.start(model("spot-then-on-demand"), BOTH)
+    assert bench.tried == [("g-spot", "a"), ("g-spot", "b"), ("g-od", "a"), ("g-od", "a")]
+
+
+async def test_what_was_passed_over_is_told_as_such(bench: Bench) -> None:
+    bench.refuse(SPOT, NONE)
+    await bench.launcher.start(model("spot-then-on-demand"), BOTH)
+    bench.refuse(ON_DEMAND, NONE)
+    failure = await bench.failure_of_next()
+    assert "spot in a: InsufficientInstanceCapacity, a while ago" in failure.message
+    assert "on-demand in b: InsufficientInstanceCapacity)" in failure.message
+
+
+async def test_when_all_refused_lately_all_are_asked_again(bench: Bench) -> None:
+    bench.refuse(ON_DEMAND, NONE)
+    await bench.failure("on-demand")
+    bench.cloud.refusals.clear()
+    await bench.launcher.start(model("on-demand"), BOTH)
+    assert bench.tried == [("g-od", "a"), ("g-od", "b"), ("g-od", "a")]
+
+
+async def test_a_refusal_is_forgotten_after_a_while(bench: Bench) -> None:
+    bench.refuse(SPOT, NONE)
+    await bench.launcher.start(model("spot-then-on-demand"), BOTH)
+    bench.cloud.refusals.clear()
+    bench.clock.step(91)
+    await bench.launcher.start(model("spot-then-on-demand"), BOTH)
+    assert bench.tried[-1] == ("g-spot", "a")
+
+
+async def test_a_quota_is_remembered_for_every_zone_of_its_group(bench: Bench) -> None:
+    bench.refuse(SPOT, QUOTA, "a")
+    for _ in range(2):
+        await bench.launcher.start(model("spot-then-on-demand"), BOTH)
+    assert bench.tried == [("g-spot", "a"), ("g-od", "a"), ("g-od", "a")]
+
+
+async def test_where_aws_takes_a_node_back_it_is_not_asked_for_another(bench: Bench) -> None:
+    await bench.launcher.start(model("spot-then-on-demand"), BOTH)
+    (node,) = bench.nodes.rows.values()
+    bench.launcher.shun(node)
+    await bench.launcher.start(model("spot-then-on-demand"), BOTH)
+    assert bench.tried == [("g-spot", "a"), ("g-spot", "b")]
+
+
+# -- the deadline
+
+
+async def test_a_ladder_ends_at_its_deadline_with_everything_that_it_tried(bench: Bench) -> None:
+    bench.refuse(SPOT, NONE)
+    bench.refuse(ON_DEMAND, NONE)
+    bench.cloud.clock, bench.cloud.launch_s = bench.clock, 25.0
+    failure = await bench.failure()
+    assert bench.tried == [("g-spot", "a"), ("g-spot", "b"), ("g-od", "a")]
+    assert failure.code == "no_gpu_capacity"
+    assert "on-demand in a: InsufficientInstanceCapacity; on-demand in b: no answer)" in failure.message
+
+
+async def test_aws_that_stays_silent_ends_the_repeats_with_a_reason(bench: Bench) -> None:
+    bench.cloud.broken.fail("launch", times=9)
+    with pytest.raises(Unavailable):
+        await bench.launcher.start(model("on-demand"), BOTH)
+    (launch,) = bench.launches.rows.values()
+    bench.clock.step(59)
+    with pytest.raises(Unavailable):
+        await bench.launcher.repeat(model("on-demand"), launch)
+    bench.clock.step(1)
+    with pytest.raises(CannotLaunch) as given_up:
+        await bench.launcher.repeat(model("on-demand"), launch)
+    failure = given_up.value.failure
+    assert (failure.code, failure.permanent) == ("launch_unanswered", False)
+    assert "on-demand in a: no answer" in failure.message
+    assert list(bench.launches.rows) == [launch.token]  # what becomes of it is not known: it stands until it is
+
+
+# -- what to do about a quota
+
+
+@pytest.mark.parametrize(
+    ("kind", "market", "zone", "told"),
+    [
+        ("g6.xlarge", "on-demand", "us-east-1a", "quota L-DB2E81BA (Running On-Demand G and VT instances): "
+         "https://us-east-1.console.aws.amazon.com/servicequotas/home/services/ec2/quotas/L-DB2E81BA"),
+        ("g6.xlarge", "spot", "ap-southeast-2c", "quota L-3819A6DF (All G and VT Spot Instance Requests): "
+         "https://ap-southeast-2.console.aws.amazon.com/servicequotas/home/services/ec2/quotas/L-3819A6DF"),
+        ("p5.48xlarge", "on-demand", "a", "quota L-417A185B (Running On-Demand P instances): "
+         "https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas/L-417A185B"),
+        ("p5.48xlarge", "spot", "us-west-2b", "quota for p5.48xlarge on market spot: "
+         "https://us-west-2.console.aws.amazon.com/servicequotas/home/services/ec2/quotas, in the console"),
+    ],
+)  # fmt: skip
+def test_a_quota_is_named_with_its_page_in_the_console(kind: str, market: str, zone: str, told: str) -> None:
+    asked = Model.parse({"name": "m", "instanceTypes": [kind], "market": market})
+    failure = explain(asked, [Refusal(Rung(Group("g", "m", market, (zone,), 1, 0), zone), QUOTA)])
+    assert told in failure.fix
+    assert "Service Quotas > AWS services > Amazon EC2" in failure.fix
+    assert f"{kind} (" in failure.message  # with what it takes of the quota
+    assert f"(tried {market} in {zone}: VcpuLimitExceeded)" in failure.message
+
+
+def test_a_quota_here_and_a_mistake_there_are_both_told() -> None:
+    rungs = [Refusal(Rung(SPOT, "a"), QUOTA), Refusal(Rung(ON_DEMAND, "a"), WRONG)]
+    failure = explain(model("spot-then-on-demand"), rungs)
+    assert (failure.code, failure.permanent) == ("gpu_quota_exceeded", True)
+    assert "L-3819A6DF" in failure.fix
+    assert "not allowed" in failure.fix

@@ -26,8 +26,10 @@ from control_plane.actions import (
 from control_plane.boots import Boot
 from control_plane.model import Model
 from control_plane.nodes import Node, NodeId
-from control_plane.plan import World, plan, standing_failure
+from control_plane.plan import plan
+from control_plane.policy import standing_failure
 from control_plane.ports import Launch, ModelRow
+from control_plane.world import World
 from gpu_node.protocol import NodeState
 from tests.unit.planning import (
     CONFIG,

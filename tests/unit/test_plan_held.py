@@ -6,8 +6,9 @@ import pytest
 
 from control_plane.actions import Bury, Drain, Release, Renew
 from control_plane.nodes import Node
-from control_plane.plan import World, plan
+from control_plane.plan import plan
 from control_plane.settings import Settings
+from control_plane.world import World
 from gpu_node.protocol import DRAIN_HOOK_S, NodeState
 from tests.unit.planning import CRASH, MODEL, NAME, NOW, POLICY, actions, group, held, instance, kinds, node, wish
 

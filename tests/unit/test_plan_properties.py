@@ -26,8 +26,10 @@ from control_plane.actions import (
 )
 from control_plane.model import Model
 from control_plane.nodes import MOVES, Node, NodeId
-from control_plane.plan import Policy, World, plan
+from control_plane.plan import plan
+from control_plane.policy import Policy
 from control_plane.ports import Group, Instance, ModelRow, Wish
+from control_plane.world import World
 from gpu_node.lease import Halt, LeasePolicy, Situation, decide
 from gpu_node.protocol import DRAIN_HOOK_S, Failure, NodeState, Orders
 

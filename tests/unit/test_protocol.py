@@ -101,6 +101,8 @@ def test_a_report_carries_everything_but_its_key_and_its_state() -> None:
         phases=(PhaseRecord(Phase.DRIVER, 1.0),),
         running=2,
         waiting=1,
+        interruption_at=120.0,
+        rebalance_at=9.0,
         log_tail=("a", "b"),
         error=failure,
     )
@@ -114,6 +116,8 @@ def test_a_report_carries_everything_but_its_key_and_its_state() -> None:
         "phases": [{"phase": "driver", "started_at": 1.0}],
         "running": 2,
         "waiting": 1,
+        "interruption_at": 120.0,
+        "rebalance_at": 9.0,
         "log_tail": ["a", "b"],
         "error": failure.to_dict(),
     }

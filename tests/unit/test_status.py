@@ -11,7 +11,7 @@ import pytest
 from control_plane.boots import Boot
 from control_plane.model import Model
 from control_plane.nodes import Node, NodeId
-from control_plane.plan import Policy
+from control_plane.policy import Policy
 from control_plane.ports import ModelRow, Wish
 from control_plane.status import Status, configuration, node_dict
 from gpu_node.protocol import Failure, NodeState, Phase, PhaseRecord

@@ -1,0 +1,163 @@
+"""The decisions of ``plan`` about nodes that AWS wants back, and about more than one node of a model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from control_plane.actions import Drain, Fulfil, HandOver, Hold, Release, Start, Terminate
+from control_plane.failures import REPLACED, TAKEN_BACK
+from control_plane.model import Model
+from control_plane.nodes import Node, NodeId
+from control_plane.plan import HAND_OVER_S, LATE_S, plan
+from control_plane.ports import ModelRow
+from control_plane.world import World
+from gpu_node.protocol import NodeState
+from tests.unit.planning import (
+    CONFIG,
+    CRASH,
+    MODEL,
+    NAME,
+    NOW,
+    POLICY,
+    actions,
+    group,
+    held,
+    instance,
+    kinds,
+    node,
+    wish,
+)
+
+SOON = NOW + 100
+BUSY = {NodeId("i-1"): 1}
+WANTED_TWO = Model.parse({**CONFIG, "maxInstances": 2})
+
+
+def spot(state: NodeState = NodeState.READY, name: str = "i-1", **changes: object) -> Node:
+    return node(state, name, market="spot", **changes)
+
+
+# -- an interruption
+
+
+@pytest.mark.parametrize("state", [NodeState.PENDING, NodeState.BOOTING, NodeState.READY])
+def test_a_node_that_aws_takes_back_drains_whatever_it_does(state: NodeState) -> None:
+    gone = spot(state, interruption_at=SOON)
+    assert Drain(gone, TAKEN_BACK) in actions(gone, in_flight=BUSY, waiters={NAME: 1}, wishes={NAME: wish()})
+
+
+def test_it_is_replaced_at_once_while_it_works_for_somebody() -> None:
+    gone = spot(interruption_at=SOON)
+    assert Start(NAME) in actions(gone, in_flight=BUSY)
+    assert Start(NAME) in actions(replace(gone, running=1))  # another task's
+    draining = replace(gone, state=NodeState.DRAINING, draining_since=NOW)
+    assert Start(NAME) in actions(draining, in_flight=BUSY)
+
+
+def test_it_is_not_replaced_when_it_does_nothing() -> None:
+    assert kinds(spot(interruption_at=SOON)) == [Drain]
+
+
+def test_it_is_not_replaced_twice() -> None:
+    gone = spot(NodeState.DRAINING, interruption_at=SOON)
+    for other in (node(NodeState.PENDING, "i-2"), node(NodeState.BOOTING, "i-2"), node(NodeState.READY, "i-2")):
+        assert Start not in kinds(gone, other, in_flight=BUSY)
+    assert Start not in kinds(gone, in_flight=BUSY, launching=frozenset({NAME}))
+
+
+def test_nor_when_it_was_put_to_sleep_or_a_failure_stands() -> None:
+    gone = spot(NodeState.DRAINING, interruption_at=SOON)
+    assert Start not in kinds(gone, in_flight=BUSY, wishes={NAME: wish(desired=0)})
+    history = {NAME: ModelRow(NAME, CONFIG, failures=2, failure=CRASH, failed_at=NOW - 5)}
+    assert Start not in kinds(gone, in_flight=BUSY, history=history)
+
+
+def test_the_start_goes_on_for_a_while_after_the_last_of_its_work() -> None:
+    gone = spot(NodeState.DRAINING, interruption_at=SOON)
+    world = World({NAME: MODEL}, {NAME: ModelRow(NAME, CONFIG)}, nodes=[gone], in_flight=BUSY)
+    (hold,) = [action for action in plan(world, NOW, POLICY) if isinstance(action, Hold)]
+    assert hold.wish.hold_until == NOW + POLICY.cancel_grace_s
+
+
+def test_it_leaves_its_group_at_once_and_goes_on_serving() -> None:
+    """A group that still counts it would buy another when AWS ends it."""
+    gone = spot(NodeState.DRAINING, interruption_at=SOON)
+    assert Terminate(gone) in actions(gone, in_flight=BUSY, groups=[group(instance())])
+    assert kinds(gone, in_flight=BUSY, groups=[group(held())]) == [Start]  # held by the hook until its work is done
+
+
+def test_what_it_cannot_finish_is_handed_over_shortly_before() -> None:
+    for left_s, handed in ((HAND_OVER_S + 1, False), (HAND_OVER_S - 1, True), (-5.0, True)):
+        gone = spot(NodeState.DRAINING, interruption_at=NOW + left_s)
+        assert (HandOver in kinds(gone, in_flight=BUSY, groups=[group(held())])) is handed
+
+
+def test_it_is_let_go_when_its_last_request_ended_or_aws_is_late() -> None:
+    gone = spot(NodeState.DRAINING, interruption_at=SOON)
+    there = group(held())
+    assert Release(there, held()) in actions(gone, groups=[there])
+    late = replace(gone, interruption_at=NOW - LATE_S - 1, draining_since=NOW - 600)
+    assert Release(there, held()) in actions(late, in_flight=BUSY, groups=[there])
+
+
+# -- a rebalance recommendation
+
+
+def test_a_node_that_aws_may_take_back_is_replaced_first_and_drains_then() -> None:
+    there = spot(rebalance_at=NOW - 1)
+    assert kinds(there, in_flight=BUSY) == [Start]
+    assert kinds(there, node(NodeState.BOOTING, "i-2"), in_flight=BUSY) == []
+    other = node(NodeState.READY, "i-2")
+    assert Drain(there, REPLACED) in actions(there, other, in_flight=BUSY, models={NAME: WANTED_TWO})
+
+
+def test_an_idle_one_is_left_alone() -> None:
+    assert kinds(spot(rebalance_at=NOW - 1)) == []
+
+
+def test_a_wish_is_not_fulfilled_by_a_node_that_aws_wants_back() -> None:
+    there = spot(rebalance_at=NOW - 1)
+    assert Fulfil not in kinds(there, in_flight=BUSY, wishes={NAME: wish()})
+    assert Fulfil in kinds(there, node(NodeState.READY, "i-2"), wishes={NAME: wish()})
+
+
+# -- several nodes
+
+
+def test_load_that_asks_for_another_gets_it() -> None:
+    assert kinds(node(), models={NAME: WANTED_TWO}, load={NAME: 2}) == [Start]
+    assert kinds(node(), node(NodeState.BOOTING, "i-2"), models={NAME: WANTED_TWO}, load={NAME: 2}) == []
+
+
+def test_but_never_more_than_the_model_may_have() -> None:
+    assert kinds(node(), load={NAME: 2}) == []  # maxInstances is 1
+    two = (node(), node(NodeState.READY, "i-2"))
+    assert Start not in kinds(*two, models={NAME: WANTED_TWO}, load={NAME: 3})
+
+
+def test_load_wakes_no_model_that_sleeps() -> None:
+    assert kinds(models={NAME: WANTED_TWO}, load={NAME: 2}) == []
+    asleep = {NAME: wish(desired=0)}
+    assert Start not in kinds(node(), models={NAME: WANTED_TWO}, load={NAME: 2}, wishes=asleep)
+
+
+def test_a_start_for_load_is_cancelled_when_the_load_is_gone() -> None:
+    coming = node(NodeState.BOOTING, "i-2")
+    (action,) = actions(node(), coming, models={NAME: WANTED_TWO}, load={NAME: 1})
+    assert isinstance(action, Drain)
+    assert action.node is coming
+
+
+def test_when_load_falls_the_youngest_drains() -> None:
+    old, young = node(ready_at=NOW - 90), node(NodeState.READY, "i-2", ready_at=NOW - 10)
+    both = {"models": {NAME: WANTED_TWO}, "in_flight": {old.id: 1, young.id: 1}}
+    assert actions(young, old, load={NAME: 1}, **both) == [Drain(young, "more nodes than wanted")]
+    assert actions(young, old, load={NAME: 2}, **both) == []
+
+
+def test_what_somebody_asked_for_by_hand_is_not_taken_away_by_load() -> None:
+    old, young = node(ready_at=NOW - 90), node(NodeState.READY, "i-2", ready_at=NOW - 10)
+    awake = {NAME: wish(desired=2, keep_awake_until=NOW + 900)}
+    assert kinds(young, old, models={NAME: WANTED_TWO}, load={NAME: 1}, wishes=awake) == []

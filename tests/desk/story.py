@@ -26,7 +26,7 @@ from rehearsal.groups import Member
 from rehearsal.stack import NAMESPACE as NAMESPACE
 
 BOUND_S = 60.0
-"""What any client gets to come to an end; stories are over in a tenth of it."""
+"""Stories are over in a tenth of it; those of a slower engine have a bound of their own."""
 
 QUIET_LIMIT_S = 45.0
 POLL_S = 0.05
@@ -61,6 +61,7 @@ class Story:
 
     desk: Desk
     told: list[str] = field(default_factory=list)
+    bound_s: float = BOUND_S  # what any client gets to come to an end
 
     # -- clients
 
@@ -74,7 +75,7 @@ class Story:
         key: str = "",
     ) -> Answer:
         """What the stock asynchronous client makes of it. ``begun`` is set by the first token."""
-        async with asyncio.timeout(BOUND_S), self.client(key) as client:
+        async with asyncio.timeout(self.bound_s), self.client(key) as client:
             messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": prompt}]
             text = ""
             try:
@@ -92,7 +93,7 @@ class Story:
 
     async def ask_sync(self, model: str, prompt: str = "Hello", *, stream: bool = False) -> Answer:
         """The same by the stock synchronous client, in a thread."""
-        return await asyncio.wait_for(asyncio.to_thread(self._ask_sync, model, prompt, stream=stream), BOUND_S)
+        return await asyncio.wait_for(asyncio.to_thread(self._ask_sync, model, prompt, stream=stream), self.bound_s)
 
     def client(self, key: str = "") -> openai.AsyncOpenAI:
         """With default settings."""
@@ -101,7 +102,7 @@ class Story:
     def http(self, key: str = "") -> httpx.AsyncClient:
         """For everything that is not OpenAI's API, and to see an answer's bytes."""
         headers = {"authorization": f"Bearer {key or self.desk.api_key}"}
-        return httpx.AsyncClient(base_url=self.desk.web_url, headers=headers, timeout=BOUND_S)
+        return httpx.AsyncClient(base_url=self.desk.web_url, headers=headers, timeout=self.bound_s)
 
     async def scale(self, model: str, desired: int) -> None:
         async with self.http() as http:
@@ -143,7 +144,7 @@ class Story:
         def found() -> bool:
             return any(self.row(member.id).get("status") == status for member in self.alive(model))
 
-        await until(found, f"{model} is {status}")
+        await until(found, f"{model} is {status}", self.bound_s)
         (instance_id,) = (m.id for m in self.alive(model) if self.row(m.id).get("status") == status)
         return instance_id
 
@@ -188,6 +189,8 @@ def opened(
     environment: Mapping[str, str] | None = None,
     settles: bool = True,
     front: FrontOptions | None = None,
+    engine: str = "builtin",
+    bound_s: float = BOUND_S,
 ) -> Iterator[Story]:
     """A desk with these models; whatever a story did, in the end nothing may be left.
 
@@ -202,9 +205,10 @@ def opened(
         models=[{"instanceTypes": ["g5.xlarge"], **_config(model)} for model in models],
         environment={**QUICK, **(environment or {})},
         front=front,
+        engine=engine,
     )
     with Desk(options, tell=told.append) as desk:
-        story = Story(desk, told)
+        story = Story(desk, told, bound_s)
         yield story
         if settles:
             story.settle()

@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -362,26 +361,3 @@ def test_every_failure_of_a_start_is_explained_as_what_it_is(start: Callable[...
     code = dying.process.wait(20)
     assert code != 0
     assert explain(code, dying.log.read_text().splitlines()).code == failure
-
-
-# -- the real vLLM in its place ------------------------------------------------------------------------------------
-
-
-@pytest.mark.vllm
-@pytest.mark.timeout(400)
-@pytest.mark.skipif(
-    not Path(os.environ.get("REHEARSAL_VLLM_VENV", "-"), "bin", "vllm").exists(),
-    reason="no real vLLM: `make test-vllm` installs it",
-)
-def test_the_real_vllm_serves_a_tiny_model_and_its_log_is_understood(start: Callable[..., Running]) -> None:
-    real = start("--enable-prompt-tokens-details", wait=False, program="rehearsal.vllm_cpu")
-    wait_for(real.ready, within_s=300)
-    answer = real.openai.chat.completions.create(model="tiny", messages=user("hello"), max_tokens=8)
-    assert answer.usage
-    assert (answer.choices[0].finish_reason, answer.usage.completion_tokens) == ("length", 8)
-    assert real.load == Load(0, 0)
-    tracker = PhaseTracker(0.0)
-    for line in re.split(r"[\r\n]", real.log.read_text()):
-        tracker.read(line, 1.0)
-    phases = [record.phase for record in tracker.records]
-    assert phases == [Phase.INSTANCE, Phase.WEIGHTS, Phase.LOAD, Phase.WARMUP]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rehearsal.engine import parse
-from rehearsal.vllm_cpu import command
+from rehearsal.vllm_cpu import command, environment
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,17 @@ def test_what_speaks_of_gpus_is_left_out_for_a_cpu() -> None:
     assert line[:3] == ["/v/bin/vllm", "serve", "/v/model"]
     assert line[-7:] == ["--served-model-name", "a", "b", "--host", "h", "--port", "8000"]
     assert not {"-tp", "--quantization=awq", "--revision", "org/big"} & set(line)
+
+
+def test_with_a_hub_of_its_own_the_nodes_command_line_holds() -> None:
+    argv = shlex.split("serve org/big --served-model-name a --max-model-len 64 --quantization=awq")
+    line = command(argv, vllm=Path("/v/bin/vllm"), model=None)
+    assert line[:3] == ["/v/bin/vllm", "serve", "org/big"]
+    assert line[-5:] == ["--served-model-name", "a", "--max-model-len", "64", "--quantization=awq"]
+    told = environment({"REHEARSAL_HUB": "http://hub", "REHEARSAL_HUB_CACHE": "/c", "HF_ENDPOINT": "http://other"})
+    assert (told["HF_ENDPOINT"], told["HF_HOME"]) == ("http://hub", "/c")
+    assert "HF_HUB_OFFLINE" not in told
+
+
+def test_without_one_nothing_is_asked_of_any_hub() -> None:
+    assert environment({})["HF_HUB_OFFLINE"] == "1"

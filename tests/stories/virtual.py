@@ -2,31 +2,98 @@
 
 While anything can be read or written the loop behaves as ever; when nothing can, its time jumps to the next timer.
 Everything of a story runs on this one loop, so a cold start of nine minutes takes as long as its events do.
+
+Before a jump the loop makes sure that the kernel's loopback is done, however slow the machine is: what was sent has
+arrived, or is held up by a reader that does not read.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import selectors
+import socket
+import struct
+import time
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, ParamSpec
 
 P = ParamSpec("P")
 
-_SETTLE_S = 0.0005  # real time given to the kernel's loopback before the clock jumps
+_SIOCOUTQNSD = 0x894B  # Linux: how much of what a socket was given is not sent yet
+_POLL_S = 0.001
+_STUCK_S = 0.06  # beyond the kernel's longest wait for an acknowledgement (40 ms): what is still there, stays
+
+
+class _Echo:
+    """A datagram through loopback: it arrives after all that was sent before it."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.connect(self._socket.getsockname())
+        self._socket.settimeout(5.0)
+
+    def wait(self) -> None:
+        self._socket.send(b".")
+        self._socket.recv(1)
+
+    def close(self) -> None:
+        self._socket.close()
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Waits for sockets a moment only, then lets the clock jump instead."""
+    """Lets the clock jump when no socket has anything to tell, and none will."""
 
     jump: Callable[[float], None]
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._echo = _Echo()
+        self._stuck: dict[int, int] = {}
+
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0 if timeout is not None and timeout <= 0 else _SETTLE_S)
-        if not ready and timeout is not None and timeout > 0:
+        if timeout is None:
+            return super().select(_POLL_S)
+        if timeout <= 0:
+            return super().select(0)
+        ready = self._settle()
+        if not ready:
             self.jump(timeout)
         return ready
+
+    def close(self) -> None:
+        self._echo.close()
+        super().close()
+
+    def _settle(self) -> list[tuple[selectors.SelectorKey, int]]:
+        """What is ready once everything sent has arrived, or is stuck."""
+        self._echo.wait()
+        seen, since = self._unsent(), time.monotonic()
+        while True:
+            ready = super().select(0)
+            sent = self._unsent()
+            if ready or not sent or sent == self._stuck:
+                return ready
+            if sent != seen:
+                seen, since = sent, time.monotonic()
+            elif time.monotonic() - since > _STUCK_S:
+                self._stuck = sent
+            time.sleep(_POLL_S)
+
+    def _unsent(self) -> dict[int, int]:
+        """Bytes that the kernel has yet to send, by socket; what it sent has arrived with the echo."""
+        counts = {key.fd: _unsent(key.fd) for key in self.get_map().values()}
+        return {fd: count for fd, count in counts.items() if count}
+
+
+def _unsent(fd: int) -> int:
+    try:
+        (count,) = struct.unpack("i", fcntl.ioctl(fd, _SIOCOUTQNSD, b"\0" * 4))
+    except OSError:  # one that listens, or no socket
+        return 0
+    return int(count)
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):

@@ -275,6 +275,7 @@ async def test_who_reads_nothing_stops_the_engine() -> None:
             writer.write(b"x" * 100_000)
             await writer.drain()
             sent += 100_000
+        await reader.read()  # the client leaves when it has all: until then, some may still be on its way
 
     async with serving(endless) as (server, upstreams):
         upstream = await ask(server, upstreams)

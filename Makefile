@@ -19,31 +19,39 @@ VLLM := 0.32.0
 NODE_FLAGS := $(COMPILE_FLAGS) --python-version 3.12 --python-platform x86_64-manylinux_2_39
 # Only where there is npm: elsewhere what asks with OpenAI's client for Node is skipped, loudly.
 NODE_CLIENT := $(if $(shell command -v npm),tests/clients/node/node_modules/.installed)
+# The web app is built where there is a Node that can; elsewhere a page that says so stands in for it.
+NODE_20 := $(shell node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null && command -v npm)
+WEB := $(if $(NODE_20),web/dist/.built)
+WEB_SOURCES := $(shell find web/src web/public -type f) $(addprefix web/,index.html vite.config.ts tsconfig.json package.json)
 COMPILE := uv pip compile pyproject.toml --python-version 3.11 $(COMPILE_FLAGS)
 
-.PHONY: help install run test test-vllm check bench bench-image simulate soak lock
+.PHONY: help install web run test test-vllm check bench bench-image simulate soak lock
 .DEFAULT_GOAL := help
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
-install: $(VENV)/.deploy ## the packages of the Pulumi program and of the command line, into .venv
+install: $(VENV)/.deploy $(WEB) ## the packages of the Pulumi program and of the command line, into .venv; the web app
 
-run: $(VENV)/.rehearsal $(if $(filter vllm,$(ENGINE)),$(REHEARSAL_VLLM_VENV)/.installed) ## everything on this machine, without AWS; see rehearsal/README.md
+web: web/dist/.built ## the web app, into web/dist (Node 20.19 or newer, npm)
+
+run: $(VENV)/.rehearsal $(WEB) $(if $(filter vllm,$(ENGINE)),$(REHEARSAL_VLLM_VENV)/.installed) ## everything on this machine, without AWS; see rehearsal/README.md
 	@exec $(PYTHON) -m rehearsal
 
 test: check .cache/botocore-current/.installed $(NODE_CLIENT) ## check, then all tests
+	$(if $(WEB),npm test --silent --prefix web)
 	$(PYTHON) -m pytest
 
 test-vllm: $(VENV)/.tests $(REHEARSAL_VLLM_VENV)/.installed ## the real vLLM on the CPU, which `make test` skips where it is not installed
 	$(PYTHON) -m pytest -m vllm
 
-check: $(VENV)/.tests ## format, lint, types, import contracts
+check: $(VENV)/.tests $(WEB) ## format, lint, types, import contracts
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(VENV)/bin/pyright
 	$(VENV)/bin/lint-imports
+	$(if $(WEB),npm run check --silent --prefix web)
 
 bench: $(VENV)/.tests ## the relay's speed beside nginx, and the reaction of a cold model; LITELLM=1 adds LiteLLM
 	$(PYTHON) -m tests.bench $(if $(LITELLM),--with-litellm)
@@ -86,6 +94,14 @@ $(VENV)/.tests: tests/requirements.txt | $(PYTHON)
 
 tests/clients/node/node_modules/.installed: tests/clients/node/package-lock.json tests/clients/node/package.json
 	npm ci --silent --prefix tests/clients/node
+	@touch $@
+
+web/node_modules/.installed: web/package-lock.json web/package.json
+	npm ci --silent --prefix web
+	@touch $@
+
+web/dist/.built: web/node_modules/.installed $(WEB_SOURCES)
+	npm run build --silent --prefix web -- --logLevel warn
 	@touch $@
 
 $(PYTHON):

@@ -1,4 +1,5 @@
-"""What stands between clients and the control plane while it may sleep: load balancer, night watch, service, schedule.
+"""What stands between clients and the control plane while it may sleep: the edge with the site, load balancer, night
+watch, service, schedule.
 
 Everything begins asleep. Names, limits and roles are those that the program gave them.
 """
@@ -20,6 +21,7 @@ from control_plane.settings import Settings
 from rehearsal.account import Account
 from rehearsal.balancer import Balancer, Behind, Turns
 from rehearsal.ecs import DeskFailure, Task
+from rehearsal.edge import Edge
 from rehearsal.fargate import Checks, Service
 from rehearsal.functions import Function, FunctionFailed
 from rehearsal.stack import Stack
@@ -100,6 +102,7 @@ class Front(AbstractContextManager["Front"]):
                 lambda: [_url(address) for address in self.service.targets()],
             ),
             idle_timeout_s=float(stack.load_balancer["idleTimeout"]),
+            edge=Edge.of(stack),
         )
 
     def __enter__(self) -> Front:

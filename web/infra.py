@@ -12,7 +12,7 @@ from pulumi import Input, Output, ResourceOptions
 from web import distribution
 from web.bucket import SiteBucket
 from web.headers import page_headers
-from web.site import HOME, site_folder
+from web.site import HOME, is_built, site_folder
 
 TAG = "diogenes"  # on everything of ours that can bear one; its value is the namespace
 
@@ -53,6 +53,8 @@ class Web(pulumi.ComponentResource):
         super().__init__("diogenes:web:Web", name, None, opts)
         self._name, self._namespace, self._tags = name, namespace, {TAG: namespace}
 
+        if not is_built():
+            pulumi.log.warn("The web app is not built: a page that says so is deployed. `make web` builds it.", self)
         bucket = SiteBucket(
             f"{name}-site",
             name_prefix=f"{namespace}-web-",

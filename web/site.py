@@ -55,9 +55,14 @@ class SiteFile:
         return self.cache_control == FOR_EVER
 
 
+def is_built(home: Path = HOME) -> bool:
+    """Whether `make web` made the web app."""
+    return (home / "dist" / "index.html").is_file()
+
+
 def site_folder(home: Path = HOME) -> Path:
     """The built web app where there is one, else the page that stands in for it."""
-    return home / "dist" if (home / "dist" / "index.html").is_file() else home / "public"
+    return home / ("dist" if is_built(home) else "standin")
 
 
 def site_files(folder: Path) -> Sequence[SiteFile]:

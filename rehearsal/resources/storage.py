@@ -33,7 +33,11 @@ def bucket(given: Given, api: Api) -> Made:
 
 
 def bucket_object(given: Given, api: Api) -> Made:
+    """What browsers are told to keep is the site's: ``edge.py`` serves it from where it was built."""
     name, key = given.need("bucket"), given.need("key")
+    if given.take("cacheControl"):
+        given.pass_over("content", "source", "contentType")
+        return Made(key, {"arn": f"arn:aws:s3:::{name}/{key}"})
     api.call("s3", "PutObject", bucket=name, key=key, body=_content(given), **given.rest())
     return Made(key, {"arn": f"arn:aws:s3:::{name}/{key}"})
 

@@ -11,7 +11,8 @@ from tests.infra.component import run_component
 from web.bucket import SiteBucket
 from web.site import ASK_EVERY_TIME, FOR_EVER, HOME, UnknownFileType, site_files, site_folder
 
-PAGE = HOME / "public" / "index.html"
+STANDIN = HOME / "standin"
+PAGE = STANDIN / "index.html"
 
 
 def write(folder: Path, *paths: str) -> Path:
@@ -22,10 +23,10 @@ def write(folder: Path, *paths: str) -> Path:
 
 
 def test_the_built_app_is_taken_where_there_is_one(tmp_path: Path) -> None:
-    write(tmp_path, "public/index.html")
-    assert site_folder(tmp_path) == tmp_path / "public"
+    write(tmp_path, "standin/index.html")
+    assert site_folder(tmp_path) == tmp_path / "standin"
     write(tmp_path, "dist/assets/half-built.js")
-    assert site_folder(tmp_path) == tmp_path / "public"
+    assert site_folder(tmp_path) == tmp_path / "standin"
     write(tmp_path, "dist/index.html")
     assert site_folder(tmp_path) == tmp_path / "dist"
 
@@ -101,11 +102,11 @@ def test_the_page_has_nothing_inline_and_nothing_from_elsewhere() -> None:
     assert not page.tags & {"script", "style", "iframe", "object", "base", "form"}
     assert not [name for name in page.attributes if name == "style" or name.startswith("on")]
     assert page.links == {"/favicon.svg", "/style.css"}
-    assert "url(" not in (HOME / "public" / "style.css").read_text()
+    assert "url(" not in (STANDIN / "style.css").read_text()
 
 
 def test_what_the_page_links_to_is_deployed() -> None:
-    deployed = {f"/{file.path}" for file in site_files(HOME / "public")}
+    deployed = {f"/{file.path}" for file in site_files(STANDIN)}
     assert Page(PAGE.read_text()).links <= deployed
 
 

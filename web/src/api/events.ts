@@ -1,0 +1,46 @@
+/** What happened, newest first; live while the control plane is awake. */
+
+import { call, request } from "./client";
+import { sseMessages } from "./sse";
+
+export interface EventEntry {
+  id: string;
+  at: number;
+  kind: string;
+  model: string | null;
+  node: string | null;
+  message: string;
+  data?: Record<string, unknown> | null;
+}
+
+export interface EventPage {
+  events: EventEntry[];
+  next: string | null;
+}
+
+export interface EventFilter {
+  model?: string | undefined;
+  kind?: string | undefined;
+}
+
+export function listEvents(
+  { limit = 100, before, after, ...filter }: { limit?: number; before?: string; after?: string } & EventFilter = {},
+  signal?: AbortSignal,
+): Promise<EventPage> {
+  const query = new URLSearchParams({ limit: String(limit) });
+  for (const [name, value] of Object.entries({ before, after, ...filter })) if (value) query.set(name, value);
+  return request(`/api/events?${query}`, { signal });
+}
+
+/** Events as they happen, from the one after `lastId` on. Throws ApiError `asleep_no_stream` while nothing can stream. */
+export async function* eventStream(lastId: string | null, signal: AbortSignal): AsyncGenerator<EventEntry> {
+  const response = await call("/api/events/stream", {
+    signal,
+    headers: { Accept: "text/event-stream", ...(lastId ? { "Last-Event-ID": lastId } : {}) },
+  });
+  for await (const message of sseMessages(response, signal)) {
+    if (!message.data) continue;
+    const told = JSON.parse(message.data) as EventEntry;
+    if (told.id) yield told;
+  }
+}

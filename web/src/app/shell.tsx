@@ -1,0 +1,92 @@
+/** What stands around every page: where one can go, and what runs now. */
+
+import type { Config } from "@/api/config";
+import { ApiError } from "@/api/errors";
+import { hourlyUsd, type Model } from "@/api/models";
+import type { Session } from "@/api/session";
+import { SessionEnded } from "@/features/session/ended";
+import { usd } from "@/lib/format";
+import { Icon, Jar, type IconName } from "@/ui/icons";
+import { summary } from "@/ui/state";
+import { useModels } from "@/ui/use-now";
+import { useQueryClient } from "@tanstack/react-query";
+import { useEffect, type ReactNode } from "react";
+import { Link, useLocation } from "wouter";
+
+const PLACES: readonly { path: string; name: string; icon: IconName }[] = [
+  { path: "/chat", name: "Chat", icon: "chat" },
+  { path: "/models", name: "Models", icon: "models" },
+  { path: "/usage", name: "Usage", icon: "usage" },
+  { path: "/keys", name: "Keys", icon: "keys" },
+  { path: "/events", name: "Events", icon: "events" },
+];
+
+interface Props {
+  session: Session;
+  ended: boolean;
+  config: Config;
+  children: ReactNode;
+}
+
+export function Shell({ session, ended, config, children }: Props) {
+  const { data: models, error } = useModels();
+  const { word, lamp } = summary(models);
+  const [path] = useLocation();
+  useOutbox();
+  const now = `${word}${models ? ` · ${usd(nowUsd(models))}/h` : ""}`;
+  return (
+    <div className="shell">
+      <a className="skip" href="#main">
+        Skip to the page
+      </a>
+      <header className="side">
+        <Link href="/chat" className="brand" aria-label="Diogenes">
+          <Jar lamp={lamp} />
+          <span>Diogenes</span>
+        </Link>
+        <nav aria-label="Pages">
+          {PLACES.map(({ path: to, name, icon }) => (
+            <Link key={to} href={to} aria-current={path.startsWith(to) ? "page" : undefined}>
+              <Icon name={icon} />
+              <span>{name}</span>
+            </Link>
+          ))}
+        </nav>
+        <Link href="/settings" className="account" aria-current={path === "/settings" ? "page" : undefined}>
+          <Icon name="settings" />
+          <span className="account-text">
+            <span className="numbers">{now}</span>
+            <span className="muted">{session.email}</span>
+          </span>
+          <span className="visually-hidden">Settings</span>
+        </Link>
+      </header>
+      <main id="main" tabIndex={-1}>
+        {ended && <SessionEnded config={config} />}
+        {!ended && error instanceof ApiError && error.offline && (
+          <div className="banner" role="status">
+            <p>You seem to be offline. What you write is kept, and sent when you are back.</p>
+          </div>
+        )}
+        {children}
+      </main>
+    </div>
+  );
+}
+
+/** What runs now costs this much an hour. */
+function nowUsd(models: readonly Model[]): number {
+  const running = models.filter(({ status }) => status !== "cold" && status !== "failed");
+  return running.reduce((sum, model) => sum + (hourlyUsd(model) ?? 0), 0);
+}
+
+/** A question that waits is sent from whichever page is open. */
+function useOutbox(): void {
+  const client = useQueryClient();
+  useEffect(() => {
+    const timer = setTimeout(() => {
+      void import("@/features/chat/chats").then(({ chatsOf }) => chatsOf(client)).catch(() => undefined);
+    }, 1000);
+    return () => clearTimeout(timer);
+  }, [client]);
+}

@@ -6,7 +6,7 @@ import { setApiBase } from "./client";
 import type { ApiError } from "./errors";
 
 const server = setupServer();
-const URL_ = "http://diogenes.test/v1/chat/completions";
+const CHAT_URL = "http://diogenes.test/v1/chat/completions";
 
 beforeAll(() => {
   setApiBase("http://diogenes.test");
@@ -18,7 +18,7 @@ afterAll(() => server.close());
 const chunk = (choice: object) => `data: ${JSON.stringify({ choices: [choice] })}\n\n`;
 
 function streams(text: string): void {
-  server.use(http.post(URL_, () => new HttpResponse(text, { headers: { "Content-Type": "text/event-stream" } })));
+  server.use(http.post(CHAT_URL, () => new HttpResponse(text, { headers: { "Content-Type": "text/event-stream" } })));
 }
 
 async function answer(): Promise<Delta[]> {
@@ -65,7 +65,7 @@ test("an answer that ends without its mark has been cut", async () => {
 
 test("a refusal has its status, code and when to come back", async () => {
   const body = { error: { message: "Not yet.", code: "model_starting", eta_s: 40 } };
-  server.use(http.post(URL_, () => HttpResponse.json(body, { status: 503, headers: { "Retry-After": "5" } })));
+  server.use(http.post(CHAT_URL, () => HttpResponse.json(body, { status: 503, headers: { "Retry-After": "5" } })));
   expect(await failure()).toMatchObject({
     status: 503,
     code: "model_starting",
@@ -75,14 +75,14 @@ test("a refusal has its status, code and when to come back", async () => {
 });
 
 test("no network is told as such", async () => {
-  server.use(http.post(URL_, () => HttpResponse.error()));
+  server.use(http.post(CHAT_URL, () => HttpResponse.error()));
   expect(await failure()).toMatchObject({ status: 0, code: "offline" });
 });
 
 test("the request proves that it is ours, asks for tokens, and does not wait for a start", async () => {
   let seen: Request | undefined;
   server.use(
-    http.post(URL_, ({ request }) => {
+    http.post(CHAT_URL, ({ request }) => {
       seen = request.clone();
       return new HttpResponse("data: [DONE]\n\n");
     }),

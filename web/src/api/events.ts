@@ -33,11 +33,16 @@ export function listEvents(
 }
 
 /** Events as they happen, from the one after `lastId` on. Throws ApiError `asleep_no_stream` while nothing can stream. */
-export async function* eventStream(lastId: string | null, signal: AbortSignal): AsyncGenerator<EventEntry> {
+export async function* eventStream(
+  lastId: string | null,
+  signal: AbortSignal,
+  onOpen: () => void,
+): AsyncGenerator<EventEntry> {
   const response = await call("/api/events/stream", {
     signal,
     headers: { Accept: "text/event-stream", ...(lastId ? { "Last-Event-ID": lastId } : {}) },
   });
+  onOpen();
   for await (const message of sseMessages(response, signal)) {
     if (!message.data) continue;
     const told = JSON.parse(message.data) as EventEntry;

@@ -129,5 +129,8 @@ export function seesImages({ effective }: Pick<Model, "effective">): boolean {
   return known.test(name) || /--limit-mm-per-prompt/.test(effective.vllmArgs ?? "");
 }
 
+/** A model's name in an address of the app: its slashes stay. */
+export const pathName = pathOf;
+
 /** Dollars an hour while the model is on, as far as anybody knows. */
 export const hourlyUsd = (model: Model): number | null => model.run?.usd_per_h ?? model.usd_per_h ?? null;

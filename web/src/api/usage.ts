@@ -21,10 +21,13 @@ export interface UsageRow extends Figures {
   owner?: string;
 }
 
+/** Of a month, in micro-dollars. */
 export interface Budget {
-  limit_micro_usd: number | null;
-  spent_micro_usd: number;
-  warn_at: number | null;
+  scope: string;
+  limit: number;
+  hard_cap: number;
+  warn_at: number;
+  spent: number;
   state: string;
 }
 
@@ -42,9 +45,14 @@ export interface UsageQuery {
   by: By;
 }
 
-const path = (query: UsageQuery): string => `/api/usage?${new URLSearchParams({ ...query })}`;
+const path = (query: UsageQuery, model = ""): string =>
+  `/api/usage?${new URLSearchParams({ ...query, ...(model ? { model } : {}) })}`;
 
-export const getUsage = (query: UsageQuery, signal?: AbortSignal): Promise<Usage> => request(path(query), { signal });
+/** Of all models, or of one. */
+export const getUsage = (query: UsageQuery, signal?: AbortSignal, model?: string): Promise<Usage> =>
+  request(path(query, model), { signal });
+
+export const limitOf = ({ limit }: Budget): number | null => (limit > 0 ? limit : null);
 
 export async function usageCsv(query: UsageQuery): Promise<Blob> {
   return await (await call(`${path(query)}&format=csv`)).blob();

@@ -31,9 +31,9 @@ export function Routes({ session, config }: { session: Session; config: Config }
           <Route path="/models">
             <ModelsPage />
           </Route>
-          <Route path="/models/*">{({ "*": name }) => <EditPage key={name} />}</Route>
+          <Route path="/models/*">{({ "*": name }) => <EditPage key={name} name={decodeURIComponent(name)} />}</Route>
           <Route path="/usage">
-            <UsagePage />
+            <UsagePage owner={session.owner} />
           </Route>
           <Route path="/keys">
             <KeysPage />

@@ -1,5 +1,175 @@
-import { Page } from "@/ui/page";
+import { messageOf } from "@/api/errors";
+import { listEvents, type EventEntry } from "@/api/events";
+import { modelsQuery } from "@/api/queries";
+import { dayAndTime, timeOfDay, about } from "@/lib/format";
+import { Empty, Loading, Page, Trouble } from "@/ui/page";
+import { useModels } from "@/ui/use-now";
+import { useQueryClient } from "@tanstack/react-query";
+import { useEffect, useReducer, useRef, useState } from "react";
+import { changed, EMPTY, isTrouble, newestId, runsOf, type Feed, type Run, type Way } from "./feed";
+import { follow } from "./follow";
+import "./events.css";
 
-export default function P() {
-  return <Page title="events-page">{null}</Page>;
+const WAYS: Record<Way, string> = {
+  connecting: "connecting",
+  live: "live",
+  polling: "asleep: asked every 10 s",
+  away: "not reachable, trying again",
+};
+
+export default function EventsPage() {
+  const { feed, problem, more } = useFeed();
+  const [model, setModel] = useState("");
+  const [kind, setKind] = useState("");
+  const shown = feed.events.filter((event) => (!model || event.model === model) && (!kind || event.kind === kind));
+  return (
+    <Page title="Events" action={<Live way={feed.way} />}>
+      <Filters feed={feed} model={model} kind={kind} onModel={setModel} onKind={setKind} />
+      {problem && <Trouble error={problem} />}
+      {feed.way === "connecting" && !feed.events.length && !problem ? (
+        <Loading what="the events" />
+      ) : shown.length ? (
+        <Runs runs={runsOf(shown)} />
+      ) : (
+        <Empty title={feed.events.length ? "No event is like that." : "Nothing has happened yet."} />
+      )}
+      {feed.older && (
+        <div className="row">
+          <button type="button" className="button" onClick={more}>
+            Earlier ones
+          </button>
+        </div>
+      )}
+    </Page>
+  );
 }
+
+function useFeed() {
+  const [feed, dispatch] = useReducer(changed, EMPTY);
+  const [problem, setProblem] = useState<Error>();
+  const latest = useRef(feed);
+  latest.current = feed;
+  const client = useQueryClient();
+  useEffect(() => {
+    const stop = new AbortController();
+    const following = {
+      newest: () => newestId(latest.current),
+      dispatch,
+      signal: stop.signal,
+      hidden: () => document.visibilityState === "hidden",
+    };
+    follow(following).catch((error: unknown) => setProblem(new Error(messageOf(error))));
+    return () => stop.abort(new Error("the page was left"));
+  }, []);
+  const newest = newestId(feed);
+  useEffect(() => {
+    void client.invalidateQueries(modelsQuery); // something happened: the states may be others
+  }, [client, newest]);
+  const more = () => {
+    if (!feed.older) return;
+    listEvents({ before: feed.older }).then(
+      ({ events, next }) => dispatch({ kind: "page", events, next }),
+      (error: unknown) => setProblem(new Error(messageOf(error))),
+    );
+  };
+  return { feed, problem, more };
+}
+
+function Live({ way }: { way: Way }) {
+  return (
+    <span className="state" data-state={way === "live" ? "ready" : "cold"} role="status">
+      <svg width="10" height="10" viewBox="0 0 10 10" aria-hidden="true">
+        <circle cx="5" cy="5" r="4" />
+      </svg>
+      {WAYS[way]}
+    </span>
+  );
+}
+
+function Filters({
+  feed,
+  model,
+  kind,
+  onModel,
+  onKind,
+}: {
+  feed: Feed;
+  model: string;
+  kind: string;
+  onModel: (model: string) => void;
+  onKind: (kind: string) => void;
+}) {
+  const { data: models } = useModels();
+  const kinds = [...new Set(feed.events.map((event) => event.kind))].toSorted();
+  return (
+    <div className="row filters">
+      <select aria-label="Model" value={model} onChange={({ target }) => onModel(target.value)}>
+        <option value="">all models</option>
+        {models?.map(({ name }) => (
+          <option key={name}>{name}</option>
+        ))}
+      </select>
+      <select aria-label="Kind" value={kind} onChange={({ target }) => onKind(target.value)}>
+        <option value="">all kinds</option>
+        {kinds.map((each) => (
+          <option key={each} value={each}>
+            {wordsOf(each)}
+          </option>
+        ))}
+      </select>
+    </div>
+  );
+}
+
+function Runs({ runs }: { runs: readonly Run[] }) {
+  return (
+    <ol className="runs" role="log" aria-label="Events">
+      {runs.map((run) =>
+        run.events.length > 1 ? <RunOf key={run.key} run={run} /> : <Line key={run.key} event={run.events[0]} />,
+      )}
+    </ol>
+  );
+}
+
+function RunOf({ run: { model, events } }: { run: Run }) {
+  const [last, first] = [events[0], events.at(-1)];
+  if (!last || !first) return null;
+  return (
+    <li className="run">
+      <details open={isTrouble(last) || undefined}>
+        <summary>
+          <time className="numbers" dateTime={iso(last.at)}>
+            {dayAndTime(last.at, Date.now() / 1000)}
+          </time>
+          <span className="run-name">{model ?? "a node"}</span>
+          <span className={isTrouble(last) ? "problem" : "muted"}>
+            {wordsOf(last.kind)} · {events.length} events
+            {last.at - first.at >= 5 ? ` in ${about(last.at - first.at)}` : ""}
+          </span>
+        </summary>
+        <ol>
+          {events.map((event) => (
+            <Line key={event.id} event={event} short />
+          ))}
+        </ol>
+      </details>
+    </li>
+  );
+}
+
+function Line({ event, short = false }: { event: EventEntry | undefined; short?: boolean }) {
+  if (!event) return null;
+  const at = short ? timeOfDay(event.at) : dayAndTime(event.at, Date.now() / 1000);
+  return (
+    <li className="event" data-trouble={isTrouble(event)}>
+      <time className="numbers" dateTime={iso(event.at)}>
+        {at}
+      </time>
+      <span className="event-kind">{wordsOf(event.kind)}</span>
+      <span className="event-text">{event.message}</span>
+    </li>
+  );
+}
+
+const iso = (at: number): string => new Date(at * 1000).toISOString();
+const wordsOf = (kind: string): string => kind.replaceAll(/[_-]/g, " ");

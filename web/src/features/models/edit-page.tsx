@@ -1,5 +1,263 @@
-import { Page } from "@/ui/page";
+/** One model's configuration: what can be changed here, and the lines for what is Pulumi's. */
 
-export default function P() {
-  return <Page title="edit-page">{null}</Page>;
+import { messageOf } from "@/api/errors";
+import { editModel, hourlyUsd, type Model, type Override } from "@/api/models";
+import { modelsQuery } from "@/api/queries";
+import { usd } from "@/lib/format";
+import { Command } from "@/ui/copy";
+import { Field } from "@/ui/field";
+import { Empty, Loading, Page, Trouble } from "@/ui/page";
+import { StateMark } from "@/ui/state";
+import { useModels } from "@/ui/use-now";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { Link } from "wouter";
+import { differences, formOf, hardwareOf, patchOf, problemsOf, type Form, type Problems } from "./form";
+import { linesFor } from "./pulumi-lines";
+import "./models.css";
+
+export default function EditPage({ name }: { name: string }) {
+  const { data: models, error, refetch } = useModels();
+  const place = models?.findIndex((model) => model.name === name) ?? -1;
+  const model = models?.[place];
+  return (
+    <Page title={name} action={model && <StateMark state={model.status} />}>
+      <p>
+        <Link href="/models">← All models</Link>
+      </p>
+      {model ? (
+        <Editor key={model.name} model={model} place={place} />
+      ) : models ? (
+        <Empty title="There is no such model." />
+      ) : error ? (
+        <Trouble error={error} again={() => void refetch()} />
+      ) : (
+        <Loading what="the model" />
+      )}
+    </Page>
+  );
+}
+
+function Editor({ model, place }: { model: Model; place: number }) {
+  const [form, setForm] = useState<Form>(() => formOf(model));
+  const client = useQueryClient();
+  const save = useMutation({
+    mutationFn: (patch: Record<string, unknown>) => editModel(model.name, patch),
+    onSuccess: async (saved) => {
+      setForm(formOf(saved));
+      await client.invalidateQueries(modelsQuery);
+    },
+  });
+  const problems = problemsOf(form);
+  const patch = patchOf(model, form);
+  const sound = !Object.keys(problems).length;
+  return (
+    <div className="edit">
+      <form
+        className="card"
+        onSubmit={(event) => {
+          event.preventDefault();
+          if (sound) save.mutate(patch);
+        }}
+      >
+        <RunTime form={form} problems={problems} onChange={(changed) => setForm({ ...form, ...changed })} />
+        {save.error && (
+          <p className="problem" role="alert">
+            {messageOf(save.error)}
+          </p>
+        )}
+        <div className="row">
+          <button
+            type="submit"
+            className="button primary"
+            disabled={!sound || !Object.keys(patch).length || save.isPending}
+          >
+            Save
+          </button>
+          <span className="muted" role="status">
+            {save.isSuccess && !Object.keys(patch).length ? "Saved. It holds from the next start on." : ""}
+          </span>
+        </div>
+        <Hardware form={form} problems={problems} onChange={(changed) => setForm({ ...form, ...changed })} />
+      </form>
+      <aside className="stack" aria-label="Check">
+        <Check model={model} form={form} problems={problems} />
+        <Differences
+          model={model}
+          place={place}
+          busy={save.isPending}
+          onReset={(key) => save.mutate({ [key]: null })}
+        />
+        <PulumiLines model={model} place={place} form={form} problems={problems} />
+      </aside>
+    </div>
+  );
+}
+
+interface Part {
+  form: Form;
+  problems: Problems;
+  onChange: (changed: Partial<Form>) => void;
+}
+
+function RunTime({ form, problems, onChange }: Part) {
+  return (
+    <fieldset className="plain">
+      <legend>Changed here, at once</legend>
+      <div className="columns">
+        <Field label="Idle timeout, minutes" hint="Since the end of the last request" problem={problems.idleMinutes}>
+          {(ids) => (
+            <input
+              {...ids}
+              inputMode="decimal"
+              value={form.idleMinutes}
+              onChange={({ target }) => onChange({ idleMinutes: target.value })}
+            />
+          )}
+        </Field>
+        <Field label="Most instances" hint="1 to 8" problem={problems.maxInstances}>
+          {(ids) => (
+            <input
+              {...ids}
+              inputMode="numeric"
+              value={form.maxInstances}
+              onChange={({ target }) => onChange({ maxInstances: target.value })}
+            />
+          )}
+        </Field>
+      </div>
+      <Field
+        label="vLLM arguments"
+        hint="As on vLLM’s command line; from the next start on"
+        problem={problems.vllmArgs}
+      >
+        {(ids) => (
+          <textarea
+            {...ids}
+            className="mono"
+            rows={3}
+            spellCheck={false}
+            value={form.vllmArgs}
+            onChange={({ target }) => onChange({ vllmArgs: target.value })}
+          />
+        )}
+      </Field>
+    </fieldset>
+  );
+}
+
+function Hardware({ form, problems, onChange }: Part) {
+  return (
+    <fieldset className="plain">
+      <legend>Pulumi’s: change it here, copy the lines</legend>
+      <div className="columns">
+        <Field label="Instance types" hint="One a line, best first" problem={problems.instanceTypes}>
+          {(ids) => (
+            <textarea
+              {...ids}
+              className="mono"
+              rows={3}
+              spellCheck={false}
+              value={form.instanceTypes}
+              onChange={({ target }) => onChange({ instanceTypes: target.value })}
+            />
+          )}
+        </Field>
+        <Field label="Market" hint="How machines are bought">
+          {(ids) => (
+            <select {...ids} value={form.market} onChange={({ target }) => onChange({ market: target.value })}>
+              <option>on-demand</option>
+              <option>spot</option>
+              <option>spot-then-on-demand</option>
+            </select>
+          )}
+        </Field>
+      </div>
+    </fieldset>
+  );
+}
+
+function Check({ model, form, problems }: { model: Model; form: Form; problems: Problems }) {
+  const hourly = hourlyUsd(model);
+  const told = Object.values(problems);
+  const changedHardware =
+    form.market !== formOf(model).market || form.instanceTypes.trim() !== formOf(model).instanceTypes.trim();
+  return (
+    <section className="card">
+      <h2>Check</h2>
+      <ul className="checks">
+        <li data-ok={!told.length}>{told.length ? "Something above cannot be." : "The form is sound."}</li>
+        <li data-ok="true">
+          {hourly === null
+            ? "The price is told once it has run."
+            : `${usd(hourly)} an hour while on, ${usd(hourly * 24)} if it never slept.`}
+        </li>
+        <li data-ok={changedHardware ? undefined : "true"}>
+          {changedHardware
+            ? "Whether the model fits, and the quota, is checked by pulumi up before it changes anything; `diogenes doctor` tells beforehand."
+            : "It fits its machines: pulumi up has checked that."}
+        </li>
+      </ul>
+    </section>
+  );
+}
+
+function Differences({
+  model,
+  place,
+  busy,
+  onReset,
+}: {
+  model: Model;
+  place: number;
+  busy: boolean;
+  onReset: (key: keyof Override) => void;
+}) {
+  const found = differences(model.config, model.override);
+  if (!found.length) return null;
+  return (
+    <section className="card">
+      <h2>Differs from Pulumi</h2>
+      {found.map(({ key, label, pulumi, here }) => (
+        <div key={key} className="stack">
+          <p>
+            {label}: <del>{pulumi || "none"}</del> → <ins>{here || "none"}</ins>
+          </p>
+          <div className="row">
+            <button type="button" className="button" disabled={busy} onClick={() => onReset(key)}>
+              Reset<span className="visually-hidden"> {label}</span>
+            </button>
+          </div>
+          <p className="muted">Or make it Pulumi’s:</p>
+          <Command text={linesFor(place, model.config, { [key]: model.override[key] }).join("\n")} />
+        </div>
+      ))}
+    </section>
+  );
+}
+
+function PulumiLines({
+  model,
+  place,
+  form,
+  problems,
+}: {
+  model: Model;
+  place: number;
+  form: Form;
+  problems: Problems;
+}) {
+  const lines = problems.instanceTypes
+    ? []
+    : linesFor(place, { market: "on-demand", ...model.config }, hardwareOf(form));
+  if (!lines.length) return null;
+  return (
+    <section className="card">
+      <h2>Type where you deployed it</h2>
+      <p className="muted">
+        The number is the model’s place in <code>diogenes:models</code>; check it there if you ordered them by hand.
+      </p>
+      <Command text={lines.join("\n")} />
+    </section>
+  );
 }

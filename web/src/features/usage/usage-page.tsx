@@ -1,5 +1,204 @@
-import { Page } from "@/ui/page";
+import { messageOf } from "@/api/errors";
+import { getUsage, limitOf, usageCsv, type Budget, type By, type Usage, type UsageQuery } from "@/api/usage";
+import { daysBefore, monthOf, shortDay, zone } from "@/lib/days";
+import { count, microUsd } from "@/lib/format";
+import { Bars } from "@/ui/charts";
+import { save } from "@/ui/download";
+import { Icon } from "@/ui/icons";
+import { Empty, Loading, Page, Trouble } from "@/ui/page";
+import { useModels } from "@/ui/use-now";
+import { useMutation, useQueries, useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { agrees, barsOf, measureInWords, nameOf, type Measure } from "./table";
+import "./usage.css";
 
-export default function P() {
-  return <Page title="usage-page">{null}</Page>;
+type Range = "7" | "30" | "month";
+
+const RANGES: Record<Range, string> = { "7": "7 days", "30": "30 days", month: "This month" };
+const BYS: Record<By, string> = { day: "Day", model: "Model", key: "Key", owner: "Person" };
+const MEASURES: Record<Measure, string> = {
+  micro_usd: "Cost",
+  tokens: "Tokens",
+  gpu_seconds: "GPU hours",
+  requests: "Requests",
+};
+
+export default function UsagePage({ owner }: { owner: boolean }) {
+  const [range, setRange] = useState<Range>("30");
+  const [by, setBy] = useState<By>("day");
+  const [measure, setMeasure] = useState<Measure>("micro_usd");
+  const days = range === "month" ? monthOf(Date.now()) : daysBefore(Date.now(), Number(range));
+  const query: UsageQuery = { from: days[0] ?? "", to: days.at(-1) ?? "", zone: zone(), by };
+  const { data, error, refetch } = useQuery({
+    queryKey: ["usage", query],
+    queryFn: ({ signal }) => getUsage(query, signal),
+    staleTime: 60_000,
+    placeholderData: (before) => before,
+  });
+  return (
+    <Page title="Usage" action={<Csv query={query} />}>
+      <div className="choices">
+        <Choice label="Days" options={RANGES} value={range} onChange={setRange} />
+        <Choice label="Chart" options={MEASURES} value={measure} onChange={setMeasure} />
+        <span className="muted">days in {zone()}</span>
+      </div>
+      {error && !data ? (
+        <Trouble error={error} again={() => void refetch()} />
+      ) : data ? (
+        <>
+          {data.budget && <BudgetLine budget={data.budget} />}
+          <Chart days={days} measure={measure} />
+          <Choice
+            label="Table by"
+            options={owner ? BYS : { day: BYS.day, model: BYS.model, key: BYS.key }}
+            value={by}
+            onChange={setBy}
+          />
+          <Table usage={data} by={by} />
+        </>
+      ) : (
+        <Loading what="the figures" />
+      )}
+    </Page>
+  );
+}
+
+function Choice<T extends string>({
+  label,
+  options,
+  value,
+  onChange,
+}: {
+  label: string;
+  options: Partial<Record<T, string>>;
+  value: T;
+  onChange: (value: T) => void;
+}) {
+  return (
+    <label className="pick">
+      <span>{label}</span>
+      <select value={value} onChange={(event) => onChange(event.target.value as T)}>
+        {(Object.entries(options) as [T, string][]).map(([name, word]) => (
+          <option key={name} value={name}>
+            {word}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+function BudgetLine({ budget }: { budget: Budget }) {
+  const limit = limitOf(budget);
+  if (!limit) return null;
+  const share = Math.round((budget.spent / limit) * 100);
+  const warns = budget.state !== "ok" && share >= 50;
+  return (
+    <div className="card budget" data-warns={warns}>
+      <p>
+        <strong className="numbers">{microUsd(budget.spent)}</strong> of {microUsd(limit)} this month
+        <span className="muted">
+          {" "}
+          · {share} %{warns ? ` · ${budget.state.replaceAll("_", " ")}` : ""}
+        </span>
+      </p>
+      <progress max={limit} value={Math.min(limit, budget.spent)} aria-label="Of the month’s budget" />
+    </div>
+  );
+}
+
+/** By day, stacked by model: one question per model, since the server groups by one thing. */
+function Chart({ days, measure }: { days: readonly string[]; measure: Measure }) {
+  const { data: models } = useModels();
+  const names = models?.map(({ name }) => name) ?? [];
+  const [from = "", to = ""] = [days[0], days.at(-1)];
+  const found = useQueries({
+    queries: names.map((name) => ({
+      queryKey: ["usage", "model", name, from, to],
+      queryFn: ({ signal }: { signal: AbortSignal }) => getUsage({ from, to, zone: zone(), by: "day" }, signal, name),
+      staleTime: 60_000,
+    })),
+  });
+  const series = names.map((name, i) => ({ name, rows: found[i]?.data?.rows ?? [] }));
+  const { bars, names: shown } = barsOf(days, series, measure);
+  if (found.some(({ isLoading }) => isLoading)) return <Loading what="the chart" />;
+  return (
+    <Bars bars={bars} names={shown} label={`${MEASURES[measure]} per day`} format={(v) => measureInWords(v, measure)} />
+  );
+}
+
+function Table({ usage: { rows, total }, by }: { usage: Usage; by: By }) {
+  if (!rows.length) {
+    return (
+      <Empty title="Nothing was used in these days.">
+        <p className="muted">And nothing was paid for it.</p>
+      </Empty>
+    );
+  }
+  const name = (value: string) => (by === "day" ? shortDay(value) : value);
+  return (
+    // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- it scrolls: the keyboard must reach it
+    <div className="figures-table" tabIndex={0} role="region" aria-label="Figures">
+      <table className="numbers">
+        <thead>
+          <tr>
+            <th scope="col">{BYS[by]}</th>
+            <th scope="col">Cost</th>
+            <th scope="col">Requests</th>
+            <th scope="col">Prompt</th>
+            <th scope="col">of it cached</th>
+            <th scope="col">Answer</th>
+            <th scope="col">of it reasoning</th>
+            <th scope="col">GPU hours</th>
+          </tr>
+        </thead>
+        <tbody>
+          {(by === "day" ? rows.toReversed() : rows).map((row) => (
+            <Row key={`${nameOf(row, by)} ${row.owner ?? ""}`} name={name(nameOf(row, by))} figures={row} />
+          ))}
+        </tbody>
+        <tfoot>
+          <Row name="Total" figures={total} />
+        </tfoot>
+      </table>
+      {!agrees(rows, total) && (
+        <p className="problem" role="alert">
+          The rows do not add up to the total. Please report this.
+        </p>
+      )}
+    </div>
+  );
+}
+
+function Row({ name, figures }: { name: string; figures: Usage["total"] }) {
+  return (
+    <tr>
+      <th scope="row">{name}</th>
+      <td data-label="Cost">{microUsd(figures.micro_usd)}</td>
+      <td data-label="Requests">{count(figures.requests)}</td>
+      <td data-label="Prompt">{count(figures.prompt_tokens)}</td>
+      <td data-label="of it cached">{count(figures.cached_tokens)}</td>
+      <td data-label="Answer">{count(figures.completion_tokens)}</td>
+      <td data-label="of it reasoning">{count(figures.reasoning_tokens)}</td>
+      <td data-label="GPU hours">{(figures.gpu_seconds / 3600).toFixed(2)}</td>
+    </tr>
+  );
+}
+
+function Csv({ query }: { query: UsageQuery }) {
+  const load = useMutation({
+    mutationFn: async () => save(`diogenes-${query.by}-${query.from}-${query.to}.csv`, await usageCsv(query)),
+  });
+  return (
+    <>
+      {load.error && (
+        <p className="problem" role="alert">
+          {messageOf(load.error)}
+        </p>
+      )}
+      <button type="button" className="button" disabled={load.isPending} onClick={() => load.mutate()}>
+        <Icon name="download" size={16} /> CSV
+      </button>
+    </>
+  );
 }

@@ -1,0 +1,44 @@
+/** The `pulumi config set` lines for what is Pulumi's: hardware, and whatever shall hold for good. Pure. */
+
+import type { ModelConfig } from "@/api/models";
+
+/** Keys that only Pulumi sets. */
+export type Hardware = Pick<ModelConfig, "repository" | "instanceTypes" | "market">;
+
+/** Lines that turn `before` into `after`, for the model at this place of `diogenes:models`. */
+export function linesFor(place: number, before: ModelConfig, after: Partial<ModelConfig>): string[] {
+  const lines: string[] = [];
+  for (const [key, value] of Object.entries(after)) {
+    const old = before[key as keyof ModelConfig];
+    if (value === undefined || JSON.stringify(value) === JSON.stringify(old)) continue;
+    lines.push(...(Array.isArray(value) ? listLines(place, key, value, old) : [set(place, key, String(value))]));
+  }
+  return lines.length ? [...lines, "pulumi up"] : [];
+}
+
+function listLines(place: number, key: string, value: readonly unknown[], old: unknown): string[] {
+  const before: readonly unknown[] = Array.isArray(old) ? old : [];
+  const given = value.flatMap((each, i) => (each === before[i] ? [] : [set(place, `${key}[${i}]`, String(each))]));
+  // From the end, or the places of those that follow would move.
+  const gone = before.map((_, i) => i).filter((i) => i >= value.length);
+  return [
+    ...given,
+    ...gone.toReversed().map((i) => `pulumi config rm --path ${quoted(`diogenes:models[${place}].${key}[${i}]`)}`),
+  ];
+}
+
+const set = (place: number, key: string, value: string): string =>
+  `pulumi config set --path ${quoted(`diogenes:models[${place}].${key}`)} ${quoted(value)}`;
+
+/** As a shell takes it for one word. */
+export function quoted(text: string): string {
+  return /^[\w./:=@%+-]+$/.test(text) && !text.startsWith("-") ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;
+}
+
+/** What to type for a first model. */
+export const FIRST_MODEL = [
+  "pulumi config set --path 'diogenes:models[0].name' Qwen/Qwen3-14B-AWQ",
+  "pulumi config set --path 'diogenes:models[0].instanceTypes[0]' g5.xlarge",
+  "pulumi config set --path 'diogenes:models[0].vllmArgs' '--max-model-len 16384'",
+  "pulumi up",
+].join("\n");

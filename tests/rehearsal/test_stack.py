@@ -116,12 +116,13 @@ def test_parameters_and_files_are_there(cloud: Cloud) -> None:
         "allowed-emails": "StringList",
         "oidc-clients": "String",
         "session-key": "SecureString",
+        "web-url": "String",
     }
     assert all(isinstance(each["Value"], str) and each["Value"] for each in told)
     s3 = cloud.client("s3")
     buckets = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
     keys = [each["Key"] for bucket in buckets for each in s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
-    assert "config.json" in keys
+    assert "config.json" not in keys, "the site is served from where it was built: edge.py"
     assert any(key.startswith("agent/") for key in keys)
 
 

@@ -1,0 +1,31 @@
+"""One desk for all that is looked at in a browser: it begins asleep, and each story wakes a model of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.desk.sleep import ENVIRONMENT, FRONT
+from tests.desk.story import Story, opened
+from tests.web.browser import browser_missing
+
+MODELS = ("first", "reloaded", "shared", "offline", "ended", "small")
+UNLUCKY = "unlucky"  # AWS never has a machine for it
+
+
+@pytest.fixture(scope="package")
+def desk_story() -> Iterator[Story]:
+    if missing := browser_missing():
+        pytest.skip(missing)
+    environment = {**ENVIRONMENT, "REHEARSAL_TOKEN_SECONDS": "0.03"}
+    with opened(
+        *MODELS, UNLUCKY, idle_seconds=6, load_seconds=2.0, environment=environment, front=FRONT
+    ) as story:
+        story.desk.add_fault(refuse="capacity", model=UNLUCKY, times="always")
+        yield story
+
+
+@pytest.fixture
+def story(desk_story: Story) -> Story:
+    return desk_story

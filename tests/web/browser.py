@@ -63,7 +63,9 @@ class Seat:
 
 
 @asynccontextmanager
-async def seated(url: str, *, size: tuple[int, int] = DESKTOP, theme: Any = "light", **more: Any) -> AsyncIterator[Seat]:
+async def seated(
+    url: str, *, size: tuple[int, int] = DESKTOP, theme: Any = "light", **more: Any
+) -> AsyncIterator[Seat]:
     """A fresh profile; in the end, no page may have complained."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)

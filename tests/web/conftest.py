@@ -19,9 +19,7 @@ def desk_story() -> Iterator[Story]:
     if missing := browser_missing():
         pytest.skip(missing)
     environment = {**ENVIRONMENT, "REHEARSAL_TOKEN_SECONDS": "0.03"}
-    with opened(
-        *MODELS, UNLUCKY, idle_seconds=6, load_seconds=2.0, environment=environment, front=FRONT
-    ) as story:
+    with opened(*MODELS, UNLUCKY, idle_seconds=6, load_seconds=2.0, environment=environment, front=FRONT) as story:
         story.desk.add_fault(refuse="capacity", model=UNLUCKY, times="always")
         yield story
 

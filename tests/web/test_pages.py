@@ -135,5 +135,7 @@ async def violations(page: Page) -> list[str]:
     await page.evaluate(AXE.read_text())  # no script tag: the page's policy would forbid it
     told: dict[str, Any] = await page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
     return [
-        f"{each['id']}: {node['target']} {node['failureSummary']}" for each in told["violations"] for node in each["nodes"]
+        f"{each['id']}: {node['target']} {node['failureSummary']}"
+        for each in told["violations"]
+        for node in each["nodes"]
     ]

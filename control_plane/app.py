@@ -35,6 +35,7 @@ from control_plane.policy import Policy
 from control_plane.ports import Clock, Cloud, EventStore, FrontStore, KeyStore, Probe, StageHands, UsageStore, Wish
 from control_plane.reconciler import Cadence, Reconciler
 from control_plane.relay import Relay
+from control_plane.repositories import AskHub, Repositories, unasked
 from control_plane.routes import allowlist, cluster, keys, models, render, session
 from control_plane.routes.access import check_access
 from control_plane.routes.caller import Authenticator
@@ -76,6 +77,7 @@ class Adapters:
     front: FrontAdapters | None = None  # None: nothing stands in front that could be turned
     events: EventStore | None = None  # None: nobody keeps them
     told: Told = lambda _: None  # hears of what a tick did
+    hub: AskHub | None = None  # None: nobody asks whether a repository can be read
     people: PeopleAdapters = field(kw_only=True)
 
 
@@ -166,7 +168,16 @@ class ControlPlane:
         )
         return Reconciler(
             self._observer,
-            Effects(stores, outside.cloud, self.fleet, launcher, self.catalogue, clock=clock, told=outside.told),
+            Effects(
+                stores,
+                outside.cloud,
+                self.fleet,
+                launcher,
+                self.catalogue,
+                clock=clock,
+                told=outside.told,
+                trouble=Repositories(outside.hub, clock=clock).trouble if outside.hub else unasked,
+            ),
             self.fleet,
             stores.fence,
             clock=clock,

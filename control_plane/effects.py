@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -32,7 +32,9 @@ from control_plane.catalogue import Catalogue
 from control_plane.errors import LaunchRefused
 from control_plane.fleet import Fleet
 from control_plane.launcher import CannotLaunch, Launcher
+from control_plane.model import Model
 from control_plane.ports import Clock, Cloud, Fence, Group, LaunchStore, ModelStore, NodeStore, WishStore
+from control_plane.repositories import unasked
 from gpu_node.protocol import Failure, NodeState
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,8 @@ LauncherAction = Start | Repeat | Adopt
 
 Told = Callable[[Done], None]
 """Hears of every action that took effect, at once."""
+
+Trouble = Callable[[Model], Awaitable[Failure | None]]
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,9 @@ class Effects:
         *,
         clock: Clock,
         told: Told = lambda _: None,
+        trouble: Trouble = unasked,
     ) -> None:
+        """``trouble`` says why a node of a model could only fail, before it is launched."""
         self._stores = stores
         self._cloud = cloud
         self._fleet = fleet
@@ -78,6 +84,7 @@ class Effects:
         self._catalogue = catalogue
         self._clock = clock
         self._told = told
+        self._trouble = trouble
 
     async def apply(self, action: Action, groups: Sequence[Group]) -> None:
         done: Done | None = Done(action)
@@ -172,8 +179,11 @@ class Effects:
         return done
 
     async def _start(self, start: Start, groups: Sequence[Group]) -> Done | None:
+        model = self._catalogue.models[start.model]
         try:
-            instance = await self._launcher.start(self._catalogue.models[start.model], groups)
+            if failure := await self._trouble(model):
+                raise CannotLaunch(failure)
+            instance = await self._launcher.start(model, groups)
         except CannotLaunch as error:
             await self._remember(start.model, error.failure)
             return None

@@ -84,6 +84,18 @@ class Hub:
             weights_bytes=int(total) if isinstance(total, int | float) else None,
         )
 
+    def access(self, repository: str, revision: str | None = None) -> Reading:
+        """Whether the repository can be read at all; a lack of ``config.json`` alone is none of that. Blocks for some
+        seconds at most."""
+        if self.offline:
+            return Reading(Access.UNREACHABLE, "the hub was not asked: HF_HUB_OFFLINE is set")
+        try:
+            self._json(repository, revision, "config.json")
+        except _Refused as refused:
+            if not refused.of_file:
+                return Reading(refused.access, f"{repository}: {refused}")
+        return Reading(Access.READ, f"{repository} can be read")
+
     def _json(self, repository: str, revision: str | None, file: str) -> Mapping[str, Any]:
         path = urllib.parse.quote(f"{repository}/resolve/{revision or 'main'}/{file}")
         try:
@@ -136,16 +148,18 @@ def geometry_reader(environ: Mapping[str, str]) -> Callable[[str, str | None], G
 
 
 class _Refused(Exception):
-    def __init__(self, access: Access, told: str) -> None:
+    def __init__(self, access: Access, told: str, *, of_file: bool = False) -> None:
         super().__init__(told)
         self.access = access
+        self.of_file = of_file  # the repository is there, and can be read
 
 
 def _refused(error: urllib.error.HTTPError, file: str) -> _Refused:
     code = error.headers.get("X-Error-Code", "")
     if error.code == 404 or code in ("RepoNotFound", "RevisionNotFound", "EntryNotFound"):
         # The hub answers 401 for a repository that is not there, so that private ones stay unknown.
-        return _Refused(Access.MISSING, f"there is no such repository, revision or {file}, or it is private")
+        told = f"there is no such repository, revision or {file}, or it is private"
+        return _Refused(Access.MISSING, told, of_file=code == "EntryNotFound")
     if error.code in (401, 403):
         return _Refused(
             Access.GATED, "it is gated, and the token (or its lack) gives no access: accept its terms on the hub"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,6 +26,8 @@ from control_plane.dynamo import (
     open_dynamo,
 )
 from control_plane.effects import Stores
+from control_plane.hub import Hub
+from control_plane.hub_access import HubAccess
 from control_plane.parameters import SsmEntrance
 from control_plane.people import PeopleAdapters
 from control_plane.provider_web import ProviderWeb
@@ -41,6 +44,9 @@ async def adapters(settings: Settings) -> AsyncIterator[Adapters]:
         autoscaling = await stack.enter_async_context(open_autoscaling())
         http = await stack.enter_async_context(aiohttp.ClientSession())
         entrance = await stack.enter_async_context(SsmEntrance(namespace))
+        hub = await stack.enter_async_context(
+            HubAccess(Hub.from_env(os.environ), token_parameter=settings.hf_token_parameter)
+        )
         stores = Stores(
             nodes=DynamoNodes(dynamo, namespace),
             wishes=DynamoWishes(dynamo, namespace),
@@ -60,6 +66,7 @@ async def adapters(settings: Settings) -> AsyncIterator[Adapters]:
             probe=HttpProbe(http),
             front=front,
             events=DynamoEvents(dynamo, namespace),
+            hub=hub,
             people=PeopleAdapters(
                 entrance=entrance,
                 overrides=DynamoOverrides(dynamo, namespace),

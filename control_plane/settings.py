@@ -55,6 +55,8 @@ class Settings:
     key_cache_s: float = 10.0  # a revoked key dies within this
     stop_timeout_s: float = 110.0  # what streams may still take after SIGTERM; ECS kills 10 s later
 
+    hf_token_parameter: str = ""  # in SSM, of the token that nodes fetch models with; empty: none
+
     # Where the front is (see front.py and stage.py); without a listener, nothing sleeps or wakes
     cluster: str = ""
     service: str = ""  # also the family of its task definition

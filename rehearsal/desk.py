@@ -284,6 +284,7 @@ class Desk(AbstractContextManager["Desk"]):
         return {
             **told,
             "DIOGENES_STOP_TIMEOUT_S": _STOP_TIMEOUT_S,
+            "HF_HUB_OFFLINE": "1",  # no desk asks the hub
             "DIOGENES_TRANSPORT": "http",  # no browser would send a cookie that wants TLS
             **kept,
             **self.aws_env(),

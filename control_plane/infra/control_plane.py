@@ -56,7 +56,7 @@ class ControlPlane(pulumi.ComponentResource):
             certificate_arn=deployment.certificate_arn if deployment.edge is Edge.PUBLIC else None,
             opts=child,
         )
-        program = Program(image.uri, _environment(deployment, front))
+        program = Program(image.uri, _environment(deployment, front, data))
         service = Service(
             "service",
             deployment=deployment,
@@ -83,11 +83,12 @@ class ControlPlane(pulumi.ComponentResource):
         self.register_outputs({"imageUri": self.image_uri})
 
 
-def _environment(deployment: Deployment, front: Front) -> pulumi.Output[Mapping[str, str]]:
+def _environment(deployment: Deployment, front: Front, data: Data) -> pulumi.Output[Mapping[str, str]]:
     arns = pulumi.Output.all(
         listener_arn=front.listener.arn,
         control_plane_group_arn=front.control_plane_group.arn,
         night_watch_group_arn=front.night_watch_group.arn,
+        hf_token_parameter=data.hf_token_parameter_name or "",
     )
     return arns.apply(lambda arns: environment(deployment, **arns))
 
@@ -107,6 +108,7 @@ def _statements(
         listener=front.listener.arn,
         service=service.arn,
         roles=[service.role.arn, service.execution_role.arn],
+        token=data.hf_token_parameter_arn,
     )
 
     def allowed(told: Mapping[str, Any]) -> Sequence[Statement]:
@@ -114,6 +116,7 @@ def _statements(
             *policies.tables(told["tables"], tables),
             *policies.fleet(told["place"], spot=spot),
             *policies.front(policies.Front(told["service"], told["listener"], told["roles"])),
+            *(policies.hub_token(told["token"]) if told["token"] else []),
         ]
 
     return told.apply(allowed)

@@ -68,7 +68,9 @@ class Data(pulumi.ComponentResource):
         )
         self.session_key_parameter = self._make_session_key()
         self.hf_token_parameter = (
-            self._parameter("hf-token", "SecureString", hf_token, "Read by GPU nodes only") if hf_token else None
+            self._parameter("hf-token", "SecureString", hf_token, "Read by GPU nodes and by what launches them")
+            if hf_token
+            else None
         )
         if github_secret:
             self._parameter(schema.GITHUB_SECRET, "SecureString", github_secret, "Of the OAuth app at GitHub")

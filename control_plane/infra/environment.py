@@ -10,11 +10,17 @@ from control_plane.settings import PREFIX, Settings
 
 
 def environment(
-    deployment: Deployment, *, listener_arn: str, control_plane_group_arn: str, night_watch_group_arn: str
+    deployment: Deployment,
+    *,
+    listener_arn: str,
+    control_plane_group_arn: str,
+    night_watch_group_arn: str,
+    hf_token_parameter: str = "",
 ) -> Mapping[str, str]:
     """The variables that give these settings: what differs from the defaults, and always the namespace."""
     settings = Settings(
         namespace=deployment.namespace,
+        hf_token_parameter=hf_token_parameter,
         cluster=cluster_name(deployment.namespace),
         service=service_name(deployment.namespace),
         listener_arn=listener_arn,

@@ -112,6 +112,11 @@ def entrance(place: Place) -> Sequence[Statement]:
     return [Statement("ReadEntrance", ["ssm:GetParameters"], arns)]
 
 
+def hub_token(arn: str) -> Sequence[Statement]:
+    """Read the token that nodes fetch models with: whoever launches one asks the hub first what it opens."""
+    return [Statement("ReadHubToken", ["ssm:GetParameter"], [arn])]
+
+
 def fleet(place: Place, *, spot: bool) -> Sequence[Statement]:
     """Start and end GPU nodes, of groups with our name and our tag only; with ``spot``, some of them on Spot."""
     ours = {"StringEquals": {f"aws:ResourceTag/{schema.TAG}": place.namespace}}

@@ -227,7 +227,7 @@ for event in json.loads(sys.argv[2]):
 
 
 def run(*words: str, env: Mapping[str, str]) -> str:
-    base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(HOME)}
+    base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(HOME), "HF_HUB_OFFLINE": "1"}
     made = subprocess.run(
         [sys.executable, *words], env={**base, **env}, cwd=HOME, capture_output=True, text=True, timeout=60
     )

@@ -221,6 +221,22 @@ def test_the_token_goes_into_one_parameter_and_nowhere_else() -> None:
     assert TOKEN not in json.dumps(found.exports)
 
 
+def test_who_launches_nodes_reads_the_token_too_and_is_told_where_it_is() -> None:
+    found = configured("with a token")
+    parameter = "/diogenes-desk/hf-token"
+    for name in ("night", "janitor"):
+        variables = found.registrations.one("lambda/function:Function", name).inputs["environment"]["variables"]
+        assert variables["DIOGENES_HF_TOKEN_PARAMETER"] == parameter
+    readers = [
+        each for each in found.registrations.of("iam/rolePolicy:RolePolicy") if "ReadHubToken" in text(each.inputs)
+    ]
+    assert len(readers) == 3
+    for each in readers:
+        (statement,) = [one for one in json.loads(each.inputs["policy"])["Statement"] if one["Sid"] == "ReadHubToken"]
+        (arn,) = statement["Resource"]
+        assert (statement["Action"], arn.endswith(f":parameter{parameter}")) == (["ssm:GetParameter"], True)
+
+
 def test_without_a_token_there_is_no_parameter_and_no_right_to_read_one() -> None:
     found = configured("as published")
     assert "data-hf-token" not in [each.name for each in found.registrations]

@@ -8,6 +8,7 @@ import openai
 import pytest
 
 from control_plane.errors import LaunchMisconfigured, NoCapacity, QuotaExceeded
+from control_plane.hub import Access
 from gpu_node.protocol import Failure
 from tests.stories.clients import ASK, answer, streamed
 from tests.stories.virtual import story
@@ -173,3 +174,26 @@ async def test_a_cancelled_start_is_told_to_a_client_that_comes_back_by_itself_a
         await asyncio.sleep(10)  # longer than an idle connection is kept: one that closes just now makes a retry
         world.boot.load_s = 10
         assert await answer(client) == "Hello there!"  # the same question, asked anew, is meant
+
+
+@story
+async def test_a_gated_model_is_told_before_a_gpu_is_paid_for_and_starts_once_its_terms_are_accepted() -> None:
+    async with deployment() as world, world.openai() as client:
+        world.access = Access.GATED
+        started = world.clock()
+        for ask in (answer, streamed):
+            with pytest.raises(openai.PermissionDeniedError, match="Accept its terms") as raised:
+                await ask(client)
+            assert raised.value.code == "gated_model"
+        assert world.clock() - started < 10
+        assert world.cloud.launches == []
+        world.access = Access.READ
+        await asyncio.sleep(100)
+        assert await answer(client) == "Hello there!"
+
+
+@story
+async def test_a_hub_that_is_away_keeps_no_model_from_starting() -> None:
+    async with deployment() as world, world.openai() as client:
+        world.access = Access.UNREACHABLE
+        assert await answer(client) == "Hello there!"

@@ -19,6 +19,7 @@ import uvicorn
 
 from control_plane.app import Adapters, ControlPlane
 from control_plane.effects import Stores
+from control_plane.hub import Access, Reading
 from control_plane.model import Model
 from control_plane.nodes import Node, NodeId
 from control_plane.ports import Group, Instance
@@ -75,6 +76,7 @@ class World:
     cloud: MemoryCloud = field(default_factory=MemoryCloud)
     probe: MemoryProbe = field(default_factory=MemoryProbe)
     people: MemoryPeople = field(default_factory=MemoryPeople)
+    access: Access = Access.READ  # what the hub says of every repository
     boot: Boot = field(default_factory=Boot)
     behaviour: Behaviour = field(default_factory=Behaviour)
     engines: dict[NodeId, Engine] = field(default_factory=dict)
@@ -230,7 +232,12 @@ class World:
 
     def adapters(self) -> Adapters:
         stores = Stores(self.nodes, self.wishes, self.launches, self.models, self.fence)
-        return Adapters(stores, self.keys, self.usage, self.cloud, self.probe, people=self.people.adapters)
+        return Adapters(
+            stores, self.keys, self.usage, self.cloud, self.probe, people=self.people.adapters, hub=self._asked
+        )
+
+    async def _asked(self, repository: str, revision: str | None) -> Reading:
+        return Reading(self.access, repository)
 
     @asynccontextmanager
     async def control_plane(self) -> AsyncIterator[ControlPlane]:

@@ -31,6 +31,7 @@ from control_plane.effects import Effects, Stores
 from control_plane.errors import NoCapacity, Stale, StartFailed, Unavailable
 from control_plane.fleet import Fleet
 from control_plane.launcher import Launcher
+from control_plane.model import Model
 from control_plane.nodes import Node, NodeId
 from control_plane.ports import Group, Instance, Launch, Wish
 from gpu_node.protocol import Failure, NodeState
@@ -64,8 +65,20 @@ class Bench:
             self.cloud, self.nodes, self.launches, clock=self.clock, token=lambda: "fresh", lease_s=300.0
         )
         self.told: list[Done] = []
+        self.failure: Failure | None = None  # what the hub says of the model
+
+        async def trouble(model: Model) -> Failure | None:
+            return self.failure
+
         self.effects = Effects(
-            stores, self.cloud, self.fleet, launcher, self.catalogue, clock=self.clock, told=self.told.append
+            stores,
+            self.cloud,
+            self.fleet,
+            launcher,
+            self.catalogue,
+            clock=self.clock,
+            told=self.told.append,
+            trouble=trouble,
         )
         await self.models.seed("m", {"name": "m", "instanceTypes": ["g6.xlarge"]})
         self.catalogue.refresh(await self.models.list())
@@ -335,4 +348,15 @@ async def test_what_did_not_take_effect_is_not_told(bench: Bench, error: Stale |
     bench.nodes.broken.fail("move", error)
     with pytest.raises(type(error)):
         await bench.apply(Drain(READY, "idle"))
+    assert bench.told == []
+
+
+async def test_a_model_whose_weights_cannot_be_had_is_not_launched(bench: Bench) -> None:
+    bench.failure = FAILURE
+    before = len(bench.cloud.launches)
+    await bench.apply(Start("m"))
+    assert len(bench.cloud.launches) == before
+    assert set(bench.launches.rows) == {"t"}  # no intent either
+    (row,) = [row for row in await bench.models.list() if row.name == "m"]
+    assert (row.failure, row.failures) == (FAILURE, 0)
     assert bench.told == []

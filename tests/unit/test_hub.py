@@ -109,6 +109,17 @@ def test_the_configured_revision_is_read(server: FakeHub) -> None:
     assert Hub(server.url).read("org/model").access is Access.MISSING
 
 
+def test_access_is_one_question_and_a_lack_of_one_file_is_none_of_a_repository(server: FakeHub) -> None:
+    server.put("org/model")
+    assert Hub(server.url, "hf_mine").access("org/model").access is Access.READ
+    assert server.asked == [("/org/model/resolve/main/config.json", "Bearer hf_mine")]
+    assert Hub(server.url).access("org/without-config").access is Access.READ
+    for status, code, access in ((401, "GatedRepo", Access.GATED), (401, "RepoNotFound", Access.MISSING)):
+        server.answers["/org/model/resolve/v2/config.json"] = Answer(status, headers={"X-Error-Code": code})
+        assert Hub(server.url).access("org/model", "v2").access is access
+    assert Hub(server.url, offline=True).access("org/model").access is Access.UNREACHABLE
+
+
 @pytest.mark.parametrize(
     ("answer", "access", "told"),
     [

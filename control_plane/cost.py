@@ -21,7 +21,7 @@ _JANITOR_READS = 12  # a run: a look at every table that it needs
 _LOG_GB = 0.05
 _TABLE_GB = 0.05
 _IMAGES_GB = 1.0  # some versions of the control plane's image
-_BUCKETS_GB = 0.05  # web app, the agent's package
+_BUCKETS_GB = 1.0  # web app, the agent's package, what engines compiled: some hundred MB a model
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,11 @@ def _small(deployment: Deployment, asked: Services) -> Sequence[Item]:
         Item("image (ECR)", _IMAGES_GB * asked.ecr_usd_per_gb_month, f"{_IMAGES_GB:g} GB of versions"),
         Item("tables (DynamoDB)", tables, f"the janitor's reads, {_TABLE_GB:g} GB with backup"),
         Item("logs (CloudWatch)", logs, f"{_LOG_GB:g} GB"),
-        Item("buckets (S3)", _BUCKETS_GB * asked.s3_usd_per_gb_month, "web app, the nodes' agent"),
+        Item(
+            "buckets (S3)",
+            _BUCKETS_GB * asked.s3_usd_per_gb_month,
+            "web app, the nodes' agent, compile caches; mirrored weights come on top",
+        ),
         Item("everything else", 0.0, "network, groups, roles, parameters, schedule, budget; CloudFront is paid by use"),
     ]
 

@@ -57,6 +57,7 @@ class Services:
     s3_usd_per_gb_month: float
     gp3_usd_per_gb_month: float
     ebs_initialization_usd_per_gb: float
+    ebs_snapshot_usd_per_gb_month: float
     dynamodb_usd_per_million_writes: float
     dynamodb_usd_per_million_reads: float
     dynamodb_usd_per_gb_month: float

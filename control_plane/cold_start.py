@@ -107,8 +107,8 @@ def markdown() -> str:
     return "\n".join(
         [
             "**Estimate, not measured.** Minutes from the launch call until the engine answers, at a start that is not",
-            "the first; in brackets the first one, when nothing is compiled or mirrored yet. Then $ a month at rest, for",
-            "the three models in their order; an image is shared by all models.",
+            "the first; in brackets the first one, when nothing is compiled or mirrored yet. Then $ a month at rest,",
+            "for the three models in their order; an image is shared by all models.",
             "",
             f"| engine | weights | {' | '.join(columns)} | $ a month |",
             "|---|---|---|---|---|---|",

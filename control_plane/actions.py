@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from control_plane.boots import Boot
-from control_plane.nodes import Node, NodeId
+from control_plane.nodes import UNASKED, Cause, Node, NodeId
 from control_plane.ports import Group, Instance, Launch, Wish
 from gpu_node.protocol import Failure
 
@@ -16,6 +16,7 @@ class Start:
     """Launch one more node of the model: on the first group and zone that has one."""
 
     model: str
+    cause: Cause = UNASKED
 
 
 @dataclass(frozen=True)

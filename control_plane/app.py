@@ -14,11 +14,14 @@ from functools import cached_property
 
 from fastapi import Depends, FastAPI
 
+from control_plane.allowances import allowance, sizes
 from control_plane.allowlist import EFFECTIVE_S, RENEW_S, Allowlist
 from control_plane.api_keys import ApiKeys
+from control_plane.bookkeeper import Bookkeeper
+from control_plane.books import LimitStore, UsageStore
 from control_plane.catalogue import Catalogue
 from control_plane.dialect import DIALECTS
-from control_plane.door import Door
+from control_plane.door import Door, Principal
 from control_plane.effects import Effects, Stores, Told
 from control_plane.errors import Unavailable
 from control_plane.exchange import Receive, Scope, Send
@@ -29,14 +32,16 @@ from control_plane.identity import IdTokens
 from control_plane.launcher import Launcher
 from control_plane.limits import Limits
 from control_plane.loops import forever
+from control_plane.nodes import Cause
 from control_plane.observer import Observer
 from control_plane.people import PeopleAdapters
 from control_plane.policy import Policy
-from control_plane.ports import Clock, Cloud, EventStore, FrontStore, KeyStore, Probe, StageHands, UsageStore, Wish
+from control_plane.ports import Clock, Cloud, EventStore, FrontStore, KeyStore, Probe, StageHands, Wish
+from control_plane.rates import task_rate
 from control_plane.reconciler import Cadence, Reconciler
 from control_plane.relay import Relay
 from control_plane.repositories import AskHub, Repositories, unasked
-from control_plane.routes import allowlist, cluster, keys, models, render, session
+from control_plane.routes import allowlist, cluster, keys, models, render, session, usage
 from control_plane.routes.access import check_access
 from control_plane.routes.caller import Authenticator
 from control_plane.routes.cookies import Cookies
@@ -47,8 +52,11 @@ from control_plane.sessions import Sessions
 from control_plane.settings import Settings
 from control_plane.sign_in import SignIn
 from control_plane.slumber import Slumber
+from control_plane.spending import Spending
+from control_plane.task_bill import TaskBill
 from control_plane.upstream import Upstreams
-from control_plane.usage import Ledger
+from control_plane.usage import Meter
+from control_plane.wants import keeps_warm
 
 BEAT_S = 1.0
 
@@ -79,6 +87,7 @@ class Adapters:
     told: Told = lambda _: None  # hears of what a tick did
     hub: AskHub | None = None  # None: nobody asks whether a repository can be read
     people: PeopleAdapters = field(kw_only=True)
+    limits: LimitStore | None = None  # None: what is configured holds, and cannot be changed
 
 
 class ControlPlane:
@@ -102,17 +111,21 @@ class ControlPlane:
         self.keys = ApiKeys(adapters.keys, clock=clock, entropy=entropy, cache_s=settings.key_cache_s)
         self._cookies = Cookies(plain_http=settings.plain_http)
         self._made_door(adapters.people, entropy)
-        self.ledger = Ledger(adapters.usage, clock=clock, writer=holder)
+        self.meter = Meter(adapters.usage, clock=clock, writer=holder)
+        self.policy = _policy(settings)
+        self._limits = adapters.limits
+        self.spending = self._made_spending(adapters)
+        self.door.guards.append(self._within_budget)
+        self._task = self._made_task(adapters, holder) if adapters.front else None
         self._upstreams = Upstreams()
         self.relay = Relay(
             self.fleet,
             self._upstreams,
-            self.ledger,
+            self.meter,
             ask=self._ask,
             clock=clock,
             patience=patience(settings),
         )
-        self.policy = _policy(settings)
         self.reconciler = self._made_reconciler(adapters, holder=holder, token=token)
         self._slumber = self._made_slumber(adapters.front)
         numbers = itertools.count(1)
@@ -146,10 +159,12 @@ class ControlPlane:
 
     def _made_reconciler(self, outside: Adapters, *, holder: str, token: Callable[[], str]) -> Reconciler:
         settings, stores, clock = self._settings, outside.stores, self._clock
+        books = Bookkeeper(outside.usage, outside.cloud, clock=clock, sizes=self.policy.sizes)
         launcher = Launcher(
             outside.cloud,
             stores.nodes,
             stores.launches,
+            books,
             clock=clock,
             token=token,
             lease_s=settings.lease_s,
@@ -162,6 +177,7 @@ class ControlPlane:
             outside.probe,
             self.fleet,
             self.catalogue,
+            self.spending,
             clock=clock,
             policy=self.policy,
             cloud_watch_s=settings.cloud_watch_s,
@@ -174,6 +190,7 @@ class ControlPlane:
                 self.fleet,
                 launcher,
                 self.catalogue,
+                books,
                 clock=clock,
                 told=outside.told,
                 trouble=Repositories(outside.hub, clock=clock).trouble if outside.hub else unasked,
@@ -186,6 +203,29 @@ class ControlPlane:
             holder=holder,
         )
 
+    def _made_spending(self, outside: Adapters) -> Spending:
+        return Spending(
+            outside.usage,
+            outside.stores.nodes,
+            outside.limits,
+            clock=self._clock,
+            allowance=allowance(self._settings),
+            sizes=self.policy.sizes,
+        )
+
+    async def _within_budget(self, principal: Principal, model: str) -> None:
+        """Raises StartFailed where a budget forbids what is asked for."""
+        key = principal.key
+        await self.spending.check(
+            Cause(principal.email, principal.key_id),
+            await self.catalogue.get(model),
+            key_monthly_usd=key.monthly_budget_usd if key else None,
+        )
+
+    def _made_task(self, outside: Adapters, holder: str) -> TaskBill:
+        rate = task_rate(self.policy.sizes)
+        return TaskBill(outside.usage, outside.stores.wishes, holder=holder, rate=rate, clock=self._clock)
+
     def _made_management(self) -> Gate:
         services = Services(
             clock=self._clock,
@@ -197,6 +237,9 @@ class ControlPlane:
             catalogue=self.catalogue,
             fleet=self.fleet,
             policy=self.policy,
+            spending=self.spending,
+            limits=self._limits,
+            task=self._task,
         )
         return Gate(management_app(services, self._cookies), self.authenticator, request_id=self.request_id)
 
@@ -233,12 +276,18 @@ class ControlPlane:
         )
         return wanted or bool(world.nodes or world.launches or world.launching)
 
+    def keeps_warm(self) -> bool:
+        """A node that was there at the last look has its warm hours: who asks it shall find this process awake."""
+        return keeps_warm(self._observer.world, self._clock())
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The loops, for as long as the server is up; the ledger is flushed at the end."""
         steps = [self.reconciler.turn, self.reconciler.watch, self._beat, self._flush]
         if self._slumber:
             steps.append(self._slumber.turn)
+        if self._task:
+            steps.append(self._task.turn)
         tasks = [asyncio.create_task(forever(step)) for step in steps]
         try:
             yield
@@ -258,14 +307,14 @@ class ControlPlane:
         if self._slumber:
             self._slumber.leave()
 
-    async def _ask(self, model: str, owner: str) -> None:
+    async def _ask(self, model: str, owner: str, key: str) -> None:
         """The wish of somebody who waits; it never lowers what was asked for by hand."""
         now = self._clock()
         world = self._observer.world
         known = world.wishes.get(model) if world else None
         desired = known.desired if known and known.hold_until > now else 1
         hold_until = now + self._settings.cancel_grace_s
-        await self._stores.wishes.ask(Wish(model, max(1, desired), hold_until, owner, now))
+        await self._stores.wishes.ask(Wish(model, max(1, desired), hold_until, owner, now, key=key))
 
     async def _beat(self) -> None:
         await asyncio.sleep(BEAT_S)
@@ -273,12 +322,14 @@ class ControlPlane:
 
     async def _flush(self) -> None:
         await asyncio.sleep(self._settings.usage_flush_s)
-        await self.ledger.flush()
+        await self.meter.flush()
         await self.keys.flush()
 
     async def _last_flush(self) -> None:
         try:
-            await self.ledger.flush()
+            await self.meter.flush()
+            if self._task:
+                await self._task.extend()
         except Unavailable as error:
             log.error("usage lost at the end", extra={"error": str(error)})
 
@@ -325,7 +376,7 @@ def management_app(services: Services, cookies: Cookies) -> FastAPI:
     )
     app.state.services = services
     app.state.cookies = cookies
-    for routes in (cluster, models, keys, session, allowlist):
+    for routes in (cluster, models, keys, session, allowlist, usage):
         app.include_router(routes.router, dependencies=[Depends(check_access)])
     render.install(app)
     return app
@@ -343,4 +394,5 @@ def _policy(settings: Settings) -> Policy:
         launch_limit_s=settings.launch_limit_s,
         scale_out_s=settings.scale_out_s,
         scale_in_s=settings.scale_in_s,
+        sizes=sizes(settings),
     )

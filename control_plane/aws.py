@@ -20,6 +20,8 @@ from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from botocore.loaders import Loader
 
+from control_plane.books import Lifetime
+from control_plane.ec2 import Ec2
 from control_plane.errors import (
     DiogenesError,
     LaunchMisconfigured,
@@ -101,10 +103,13 @@ async def open_autoscaling() -> AsyncIterator[AutoScalingClient]:
 
 
 class AwsCloud:
-    """Cloud over Auto Scaling."""
+    """Cloud over Auto Scaling; EC2 tells what an instance cost, and when."""
 
-    def __init__(self, client: AutoScalingClient, namespace: str, *, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(
+        self, client: AutoScalingClient, namespace: str, *, ec2: Ec2 | None = None, sleep: Sleep = asyncio.sleep
+    ) -> None:
         self._client = client
+        self._ec2 = ec2
         self._namespace = namespace
         self._sleep = sleep
         self._raising = asyncio.Lock()
@@ -170,6 +175,12 @@ class AwsCloud:
         except (ClientError, BotoCoreError, aiohttp.ClientError, TimeoutError) as error:
             if not _not_held(error):
                 raise _unanswered(error) from error
+
+    async def lifetime(self, node_id: NodeId) -> Lifetime:
+        return await self._ec2.lifetime(node_id) if self._ec2 else Lifetime()
+
+    async def spot_usd_per_hour(self, instance_type: str, zone: str) -> float | None:
+        return await self._ec2.spot_usd_per_hour(instance_type, zone) if self._ec2 else None
 
     # -- launching by desired capacity: one at a time, so that a new instance is ours --------------------------------
 

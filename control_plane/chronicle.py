@@ -51,7 +51,7 @@ class Chronicle:
                 self._node(done.action)
             case Adopt() | Evict() | Release():
                 self._instance(done.action)
-            case Start(model):
+            case Start(model=model):
                 self._launch(model, done.launched)
             case Repeat(launch):
                 self._launch(launch.model, done.launched)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from control_plane import budget_settings
 from control_plane.addresses import HOST, InvalidAddress, fold_entry
 from control_plane.configuration import Blank, Problem, Values, in_order, remove, set_path, set_value
 from control_plane.geometry import ReadGeometry
@@ -39,7 +40,7 @@ SETTINGS = frozenset(
         "engine",
         "engineImage",
         "rootVolumeGb",
-        "monthlyBudgetUsd",
+        *budget_settings.NAMES,
         "hfToken",
     }
 )
@@ -135,7 +136,10 @@ class Deployment:
     engine: str = "install"  # how a node comes by its engine: install or container
     engine_image: str | None = None  # of the container; None: the makers' of the pinned version
     bake_image: bool = False  # a pipeline that bakes the engine into the nodes' image
-    monthly_budget_usd: int = 100
+    monthly_budget_usd: int = budget_settings.MONTHLY_USD  # of Diogenes' machines
+    user_monthly_budget_usd: int = budget_settings.MONTHLY_USD  # of each person
+    speculative_budget_usd: int = budget_settings.SPECULATIVE_USD
+    budget_hard_cap_percent: int = budget_settings.HARD_CAP_PERCENT
     notes: Sequence[str] = ()  # whose prices are told if not the region's; what could not be checked, and why
 
     @classmethod
@@ -372,9 +376,7 @@ def _control_plane(values: Values) -> dict[str, Any]:
         "log_retention_days": values.integer(
             "logRetentionDays", _LOG_RETENTION_DAYS, default=Deployment.log_retention_days, unit="days"
         ),
-        "monthly_budget_usd": values.integer(
-            "monthlyBudgetUsd", range(1, 1_000_001), default=Deployment.monthly_budget_usd, unit="US dollars"
-        ),
+        **budget_settings.read(values),
     }
 
 

@@ -79,10 +79,13 @@ def tokens_of(usage: object) -> Tokens | None:
         return None
     details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
     cached = details.get("cached_tokens") if isinstance(details, dict) else 0
+    answered = usage.get("completion_tokens_details") or usage.get("output_tokens_details") or {}
+    reasoning = answered.get("reasoning_tokens") if isinstance(answered, dict) else 0
     return Tokens(
         prompt=_count(usage.get("prompt_tokens") or usage.get("input_tokens")),
         cached=_count(cached or usage.get("cache_read_input_tokens")),
         completion=_count(usage.get("completion_tokens") or usage.get("output_tokens")),
+        reasoning=_count(reasoning),
     )
 
 

@@ -46,6 +46,11 @@ class Principal:
         """As KeyRow has it."""
         return self.key.wait_s if self.key else None
 
+    @property
+    def key_id(self) -> str:
+        """What the API calls the key; empty without one."""
+        return self.key.id if self.key else ""
+
     def may_ask(self, model: str) -> bool:
         return not (self.key and self.key.models) or model in self.key.models
 

@@ -28,6 +28,7 @@ from control_plane.actions import (
     Start,
     Terminate,
 )
+from control_plane.bookkeeper import Bookkeeper
 from control_plane.catalogue import Catalogue
 from control_plane.errors import LaunchRefused
 from control_plane.fleet import Fleet
@@ -71,6 +72,7 @@ class Effects:
         fleet: Fleet,
         launcher: Launcher,
         catalogue: Catalogue,
+        books: Bookkeeper,
         *,
         clock: Clock,
         told: Told = lambda _: None,
@@ -82,6 +84,7 @@ class Effects:
         self._fleet = fleet
         self._launcher = launcher
         self._catalogue = catalogue
+        self._books = books
         self._clock = clock
         self._told = told
         self._trouble = trouble
@@ -126,6 +129,7 @@ class Effects:
                 self._log(action)
                 return  # it takes the cloud its time to be gone
             case Bury():
+                await self._books.close(node)  # first: its row is the only record of what it costs
                 await self._stores.nodes.move(
                     node.id, node.state, NodeState.TERMINATED, at=self._clock(), reason=node.reason
                 )
@@ -183,7 +187,7 @@ class Effects:
         try:
             if failure := await self._trouble(model):
                 raise CannotLaunch(failure)
-            instance = await self._launcher.start(model, groups)
+            instance = await self._launcher.start(model, groups, start.cause)
         except CannotLaunch as error:
             await self._remember(start.model, error.failure)
             return None

@@ -118,6 +118,7 @@ class EventStream:
                 prompt=max(found.prompt, self.tokens.prompt),
                 cached=max(found.cached, self.tokens.cached),
                 completion=max(found.completion, self.tokens.completion),
+                reasoning=max(found.reasoning, self.tokens.reasoning),
             )
         self.tokens = found or self.tokens
 

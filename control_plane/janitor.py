@@ -59,7 +59,9 @@ async def _mend(
     now = clock()
     wishes = await outside.stores.wishes.list()
     wanted = any(wish.desired and wish.hold_until > now for wish in wishes)
-    acted = await ControlPlane(settings, outside, clock=clock).reconciler.once()
+    plane = ControlPlane(settings, outside, clock=clock)
+    acted = await plane.reconciler.once()
+    wanted = wanted or plane.keeps_warm()
     linger_s = settings.linger_s
     keeper = Doorkeeper(front.store, front.hands, clock=clock, linger_s=linger_s, told=chronicle.stepped)
     await keeper.look(wanted=wanted)

@@ -12,9 +12,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
+from control_plane.bookkeeper import Bookkeeper
 from control_plane.errors import LaunchRefused, NoCapacity, Stale, Unavailable
 from control_plane.model import Model
-from control_plane.nodes import Node
+from control_plane.nodes import UNASKED, Cause, Node
 from control_plane.ports import Clock, Cloud, Group, Instance, Launch, LaunchStore, NodeStore
 from control_plane.refusals import Refusal, RefusalMemory, Rung, ends_group, explain
 from gpu_node.protocol import Failure, NodeState
@@ -44,6 +45,7 @@ class Launcher:
         cloud: Cloud,
         nodes: NodeStore,
         launches: LaunchStore,
+        books: Bookkeeper,
         *,
         clock: Clock,
         token: Callable[[], str],
@@ -54,6 +56,7 @@ class Launcher:
         self._cloud = cloud
         self._nodes = nodes
         self._launches = launches
+        self._books = books
         self._clock = clock
         self._token = token
         self._lease_s = lease_s
@@ -61,9 +64,9 @@ class Launcher:
         self._memory = RefusalMemory(clock=clock, keep_s=memory_s)
         self._silent_since: dict[str, float] = {}  # by token: launches that AWS has not answered
 
-    async def start(self, model: Model, groups: Sequence[Group]) -> Instance:
-        """One node, launched. Raises CannotLaunch when every rung refused or the deadline came first, Unavailable
-        when AWS did not answer: the same launch can be repeated."""
+    async def start(self, model: Model, groups: Sequence[Group], cause: Cause) -> Instance:
+        """One node, launched on somebody's account. Raises CannotLaunch when every rung refused or the deadline came
+        first, Unavailable when AWS did not answer: the same launch can be repeated."""
         refusals: list[Refusal] = []
         until = self._clock() + self._limit_s
         ended: set[str] = set()  # groups that no other zone can help
@@ -75,7 +78,7 @@ class Launcher:
                 refusals.append(Refusal(rung, None))
                 break
             try:
-                return await self._try(rung, model, left_s)
+                return await self._try(rung, model, cause, left_s)
             except TimeoutError:
                 refusals.append(Refusal(rung, None))
                 break
@@ -106,7 +109,7 @@ class Launcher:
             self._memory.note(launch.group, launch.zone, error)
             await self._settled(launch)
             raise
-        await self.adopt(instance, model=launch.model, group=launch.group, market=launch.market)
+        await self.adopt(instance, model=launch.model, group=launch.group, market=launch.market, cause=launch.cause)
         await self._settled(launch)
         log.info("node launched", extra={"node": instance.id, "model": launch.model, "zone": instance.zone})
         return instance
@@ -115,8 +118,17 @@ class Launcher:
         """AWS takes this node back: where it was, there is none to be had for a while."""
         self._memory.note(node.group, node.zone, TAKEN_BACK)
 
-    async def adopt(self, instance: Instance, *, model: str, group: str, market: str) -> bool:
+    async def adopt(
+        self,
+        instance: Instance,
+        *,
+        model: str,
+        group: str,
+        market: str,
+        cause: Cause = UNASKED,
+    ) -> bool:
         """A row for an instance that exists. False: its row says that it is terminated already; it is so again."""
+        rate = await self._books.rate(instance.instance_type, market, instance.zone)
         now = self._clock()
         node = Node(
             id=instance.id,
@@ -128,6 +140,9 @@ class Launcher:
             market=market,
             launched_at=now,
             lease_until=now + self._lease_s,
+            cause=cause,
+            micro_usd_per_hour=rate.per_hour,
+            launch_micro_usd=rate.at_launch,
         )
         try:
             await self._nodes.add(node)
@@ -145,10 +160,10 @@ class Launcher:
         passed_over = {refusal.rung for refusal in known}
         return [rung for rung in rungs if rung not in passed_over]
 
-    async def _try(self, rung: Rung, model: Model, limit_s: float) -> Instance:
+    async def _try(self, rung: Rung, model: Model, cause: Cause, limit_s: float) -> Instance:
         """Raises TimeoutError: what becomes of the launch is not known, and its intent stands."""
         group = rung.group
-        launch = Launch(self._token(), model.name, group.name, rung.zone, group.market, self._clock())
+        launch = Launch(self._token(), model.name, group.name, rung.zone, group.market, self._clock(), cause)
         await self._launches.intend(launch)
         async with asyncio.timeout(limit_s):
             return await self.settle(launch)

@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeGuard
 
+from control_plane import warm_hours
 from control_plane.geometry import geometry_problems
+from control_plane.warm_hours import WarmHours
 
 DEFAULT_IDLE_TIMEOUT_S = 300
 MAX_IDLE_TIMEOUT_S = 24 * 3600
 MAX_INSTANCES = 8  # of one model; below schema.GROUP_MAX_SIZE
 MAX_VLLM_ARGS_CHARS = 4096
 
-OVERRIDABLE = frozenset({"idleTimeout", "vllmArgs", "maxInstances"})
+OVERRIDABLE = frozenset({"idleTimeout", "vllmArgs", "maxInstances", "warmHours"})
 """What the UI may change while deployed; everything about hardware is Pulumi's."""
 
 CONFIG_KEYS = OVERRIDABLE | {"name", "repository", "revision", "instanceTypes", "market", "geometry", "weights"}
@@ -86,6 +88,7 @@ class Model:
     market: Market = Market.ON_DEMAND
     max_instances: int = 1
     weights: str = "hub"
+    warm_hours: Sequence[WarmHours] = ()  # kept awake then, and started for it
     config: Mapping[str, Any] = field(default_factory=dict)
     override: Mapping[str, Any] = field(default_factory=dict)
 
@@ -107,9 +110,14 @@ class Model:
             market=Market(merged.get("market", Market.ON_DEMAND)),
             max_instances=merged.get("maxInstances", 1),
             weights=merged.get("weights", "hub"),
+            warm_hours=warm_hours.parse(merged.get("warmHours", ())),
             config=dict(config),
             override=dict(override or {}),
         )
+
+    def warm_since(self, now: float) -> float | None:
+        """When the warm hours began that are going on now, Unix seconds; None outside of them."""
+        return max((begin for hours in self.warm_hours if (begin := hours.since(now)) is not None), default=None)
 
 
 def parse_catalog(configs: Sequence[Mapping[str, Any]]) -> list[Model]:
@@ -162,6 +170,7 @@ def _faults(config: Mapping[str, Any]) -> Sequence[Fault]:
         _check_numbers,
         _check_vllm_args,
         _check_geometry,
+        _check_warm_hours,
     )
     return [fault for check in checks for fault in check(config)]
 
@@ -252,3 +261,7 @@ def _check_geometry(config: Mapping[str, Any]) -> Sequence[Fault]:
     if "geometry" not in config:
         return []
     return [Fault("geometry", told) for told in geometry_problems(config["geometry"])]
+
+
+def _check_warm_hours(config: Mapping[str, Any]) -> Sequence[Fault]:
+    return [Fault("warmHours", told) for told in warm_hours.problems(config.get("warmHours", ()))]

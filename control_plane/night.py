@@ -27,6 +27,7 @@ from control_plane.settings import InvalidSettings, Settings
 from control_plane.waking import Pace, Sleep, Waking
 
 SCALE_PATH = "/api/cluster/scale"
+PREWARM = "/prewarm"  # ends the path of the other order
 
 
 def night_app(
@@ -61,7 +62,7 @@ def night_app(
 
     async def management(scope: Scope, receive: Receive, send: Send) -> None:
         await control_plane.management(scope, receive, send)
-        if scope["method"] == "POST" and scope["path"] == SCALE_PATH:
+        if scope["method"] == "POST" and (scope["path"] == SCALE_PATH or scope["path"].endswith(PREWARM)):
             await _begin(control_plane, outside, waking, now=clock())
 
     return Gateway(inference, management, _nothing_runs)

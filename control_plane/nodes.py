@@ -32,6 +32,23 @@ def public_word(state: NodeState) -> str:
     return _PUBLIC_WORDS.get(state, str(state))
 
 
+NOBODY = "deployment"
+"""Who pays for what nobody asked for: an adopted instance, warm hours, a control plane that idles."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """On whose account something runs while nobody uses it."""
+
+    owner: str = NOBODY  # an email address
+    key: str = ""  # the id of an API key; empty: signed in by browser, or nobody's
+    speculative: bool = False  # a model was picked, and nothing asked yet
+
+
+UNASKED = Cause()
+"""On nobody's account."""
+
+
 @dataclass(frozen=True)
 class Node:
     """One row of the ``instances`` table. Times are Unix seconds; 0 means not yet."""
@@ -59,6 +76,9 @@ class Node:
     log_tail: Sequence[str] = ()
     error: Failure | None = None
     reason: str = ""  # why it drains, or was taken down
+    cause: Cause = UNASKED  # who pays for its start and its idle time
+    micro_usd_per_hour: int = 0  # instance, root volume and address; as it was at the launch
+    launch_micro_usd: int = 0  # once, for a root volume that is fast at once
 
     @property
     def endpoint(self) -> tuple[str, int]:

@@ -14,6 +14,7 @@ from control_plane.fleet import Fleet
 from control_plane.nodes import LEAVING, STARTING, Node, NodeId
 from control_plane.policy import Policy, standing_failure
 from control_plane.ports import Clock, Cloud, Group, ModelRow, Probe
+from control_plane.spending import Spending
 from control_plane.world import World
 from gpu_node.protocol import NodeState
 
@@ -30,6 +31,7 @@ class Observer:
         probe: Probe,
         fleet: Fleet,
         catalogue: Catalogue,
+        spending: Spending,
         *,
         clock: Clock,
         policy: Policy,
@@ -40,6 +42,7 @@ class Observer:
         self._probe = probe
         self._fleet = fleet
         self._catalogue = catalogue
+        self._spending = spending
         self._clock = clock
         self._policy = policy
         self._cloud_watch_s = cloud_watch_s
@@ -95,9 +98,17 @@ class Observer:
             was_starting=self.starting,
             since=since,
             ousted_at=ousted_at,
+            budgets=self._spending.standing(nodes),
         )
         self.starting = frozenset(node.id for node in nodes if node.state in STARTING)
         return self.world
+
+    async def prepare(self) -> None:
+        """What may be known a while before it is needed: the month's spend. Without it nothing is begun."""
+        try:
+            await self._spending.refresh()
+        except Unavailable as error:
+            log.warning("spend not known", extra={"error": str(error)})
 
     async def _probed(self) -> frozenset[NodeId]:
         """Suspects whose engine does not answer; the others are cleared."""

@@ -17,6 +17,7 @@ from control_plane.dynamo import (
     DynamoFront,
     DynamoKeys,
     DynamoLaunches,
+    DynamoLimits,
     DynamoModels,
     DynamoNodes,
     DynamoOverrides,
@@ -25,6 +26,7 @@ from control_plane.dynamo import (
     DynamoWishes,
     open_dynamo,
 )
+from control_plane.ec2 import open_ec2
 from control_plane.effects import Stores
 from control_plane.hub import Hub
 from control_plane.hub_access import HubAccess
@@ -42,6 +44,7 @@ async def adapters(settings: Settings) -> AsyncIterator[Adapters]:
     async with AsyncExitStack() as stack:
         dynamo = await stack.enter_async_context(open_dynamo())
         autoscaling = await stack.enter_async_context(open_autoscaling())
+        ec2 = await stack.enter_async_context(open_ec2())
         http = await stack.enter_async_context(aiohttp.ClientSession())
         entrance = await stack.enter_async_context(SsmEntrance(namespace))
         hub = await stack.enter_async_context(
@@ -62,7 +65,7 @@ async def adapters(settings: Settings) -> AsyncIterator[Adapters]:
             stores=stores,
             keys=DynamoKeys(dynamo, namespace),
             usage=DynamoUsage(dynamo, namespace),
-            cloud=AwsCloud(autoscaling, namespace),
+            cloud=AwsCloud(autoscaling, namespace, ec2=ec2),
             probe=HttpProbe(http),
             front=front,
             events=DynamoEvents(dynamo, namespace),
@@ -73,6 +76,7 @@ async def adapters(settings: Settings) -> AsyncIterator[Adapters]:
                 sessions=DynamoSessions(dynamo, namespace),
                 web=ProviderWeb(http, plain_http=settings.plain_http),
             ),
+            limits=DynamoLimits(dynamo, namespace),
         )
 
 

@@ -23,9 +23,14 @@
      node serves, only the wish is taken back.
   8. No longer configured, or put to sleep by hand: who still waits is told so.
   9. A wish that has its nodes is fulfilled; idle time is counted from here on.
- 10. Wanted, and fewer nodes (counting those on their way, but not those that AWS wants back) than wanted: launch one.
-     Wanted is what a wish or the load asks for, and a replacement while a node that AWS wants back is at work. Waiters,
-     and such work, keep their wish alive.
+  10. Wanted, and fewer nodes (counting those on their way, but not those that AWS wants back) than wanted: launch one,
+      unless a budget forbids it: what is spent, what runs or was just begun until it has idled out, and this start must
+      fit below the limit. Wanted is what a wish, warm hours or the load asks for, and a replacement while a node that
+      AWS wants back is at work. Waiters, and such work, keep their wish alive. Warm hours keep what runs, as long as
+      the deployment's budget lasts.
+
+ Money
+  Beyond the hard cap of the deployment everything drains (4, 5).
 
  The cloud
  11. An unsettled launch is repeated with its own token while its node is wanted and lacking, and no failure stands;
@@ -36,7 +41,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 from control_plane.actions import (
@@ -60,6 +65,8 @@ from control_plane.actions import (
     Terminate,
 )
 from control_plane.boots import boot_of
+from control_plane.budget import BudgetState
+from control_plane.commitments import Commitments
 from control_plane.failures import (
     ENGINE_LOST,
     LOST,
@@ -72,9 +79,10 @@ from control_plane.failures import (
     too_slow,
 )
 from control_plane.model import Model
-from control_plane.nodes import LEAVING, STARTING, Node, NodeId
+from control_plane.nodes import LEAVING, STARTING, UNASKED, Node, NodeId
 from control_plane.policy import MAX_BACKOFF_S, Policy, standing_failure
 from control_plane.ports import Group, Launch, Wish
+from control_plane.wants import Wants
 from control_plane.world import World
 from gpu_node.protocol import Failure, NodeState
 
@@ -88,6 +96,7 @@ HAND_OVER_S = 20.0  # before AWS takes a node back, what can be continued elsewh
 LATE_S = 30.0  # AWS may be so late
 USE_EVERY_S = 15.0  # the time of the last use is written this often: after a restart it is that much too old at most
 _TAKEN = "its group takes it down"
+_CAPPED = "the deployment's budget has reached its hard cap"
 
 
 def plan(world: World, now: float, policy: Policy) -> list[Action]:
@@ -104,6 +113,8 @@ class _Planner:
         self._policy = policy
         self._in_cloud = {one.id: one for group in world.groups or () for one in group.instances}
         self._group_of = {one.id: group for group in world.groups or () for one in group.instances}
+        self._wants = Wants(world, now)
+        self._money = Commitments(world, policy.sizes)
 
     def actions(self) -> Iterator[Action]:
         surplus = self._surplus()
@@ -217,10 +228,12 @@ class _Planner:
         age = self._now - node.launched_at
         if node.interruption_at:
             return Drain(node, TAKEN_BACK)
-        if not self._wanted(node.model) and not self._kept_awake(node.model):
+        if not self._wants.wanted(node.model) and not self._wants.kept_awake(node.model):
             return Drain(node, "start cancelled: nobody waits for it any more")
         if self._taken(node):
             return Drain(node, _TAKEN)
+        if self._capped:
+            return Drain(node, _CAPPED)
         if node.state is NodeState.PENDING and age > self._policy.claim_limit_s:
             return Fail(node, never_spoke(age))
         if age > self._policy.boot_limit_s:
@@ -236,11 +249,13 @@ class _Planner:
             return Drain(node, reason)
         if self._silent(node):
             return Drain(node, "its agent fell silent")
+        if self._capped:
+            return Drain(node, _CAPPED)
         if surplus:
             return Drain(node, "more nodes than wanted")
         if node.model not in self._world.models:
             return Drain(node, "its model is no longer configured")
-        if self._asleep(node.model):
+        if self._wants.asleep(node.model):
             return Drain(node, "put to sleep by hand")
         return None if self._busy(node) or self._awake(node) else Drain(node, "idle")
 
@@ -248,13 +263,13 @@ class _Planner:
         """Why it cannot stay, whatever we want; empty when it can."""
         if node.interruption_at:
             return TAKEN_BACK
-        if node.rebalance_at and self._sound(node.model):
+        if node.rebalance_at and self._wants.sound(node.model):
             return REPLACED
         return _TAKEN if self._taken(node) else ""
 
     def _awake(self, node: Node) -> bool:
         """Is a ready node that does nothing still to be kept?"""
-        if self._world.waiters.get(node.model) or self._kept_awake(node.model):
+        if self._world.waiters.get(node.model) or self._wants.kept_awake(node.model):
             return True
         return self._now < self._last_use(node) + self._world.models[node.model].idle_timeout_s
 
@@ -272,7 +287,7 @@ class _Planner:
     def _surplus(self) -> frozenset[NodeId]:
         surplus: list[NodeId] = []
         for name, model in self._world.models.items():
-            ready = [node for node in self._nodes(name, {NodeState.READY}) if not self._taken(node)]
+            ready = [node for node in self._wants.nodes(name, {NodeState.READY}) if not self._taken(node)]
             ready.sort(key=lambda node: node.ready_at)
             wish = self._world.wishes.get(name)
             asked = wish.desired if wish else self._world.load.get(name, model.max_instances)
@@ -289,20 +304,20 @@ class _Planner:
         wish = self._world.wishes.get(name)
         waiters = self._world.waiters.get(name, 0)
         failure = self._standing(name)
-        serving = len(self._nodes(name, {NodeState.READY}))
+        serving = len(self._wants.nodes(name, {NodeState.READY}))
         if failure and not serving:  # 7
-            if waiters or self._wanted(name):
+            if waiters or (wish and self._wants.wanted(name)):
                 yield Refuse(name, failure, wish)
-        elif wish and failure and self._wanted(name):  # 7
+        elif wish and failure and self._wants.wanted(name):  # 7
             yield Fulfil(wish)
-        elif wish and self._asleep(name):  # 8
+        elif wish and self._wants.asleep(name):  # 8
             if waiters:  # whoever asked after that means it; unless their wish was written first, and overwritten
                 before = max(wish.asked_at, self._now - ASK_S)
                 yield Refuse(name, asleep_failure(name), None, before=before)
-        elif wish and len(self._sound(name)) >= wish.desired and not self._kept_awake(name):  # 9
+        elif wish and len(self._wants.sound(name)) >= wish.desired and not self._wants.kept_awake(name):  # 9
             yield Fulfil(wish)
-        elif self._wanted(name):  # 10
-            yield from self._growth(name, wish, waited_for=bool(waiters) or self._bereft(name))
+        elif self._wants.wanted(name):  # 10
+            yield from self._growth(name, wish, waited_for=bool(waiters) or self._wants.bereft(name))
 
     def _growth(self, name: str, wish: Wish | None, *, waited_for: bool) -> Iterator[Action]:
         model = self._world.models.get(name)
@@ -313,73 +328,52 @@ class _Planner:
             yield Hold(replace(held, hold_until=self._now + self._policy.cancel_grace_s))
         if name in self._world.launching:
             return
-        coming = self._there(name) + sum(launch.model == name for launch in self._world.launches)
-        if any(self._uncounted(node) for node in self._nodes(name, {NodeState.FAILED})):
+        coming = self._wants.there(name) + sum(launch.model == name for launch in self._world.launches)
+        if any(self._uncounted(node) for node in self._wants.nodes(name, {NodeState.FAILED})):
             return  # whether to try again depends on what is being counted in this very tick
-        if coming < self._needed(model):
-            yield Start(name)
+        if coming < self._wants.needed(model):
+            yield from self._start(model, wish, waited_for=waited_for)
+
+    def _start(self, model: Model, wish: Wish | None, *, waited_for: bool) -> Iterator[Action]:
+        cause = wish.cause if wish and wish.hold_until > self._now else UNASKED
+        if self._world.budgets is None:
+            return
+        still_s = {node.id: max(0.0, self._idles_out_at(node) - self._now) for node in self._world.nodes}
+        failure = self._world.budgets.start_refused(cause, self._money.of_start(model), self._money.begun(still_s))
+        if failure is None:
+            self._money.promise(model, cause)
+            yield Start(model.name, cause)
+        elif waited_for and not self._wants.there(model.name):
+            yield Refuse(model.name, failure, wish)
+        elif wish:
+            yield Fulfil(wish)
+
+    def _idles_out_at(self, node: Node) -> float:
+        model = self._world.models.get(node.model)
+        if model is None or node.state in LEAVING:
+            return self._now
+        if node.state in STARTING:
+            return node.launched_at + self._money.boot_s(node.model) + model.idle_timeout_s
+        return (self._now if self._busy(node) else self._last_use(node)) + model.idle_timeout_s
+
+    @property
+    def _capped(self) -> bool:
+        return self._wants.money() is BudgetState.CAPPED
 
     def _standing(self, name: str) -> Failure | None:
         return standing_failure(self._world.history.get(name), self._now, self._policy)
-
-    def _there(self, name: str) -> int:
-        """Nodes that serve and stay, or will serve."""
-        return len(self._nodes(name, STARTING)) + len(self._sound(name))
-
-    def _sound(self, name: str) -> list[Node]:
-        """Nodes that serve, and that AWS does not want back."""
-        return [node for node in self._nodes(name, {NodeState.READY}) if not node.at_risk]
-
-    def _needed(self, model: Model) -> int:
-        wish = self._world.wishes.get(model.name)
-        load = self._world.load.get(model.name, 1)
-        return min(max(load, wish.desired if wish else 1), model.max_instances)
-
-    def _wanted(self, name: str) -> bool:
-        """Shall a start of this model begin, or go on?"""
-        if name not in self._world.models or self._asleep(name):
-            return False
-        if self._world.waiters.get(name) or self._bereft(name) or self._outgrown(name):
-            return True
-        wish = self._world.wishes.get(name)
-        return wish is not None and wish.hold_until > self._now
-
-    def _bereft(self, name: str) -> bool:
-        """Does a node that AWS wants back work for somebody, with none to take its place?"""
-        if self._sound(name):
-            return False
-        at_risk = (node for node in self._world.nodes if node.model == name and node.at_risk)
-        return any(node.ready_at and self._at_work(node) for node in at_risk)
-
-    def _at_work(self, node: Node) -> bool:
-        return bool(self._world.in_flight.get(node.id)) or node.running + node.waiting > 0
-
-    def _outgrown(self, name: str) -> bool:
-        """Does the load ask for more nodes than serve?"""
-        return 0 < len(self._sound(name)) < self._world.load.get(name, 1)
-
-    def _kept_awake(self, name: str) -> bool:
-        """Keep-awake keeps what runs; it starts nothing."""
-        wish = self._world.wishes.get(name)
-        return wish is not None and wish.desired > 0 and wish.keep_awake_until > self._now
-
-    def _asleep(self, name: str) -> bool:
-        wish = self._world.wishes.get(name)
-        return wish is not None and wish.desired == 0
-
-    def _nodes(self, name: str, states: Iterable[NodeState]) -> list[Node]:
-        return [node for node in self._world.nodes if node.model == name and node.state in states]
 
     # -- the cloud
 
     def _unsettled(self, launch: Launch) -> Action:  # 11
         fresh = self._now < launch.at + TOKEN_LIFE_S and not self._standing(launch.model)
-        return Repeat(launch) if fresh and self._wanted(launch.model) and self._lacking(launch) else Abandon(launch)
+        wanted = fresh and self._wants.wanted(launch.model) and self._lacking(launch)
+        return Repeat(launch) if wanted else Abandon(launch)
 
     def _lacking(self, launch: Launch) -> bool:
         """An intent that was believed not to be written may show after another took its place."""
         older = [one for one in self._world.launches if one.model == launch.model and one.at < launch.at]
-        return self._there(launch.model) + len(older) < self._needed(self._world.models[launch.model])
+        return self._wants.there(launch.model) + len(older) < self._wants.needed(self._world.models[launch.model])
 
     def _strangers(self, group: Group) -> Iterator[Action]:  # 12
         known = {node.id for node in self._world.nodes}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from control_plane.failures import BY_HAND
 from control_plane.ports import ModelRow
+from control_plane.rates import Sizes
 from gpu_node.protocol import Failure
 
 FAILURES_IN_A_ROW = 2  # so many failed starts stop further tries until somebody asks again
@@ -26,6 +27,7 @@ class Policy:
     launch_limit_s: float = 60.0
     scale_out_s: float = 30.0
     scale_in_s: float = 300.0
+    sizes: Sizes = field(default_factory=Sizes)  # what machines are, for their price
 
 
 def standing_failure(history: ModelRow | None, now: float, policy: Policy) -> Failure | None:

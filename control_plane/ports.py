@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from control_plane.books import Lifetime
 from control_plane.boots import Boot, percentile
-from control_plane.nodes import Node, NodeId
+from control_plane.nodes import UNASKED, Cause, Node, NodeId
 from gpu_node.protocol import Failure, NodeState
 
 Clock = Callable[[], float]
@@ -33,6 +34,13 @@ class Wish:
     asked_at: float
     keep_awake_until: float = 0.0
     version: int = 0  # counts writes; a delete names the version it read
+    key: str = ""  # the id of the API key that asked last
+    speculative: bool = False  # a model was picked, and nothing asked yet
+
+    @property
+    def cause(self) -> Cause:
+        """Who pays for a start because of it."""
+        return Cause(self.by, self.key, self.speculative) if self.by else UNASKED
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,7 @@ class Launch:
     zone: str
     market: str
     at: float
+    cause: Cause = UNASKED
 
 
 @dataclass(frozen=True)
@@ -93,19 +102,6 @@ class KeyRow:
         """It may do less than its owner, and so must not make another key, or change anything else."""
         limits = (self.expires_at, self.requests_per_minute, self.monthly_budget_usd)
         return bool(self.models) or any(limit is not None for limit in limits)
-
-
-@dataclass(frozen=True)
-class Tally:
-    """What one owner's requests to one model used on one day (UTC); sums to be added to the ledger."""
-
-    owner: str
-    day: str  # YYYY-MM-DD
-    model: str
-    requests: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
 
 
 class EventKind(StrEnum):
@@ -222,14 +218,6 @@ class KeyStore(Protocol):
         """Remember the last use. Raises Stale when the key is gone."""
 
 
-class UsageStore(Protocol):
-    async def add(self, tallies: Sequence[Tally], *, writer: str, number: int) -> None:
-        """Add the sums. The same ``number`` of the same ``writer`` counts once, however often it is sent."""
-
-    async def list(self, owner: str, month: str) -> Sequence[Tally]:
-        """The owner's days of a month (YYYY-MM)."""
-
-
 class EventStore(Protocol):
     async def add(self, events: Sequence[Event]) -> None:
         """Keep them for a while. Doing it twice is doing it once. Raises Unavailable: some may be kept already."""
@@ -303,6 +291,12 @@ class Cloud(Protocol):
 
     async def release(self, node_id: NodeId, group: str) -> None:
         """Let its group take it down now. An instance that is not held, or already gone, is no error."""
+
+    async def lifetime(self, node_id: NodeId) -> Lifetime:
+        """When it was launched and when it ended; what the cloud does not know (any more) is None."""
+
+    async def spot_usd_per_hour(self, instance_type: str, zone: str) -> float | None:
+        """What an hour on Spot costs now; None where the cloud does not say."""
 
 
 class Probe(Protocol):

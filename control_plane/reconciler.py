@@ -90,13 +90,16 @@ class Reconciler:
 
         A launch may take long: it goes on beside the ticks, one a model.
         """
+        await (
+            self._observer.prepare()
+        )  # first: between the hold and what is done because of it lies as little as can be
         term = await self._hold()
         world = await self._observer.observe(
             launching=frozenset(self._launching), since=self._since, ousted_at=term.ousted_at
         )
         for action in plan(world, self._clock(), self._policy):
             match action:
-                case Start(model):
+                case Start(model=model):
                     if self._observer.groups is not None:  # else nobody knows yet where it could be launched
                         self._launch(model, action)
                 case Repeat(launch):
@@ -109,6 +112,7 @@ class Reconciler:
 
         False when one is there, or was a moment ago. Raises Unavailable.
         """
+        await self._observer.prepare()
         try:
             self._term = await self._fence.take_over(self._holder, silent_s=ABANDONED_S)
         except Stale:

@@ -22,7 +22,7 @@ from control_plane.fleet import Fleet, Lease, Progress, Waiter
 from control_plane.ports import Clock
 from control_plane.spot_stream import BrokenOff, SpotStream
 from control_plane.upstream import Upstream, UpstreamLost, Upstreams
-from control_plane.usage import Ledger
+from control_plane.usage import Meter, Use
 
 ATTEMPTS = 3  # engines tried for one request, as long as no byte of an answer went out
 ASK_AGAIN_S = 1.0  # after a wish that could not be written
@@ -40,8 +40,8 @@ _HEADS = {
 
 log = logging.getLogger(__name__)
 
-Asker = Callable[[str, str], Awaitable[None]]
-"""Record the wish of somebody (email) for a model, durably, before anything is spent on it."""
+Asker = Callable[[str, str, str], Awaitable[None]]
+"""Record the wish of somebody (email, id of a key) for a model, durably, before anything is spent on it."""
 
 
 class Call(NamedTuple):
@@ -57,17 +57,18 @@ class Call(NamedTuple):
     affinity: int = 0  # see affinity.key_of
     retry: bool = False  # the client tries again by itself
     only_peek: bool = False  # the client chose its own short wait: tell it to come back, not that it failed
+    key: str = ""  # the id of the API key; empty: signed in by browser
 
 
 class Relay:
     """Serves calls; ``beat`` keeps the clients of all open ones alive."""
 
     def __init__(
-        self, fleet: Fleet, upstreams: Upstreams, ledger: Ledger, *, ask: Asker, clock: Clock, patience: Patience
+        self, fleet: Fleet, upstreams: Upstreams, meter: Meter, *, ask: Asker, clock: Clock, patience: Patience
     ) -> None:
         self._fleet = fleet
         self._upstreams = upstreams
-        self._ledger = ledger
+        self._meter = meter
         self._ask = ask
         self._clock = clock
         self._patience = patience
@@ -110,13 +111,13 @@ class Relay:
                     begun = broken.sent
         finally:
             if begun and not exchange.ended:  # what the engines counted is not known
-                self._ledger.count(call.owner, call.model, None)
+                self._meter.count(Use(call.owner, call.key, call.model, ""), None)
 
     async def _answer(self, call: Call, exchange: Exchange, begun: Transcript | None) -> None:
         last_error: RequestError | None = None
         for attempt in range(ATTEMPTS):
             lease = self._fleet.acquire(call.model, call.affinity) or await self._wake(call, exchange)
-            with lease:
+            with lease, self._meter.timed(_use(call, lease)):
                 try:
                     await self._ask_engine(call, exchange, lease, begun)
                 except UpstreamLost as error:
@@ -153,7 +154,7 @@ class Relay:
         """Raises Unavailable where that can still be told with its true status: the client comes back by itself."""
         while not waiter.granted.done():
             try:
-                return await self._ask(call.model, call.owner)
+                return await self._ask(call.model, call.owner, call.key)
             except Unavailable:
                 if not exchange.started or self._clock() > exchange.opened_at + call.max_wait_s:
                     raise
@@ -206,11 +207,11 @@ class Relay:
             if call.stream and lease.node.market == "spot":
                 await self._pass_and_keep(call, exchange, SpotStream(call, lease, upstream), first)
             else:
-                await self._pass(call, exchange, upstream, first)
+                await self._pass(call, exchange, upstream, first, _use(call, lease))
         finally:
             upstream.close()
 
-    async def _pass(self, call: Call, exchange: Exchange, upstream: Upstream, chunk: bytes) -> None:
+    async def _pass(self, call: Call, exchange: Exchange, upstream: Upstream, chunk: bytes, use: Use) -> None:
         answer = EventStream(call.dialect, strip_usage=call.strip_usage) if call.stream else WholeAnswer()
         try:
             last = answer.feed(chunk)
@@ -226,7 +227,7 @@ class Relay:
             log.warning("engine cut an answer", extra={"model": call.model, "error": str(error)})
             raise cut_short() from error
         finally:
-            self._ledger.count(call.owner, call.model, answer.tokens)
+            self._meter.count(use, answer.tokens)
 
     async def _pass_and_keep(self, call: Call, exchange: Exchange, stream: SpotStream, chunk: bytes) -> None:
         """From a node that AWS may take back at any time. Raises BrokenOff when another shall go on."""
@@ -239,7 +240,7 @@ class Relay:
             raise stream.broken_off() from error
         finally:
             if exchange.ended or stream.whole_story:
-                self._ledger.count(call.owner, call.model, stream.tokens)
+                self._meter.count(_use(call, stream.lease), stream.tokens)
 
     async def _go_on(self, call: Call, exchange: Exchange, lease: Lease, begun: Transcript) -> None:
         """The rest of an answer. Raises UpstreamLost while another engine may still be tried."""
@@ -289,6 +290,10 @@ async def _refusal(call: Call, upstream: Upstream) -> RequestError:
     if upstream.status == 503:
         error.retry_after_s = 2  # its queue is full
     return error
+
+
+def _use(call: Call, lease: Lease) -> Use:
+    return Use(call.owner, call.key, call.model, lease.node.id)
 
 
 def _gone(lease: Lease, error: UpstreamLost) -> EngineLost:

@@ -57,6 +57,16 @@ class Settings:
 
     hf_token_parameter: str = ""  # in SSM, of the token that nodes fetch models with; empty: none
 
+    # What it may cost (see budget.py), and what it runs on (see rates.py); US dollars a month
+    monthly_budget_usd: float = 100.0
+    user_monthly_budget_usd: float = 100.0  # for each person
+    speculative_budget_usd: float = 5.0
+    budget_hard_cap_percent: float = 120.0
+    root_volume_gb: int = 100
+    task_cpu: int = 512  # in 1/1024 vCPU
+    task_memory: int = 1024  # MiB
+    task_architecture: str = "arm64"
+
     # Where the front is (see front.py and stage.py); without a listener, nothing sleeps or wakes
     cluster: str = ""
     service: str = ""  # also the family of its task definition

@@ -46,7 +46,7 @@ class SpotStream:
         begun: Transcript | None = None,
         seam: Seam | None = None,
     ) -> None:
-        self._lease = lease
+        self.lease = lease
         self._upstream = upstream
         self._seam = seam
         self._sent = begun or (Transcript(call.dialect, call.body) if can_keep(call.dialect) else None)
@@ -83,7 +83,7 @@ class SpotStream:
         if self._sent and self._sent.rest() is not None:
             self.whole_story = False
             return BrokenOff(self._sent)
-        return taken_back() if self._lease.interrupted else cut_short()
+        return taken_back() if self.lease.interrupted else cut_short()
 
     def _leave(self) -> None:
         if self._sent and self._sent.rest() is not None:

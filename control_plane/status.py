@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from control_plane.books import Bill
 from control_plane.boots import Boot, alike, eta, road, usual, weights_of
+from control_plane.ledger import run_dict
 from control_plane.model import Model
 from control_plane.nodes import STARTING, Node, public_word
 from control_plane.policy import Policy, standing_failure
@@ -27,6 +29,7 @@ class Status:
     last_request_at: float  # the end of the last request that this process served; 0: none yet
     now: float
     policy: Policy
+    bills: Sequence[Bill] = ()  # of its nodes, as far as they have come
 
     @property
     def word(self) -> str:
@@ -58,7 +61,9 @@ class Status:
             "start": self._start(),
             "failure": self._failure(),
             "waiting_requests": self.waiters,
+            "run": run_dict(self.bills),
             "idle_timeout_s": self.model.idle_timeout_s,
+            "warm_since": self.model.warm_since(self.now),
             "sleeps_at": self._sleeps_at(),
             "keep_awake_until": (self.wish.keep_awake_until or None) if self.wish else None,
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from control_plane.budget import Budgets
 from control_plane.model import Model
 from control_plane.nodes import Node, NodeId
 from control_plane.ports import Group, Launch, ModelRow, Wish
@@ -29,3 +30,4 @@ class World:
     lost: frozenset[NodeId] = frozenset()  # engines that refused a request and then a probe
     since: float = 0.0  # when this reconciler took over: older streams may be another's
     ousted_at: float = 0.0  # when one was last taken over from that had not let go: its task may still ask new nodes
+    budgets: Budgets | None = field(default_factory=Budgets)  # None: what was spent is not known; then nothing is begun

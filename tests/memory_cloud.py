@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from control_plane.books import Lifetime
 from control_plane.errors import LaunchMisconfigured, LaunchRefused
 from control_plane.nodes import NodeId
 from control_plane.ports import Group, Instance, Launch
@@ -26,6 +27,8 @@ class MemoryCloud(Fallible):
     terminated: list[NodeId] = field(default_factory=list)
     released: list[NodeId] = field(default_factory=list)
     instance_type: str = "g6.xlarge"
+    spot_usd: dict[tuple[str, str], float] = field(default_factory=dict)  # by instance type and zone
+    lifetimes: dict[NodeId, Lifetime] = field(default_factory=dict)  # what the cloud tells of its own times
     _groups: dict[str, Group] = field(default_factory=dict)
     _holding: set[str] = field(default_factory=set)  # groups with the hook
     _deleting: set[str] = field(default_factory=set)
@@ -91,6 +94,12 @@ class MemoryCloud(Fallible):
         if any(told.id == node_id and told.held for told in held):
             self.vanish(node_id)
             self.released.append(node_id)
+
+    async def lifetime(self, node_id: NodeId) -> Lifetime:
+        return self.lifetimes.get(node_id, Lifetime())
+
+    async def spot_usd_per_hour(self, instance_type: str, zone: str) -> float | None:
+        return self.spot_usd.get((instance_type, zone))
 
     def _take_out(self, name: str, instance: Instance) -> None:
         group = self._groups[name]

@@ -8,6 +8,7 @@ from control_plane.dynamo.control import DynamoFence, DynamoLaunches, DynamoWish
 from control_plane.dynamo.events import DynamoEvents
 from control_plane.dynamo.front import DynamoFront
 from control_plane.dynamo.keys import DynamoKeys
+from control_plane.dynamo.limits import DynamoLimits
 from control_plane.dynamo.models import DynamoModels
 from control_plane.dynamo.nodes import DynamoNodes
 from control_plane.dynamo.people import DynamoOverrides, DynamoSessions
@@ -20,6 +21,7 @@ __all__ = [
     "DynamoFront",
     "DynamoKeys",
     "DynamoLaunches",
+    "DynamoLimits",
     "DynamoModels",
     "DynamoNodes",
     "DynamoOverrides",

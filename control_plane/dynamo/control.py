@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from control_plane import schema
 from control_plane.dynamo.table import DynamoTable, Refused, Row, assignments
+from control_plane.nodes import Cause
 from control_plane.ports import Clock, Launch, Term, Wish
 
 if TYPE_CHECKING:
@@ -48,11 +49,11 @@ class DynamoWishes:
                 return await (self._count(wish) if beaten else self._raise(wish))
 
     async def _replace(self, wish: Wish) -> None:
-        values = _asked(wish.model, wish.by, wish.asked_at) | {"desired": wish.desired, "hold_until": wish.hold_until}
+        values = _wished(wish) | {"desired": wish.desired, "hold_until": wish.hold_until}
         await self._write(wish.model, values, when="attribute_not_exists(#hold_until) OR #hold_until <= :hold_until")
 
     async def _raise(self, wish: Wish) -> None:
-        values = _asked(wish.model, wish.by, wish.asked_at) | {"desired": wish.desired}
+        values = _wished(wish) | {"desired": wish.desired}
         await self._rows.update(
             _wake(wish.model),
             assignments(values) + " ADD #version :one",
@@ -101,7 +102,7 @@ class DynamoLaunches:
 
     async def list(self) -> Sequence[Launch]:
         rows = await self._rows.scan("begins_with(#item, :launch)", {"launch": _LAUNCH})
-        return [Launch(**{name: row[name] for name in Launch.__dataclass_fields__}) for row in rows]
+        return [_launch(row) for row in rows]
 
     async def intend(self, launch: Launch) -> None:
         expiry = {"expires_at": int(launch.at) + KEEP_INTENT_S}
@@ -164,6 +165,15 @@ def _asked(model: str, by: str, at: float) -> Row:
     return {"model": model, "by": by, "asked_at": at}
 
 
+def _wished(wish: Wish) -> Row:
+    return _asked(wish.model, wish.by, wish.asked_at) | {"key": wish.key, "speculative": wish.speculative}
+
+
+def _launch(row: Row) -> Launch:
+    told = {name: row[name] for name in Launch.__dataclass_fields__ if name in row}
+    return Launch(**told | {"cause": Cause(**row.get("cause", {}))})
+
+
 def _wish(row: Row) -> Wish:
     return Wish(
         model=row["model"],
@@ -173,4 +183,6 @@ def _wish(row: Row) -> Wish:
         asked_at=row["asked_at"],
         keep_awake_until=row.get("keep_awake_until", 0.0),
         version=row["version"],
+        key=row.get("key", ""),
+        speculative=row.get("speculative", False),
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from control_plane import schema
 from control_plane.dynamo.table import DynamoTable, Refused, Row, assignments
 from control_plane.errors import Stale
-from control_plane.nodes import MOVES, Node, NodeId
+from control_plane.nodes import MOVES, Cause, Node, NodeId
 from gpu_node.protocol import Failure, NodeState, PhaseRecord
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ class DynamoNodes:
         await self._rows.insert(_row(node))
 
     async def claim(self, node: Node) -> None:
-        known = {"group": node.group, "zone": node.zone, "market": node.market, "launched_at": node.launched_at}
+        names = ("group", "zone", "market", "launched_at", "micro_usd_per_hour", "launch_micro_usd")
+        known = {name: getattr(node, name) for name in names} | {"cause": asdict(node.cause)}
         await self._rows.update(_key(node.id), assignments(known), known | _TERMINATED, when=_LIVE)
         await self._grow(node.id, "lease_until", node.lease_until)
 
@@ -137,4 +138,7 @@ def _node(row: Row) -> Node:
         log_tail=tuple(row.get("log_tail") or ()),
         error=Failure.from_dict(error) if error else None,
         reason=row.get("reason", ""),
+        cause=Cause(**row.get("cause", {})),
+        micro_usd_per_hour=row.get("micro_usd_per_hour", 0),
+        launch_micro_usd=row.get("launch_micro_usd", 0),
     )

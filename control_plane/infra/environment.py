@@ -27,6 +27,14 @@ def environment(
         control_plane_group_arn=control_plane_group_arn,
         night_watch_group_arn=night_watch_group_arn,
         control_plane_idle_timeout_s=float(deployment.control_plane_idle_timeout_s),
+        monthly_budget_usd=float(deployment.monthly_budget_usd),
+        user_monthly_budget_usd=float(deployment.user_monthly_budget_usd),
+        speculative_budget_usd=float(deployment.speculative_budget_usd),
+        budget_hard_cap_percent=float(deployment.budget_hard_cap_percent),
+        root_volume_gb=deployment.root_volume_gb,
+        task_cpu=deployment.cpu,
+        task_memory=deployment.memory,
+        task_architecture=deployment.architecture,
     )
     defaults = Settings().to_env()
     return {

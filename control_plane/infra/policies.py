@@ -1,7 +1,7 @@
 """Who may do what: IAM documents from names and ARNs. Pure.
 
 Everything is allowed by ARN, writes to Auto Scaling by tag as well. Only what AWS cannot limit stands on ``*``: the
-``Describe…`` calls of Auto Scaling and Elastic Load Balancing, and the registry's token.
+``Describe…`` calls of Auto Scaling, EC2 and Elastic Load Balancing, and the registry's token.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SERVING_TABLES: Mapping[str, Sequence[str]] = {
     schema.INSTANCES.name: ("PutItem", "Scan", "UpdateItem"),
     schema.MODELS.name: ("Scan", "UpdateItem"),
     schema.API_KEYS.name: ("DeleteItem", "PutItem", "Scan", "UpdateItem"),
-    schema.USAGE.name: ("Query", "UpdateItem"),
+    schema.USAGE.name: ("PutItem", "Query", "UpdateItem"),
     schema.CONTROL.name: ("DeleteItem", "GetItem", "PutItem", "Scan", "UpdateItem"),
     schema.SESSIONS.name: ("DeleteItem", "GetItem", "PutItem", "Scan", "UpdateItem"),
 }
@@ -26,6 +26,7 @@ SERVING_TABLES: Mapping[str, Sequence[str]] = {
 
 JANITOR_TABLES: Mapping[str, Sequence[str]] = {
     **{table: SERVING_TABLES[table] for table in (schema.INSTANCES.name, schema.MODELS.name, schema.CONTROL.name)},
+    schema.USAGE.name: ("PutItem", "Query"),
     schema.EVENTS.name: ("PutItem",),
 }
 """The janitor's: the fleet's and the front's, and nobody's keys; of what it mended, it reads nothing back."""
@@ -150,6 +151,8 @@ def fleet(place: Place, *, spot: bool) -> Sequence[Statement]:
             ours,
         ),
         Statement("LaunchAnew", ["ec2:CreateFleet"], _launched(place.region, ec2, spot=spot)),
+        # What an instance cost: its own times, and Spot's price at its launch.
+        Statement("ReadCosts", ["ec2:DescribeInstances", "ec2:DescribeSpotPriceHistory"], ["*"]),
         Statement("ReadLaunchTemplates", ["ec2:DescribeLaunchTemplateVersions"], ["*"]),
         *(_first_spot(place) if spot else []),
     ]

@@ -69,7 +69,8 @@ class Asleep:
         limit_s = caller.wait_s if asked_s is None else asked_s
         await self._waking.refuse_what_stands(model.name)
         now = self._clock()
-        await self._wishes.ask(Wish(model.name, 1, now + self._settings.cancel_grace_s, caller.email, now))
+        hold_until = now + self._settings.cancel_grace_s
+        await self._wishes.ask(Wish(model.name, 1, hold_until, caller.email, now, key=caller.key_id))
         awake = await self._waking.hold(model.name, self._settings.max_wait_s if limit_s is None else limit_s)
         return _follows(headers) and (awake or limit_s is None)
 

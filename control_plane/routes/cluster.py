@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, StringConstraints
 
 from control_plane.errors import InvalidRequest
+from control_plane.ledger import run_dict
 from control_plane.routes.caller import Caller
 from control_plane.services import Services
 
@@ -37,7 +38,11 @@ async def index() -> dict[str, str]:
 async def cluster(request: Request, _caller: Caller) -> dict[str, Any]:
     """Every model's state. Starts nothing, and touches no idle clock."""
     services: Services = request.app.state.services
-    return {"now": services.clock(), "models": [status.to_dict() for status in await services.statuses()]}
+    statuses = await services.statuses()
+    bills = [bill for status in statuses for bill in status.bills]
+    if services.task:
+        bills.append(services.task.bill)
+    return {"now": services.clock(), "run": run_dict(bills), "models": [status.to_dict() for status in statuses]}
 
 
 @router.post("/api/cluster/scale", status_code=202)
@@ -47,5 +52,5 @@ async def scale(wish: Scale, request: Request, caller: Caller) -> dict[str, Any]
     model = await services.catalogue.get(wish.model)
     if wish.desired > model.max_instances:
         raise InvalidRequest(f"{model.name} may have {model.max_instances} nodes (maxInstances).", param="desired")
-    await services.scale(model, wish.desired, by=caller.email)
+    await services.scale(model, wish.desired, by=caller.email, key=caller.key_id)
     return (await services.status(model.name)).to_dict()

@@ -99,6 +99,7 @@ class Inference:
             max_wait_s=self._settings.max_wait_s if asked_wait_s is None else asked_wait_s,
             retry=attempt > 0,
             only_peek=asked_wait_s is not None,
+            key=caller.key_id,
         )
         return call, Manner.of(headers, stream=parsed.stream, attempt=attempt)
 

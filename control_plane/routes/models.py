@@ -57,6 +57,14 @@ async def cancel_start(name: str, request: Request, caller: Caller) -> dict[str,
     return await _details(services, name)
 
 
+@router.post("/api/models/{name:path}/prewarm", status_code=202)
+async def prewarm(name: str, request: Request, caller: Caller) -> dict[str, Any]:
+    """Somebody picked this model and will ask it soon: start it, if the budget for speculation allows."""
+    services: Services = request.app.state.services
+    await services.prewarm(await services.status(name), by=caller.email, key=caller.key_id)
+    return await _details(services, name)
+
+
 @router.put("/api/models/{name:path}/keep-awake")
 async def keep_awake(name: str, wish: KeepAwake, request: Request, caller: Caller) -> dict[str, Any]:
     """Keep what runs; this starts nothing."""

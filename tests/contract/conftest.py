@@ -14,6 +14,7 @@ from control_plane.dynamo import (
     DynamoFence,
     DynamoKeys,
     DynamoLaunches,
+    DynamoLimits,
     DynamoModels,
     DynamoNodes,
     DynamoOverrides,
@@ -22,6 +23,7 @@ from control_plane.dynamo import (
     DynamoWishes,
     open_dynamo,
 )
+from control_plane.ec2 import open_ec2
 from control_plane.schema import TABLES, Table
 from rehearsal.account import REGION, Account, AccountServer
 from rehearsal.faults import Faults
@@ -32,6 +34,7 @@ from tests.memory import (
     MemoryFence,
     MemoryKeys,
     MemoryLaunches,
+    MemoryLimits,
     MemoryModels,
     MemoryNodes,
     MemoryUsage,
@@ -97,6 +100,7 @@ async def dynamo_stores(tables: None, namespace: str, clock: FakeClock) -> Async
             models=DynamoModels(client, namespace),
             keys=DynamoKeys(client, namespace),
             usage=DynamoUsage(client, namespace),
+            limits=DynamoLimits(client, namespace),
             fence=DynamoFence(client, namespace, clock=clock),
             sessions=DynamoSessions(client, namespace),
             overrides=DynamoOverrides(client, namespace),
@@ -112,6 +116,7 @@ def memory_stores() -> Stores:
         models=MemoryModels(),
         keys=MemoryKeys(),
         usage=MemoryUsage(),
+        limits=MemoryLimits(),
         fence=MemoryFence(),
         sessions=MemorySessions(),
         overrides=MemoryOverrides(),
@@ -128,7 +133,8 @@ def stores(request: pytest.FixtureRequest) -> Stores:
 async def aws_groups(desk: Desk, namespace: str, clock: FakeClock) -> AsyncIterator[AwsGroups]:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_autoscaling())
-        cloud = AwsCloud(client, namespace, sleep=clock.sleep)
+        ec2 = await stack.enter_async_context(open_ec2())
+        cloud = AwsCloud(client, namespace, ec2=ec2, sleep=clock.sleep)
         yield AwsGroups(cloud, client, namespace=namespace, faults=desk.faults)
 
 

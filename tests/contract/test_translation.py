@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping
 import pytest
 
 from control_plane.aws import AwsCloud, open_autoscaling
+from control_plane.books import Bill, BillKind, Limit, Tally
 from control_plane.dynamo import (
     DynamoFence,
     DynamoKeys,
     DynamoLaunches,
+    DynamoLimits,
     DynamoModels,
     DynamoNodes,
     DynamoOverrides,
@@ -22,7 +24,7 @@ from control_plane.dynamo import (
 )
 from control_plane.errors import Stale, Unavailable
 from control_plane.nodes import NodeId
-from control_plane.ports import Launch, Tally
+from control_plane.ports import Launch
 from rehearsal.faults import Fault
 from tests.contract.groups import AwsGroups
 from tests.contract.under_test import Desk, Stores
@@ -31,6 +33,7 @@ from tests.memory import FakeClock, MemoryKeys
 ATTEMPTS = 3
 GONE = NodeId("i-00000000000000000")
 LAUNCH = Launch("token-1", "small", "group", "us-east-1a", "spot", 1.0)
+BILL = Bill("i-1", BillKind.NODE, 1.0, 100.0, 1_000_000)
 
 CALLS: Mapping[str, tuple[str, Callable[[Stores], Awaitable[object]]]] = {
     "nodes": ("Scan", lambda stores: stores.nodes.list()),
@@ -44,8 +47,11 @@ CALLS: Mapping[str, tuple[str, Callable[[Stores], Awaitable[object]]]] = {
     "usage": ("Query", lambda stores: stores.usage.list("ann", "2026-11")),
     "tallies": (
         "UpdateItem",
-        lambda stores: stores.usage.add([Tally("ann", "2026-11-23", "m", 1)], writer="a", number=1),
+        lambda stores: stores.usage.add([Tally("ann", "2026-11-23T00:00", "m", requests=1)], writer="a", number=1),
     ),
+    "bills": ("PutItem", lambda stores: stores.usage.close(BILL)),
+    "growing bills": ("UpdateItem", lambda stores: stores.usage.extend(BILL)),
+    "limits": ("UpdateItem", lambda stores: stores.limits.set(Limit("deployment", 1, 2))),
     "fence": ("UpdateItem", lambda stores: stores.fence.take("task-1")),
 }
 
@@ -69,7 +75,7 @@ async def test_a_failure_that_passes_is_not_noticed(dynamo_stores: Stores, desk:
 
 
 async def test_a_tally_whose_reply_was_lost_counts_once(dynamo_stores: Stores, desk: Desk) -> None:
-    tally = Tally("ann", "2026-11-23", "small", requests=1)
+    tally = Tally("ann", "2026-11-23T00:00", "small", requests=1)
     desk.faults.add(Fault("lose_reply", "dynamodb:UpdateItem"))
     await dynamo_stores.usage.add([tally], writer="a", number=1)
     assert await dynamo_stores.usage.list("ann", "2026-11") == [tally]
@@ -95,6 +101,7 @@ async def test_a_dynamodb_behind_a_closed_port_is_unavailable(closed_port: None)
             models=DynamoModels(client, "test"),
             keys=DynamoKeys(client, "test"),
             usage=DynamoUsage(client, "test"),
+            limits=DynamoLimits(client, "test"),
             fence=DynamoFence(client, "test", clock=FakeClock()),
             sessions=DynamoSessions(client, "test"),
             overrides=DynamoOverrides(client, "test"),

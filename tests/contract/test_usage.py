@@ -1,20 +1,48 @@
-"""The promises of UsageStore: every token counts, and counts once."""
+"""The promises of UsageStore: every token counts, and counts once; the first bill of a machine stands."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
 
-from control_plane.ports import Tally
+import pytest
+
+from control_plane.books import Bill, BillKind, Tally
+from control_plane.nodes import Cause
 from tests.contract.under_test import Stores
 
 ANN = "ann@example.com"
-TALLY = Tally(ANN, "2026-11-23", "org/small", requests=1, prompt_tokens=10, cached_tokens=4, completion_tokens=7)
+BOB = "bob@example.com"
+TALLY = Tally(
+    ANN, "2026-11-23T10:15", "org/small", "k1", "i-1",
+    requests=1, prompt_tokens=10, cached_tokens=4, completion_tokens=7, reasoning_tokens=3, busy_us=1_000_001,
+)  # fmt: skip
 
 
-async def test_sums_of_one_day_add_up(stores: Stores) -> None:
+def at(moment: str) -> float:
+    return datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp()
+
+
+BILL = Bill(
+    "i-1", BillKind.NODE, at("2026-11-30T23:50"), at("2026-12-01T00:10"), 1_016_000, 360_000,
+    "org/small", "g5.xlarge", "spot", "us-east-1a", Cause(ANN, "k1", speculative=True), verified=True,
+)  # fmt: skip
+
+
+async def test_sums_of_one_quarter_add_up(stores: Stores) -> None:
     await stores.usage.add([TALLY], writer="a", number=1)
     await stores.usage.add([TALLY], writer="a", number=2)
-    assert await stores.usage.list(ANN, "2026-11") == [Tally(ANN, "2026-11-23", "org/small", 2, 20, 8, 14)]
+    twice = replace(
+        TALLY,
+        requests=2,
+        prompt_tokens=20,
+        cached_tokens=8,
+        completion_tokens=14,
+        reasoning_tokens=6,
+        busy_us=2_000_002,
+    )
+    assert await stores.usage.list(ANN, "2026-11") == [twice]
 
 
 async def test_a_replay_adds_nothing(stores: Stores) -> None:
@@ -37,17 +65,28 @@ async def test_two_tallies_for_one_row_in_one_call_both_count(stores: Stores) ->
     assert (sum_.requests, sum_.completion_tokens) == (2, 14)
 
 
-async def test_months_and_owners_are_apart_and_days_are_in_order(stores: Stores) -> None:
+async def test_months_and_owners_are_apart_and_quarters_are_in_order(stores: Stores) -> None:
     tallies = [
-        Tally(ANN, "2026-11-24", "small", requests=1),
-        Tally(ANN, "2026-11-02", "tiny", requests=2),
-        Tally(ANN, "2026-11-02", "small", requests=3),
-        Tally(ANN, "2026-12-01", "small", requests=4),
-        Tally("bob@example.com", "2026-11-24", "small", requests=5),
+        Tally(ANN, "2026-11-24T00:00", "small", requests=1),
+        Tally(ANN, "2026-11-02T23:45", "tiny", requests=2),
+        Tally(ANN, "2026-11-02T23:45", "small", requests=3),
+        Tally(ANN, "2026-12-01T00:00", "small", requests=4),
+        Tally(BOB, "2026-11-24T00:00", "small", requests=5),
     ]
     await stores.usage.add(tallies, writer="a", number=1)
     assert await stores.usage.list(ANN, "2026-11") == [tallies[2], tallies[1], tallies[0]]
     assert await stores.usage.list("nobody@example.com", "2026-11") == []
+    assert sorted(await stores.usage.tallies("2026-11"), key=str) == sorted(
+        [tallies[0], tallies[1], tallies[2], tallies[4]], key=str
+    )
+    assert await stores.usage.tallies("2026-12") == [tallies[3]]
+    assert await stores.usage.tallies("2026-10") == []
+
+
+async def test_keys_and_nodes_are_apart(stores: Stores) -> None:
+    tallies = [TALLY, replace(TALLY, key="k2"), replace(TALLY, node="i-2"), replace(TALLY, key="", node="")]
+    await stores.usage.add(tallies, writer="a", number=1)
+    assert sorted(await stores.usage.list(ANN, "2026-11"), key=str) == sorted(tallies, key=str)
 
 
 async def test_many_writers_who_all_repeat_themselves_count_once_each(stores: Stores) -> None:
@@ -55,3 +94,34 @@ async def test_many_writers_who_all_repeat_themselves_count_once_each(stores: St
     await asyncio.gather(*calls)
     (sum_,) = await stores.usage.list(ANN, "2026-11")
     assert sum_.requests == 10
+
+
+async def test_a_bill_is_found_in_every_month_that_the_machine_lived_in(stores: Stores) -> None:
+    await stores.usage.close(BILL)
+    assert await stores.usage.bills("2026-10") == []
+    assert await stores.usage.bills("2026-11") == [BILL]
+    assert await stores.usage.bills("2026-12") == [BILL]
+    assert await stores.usage.bills("2027-01") == []
+
+
+async def test_a_machine_that_ends_with_the_month_is_in_that_month_alone(stores: Stores) -> None:
+    await stores.usage.close(replace(BILL, ended_at=at("2026-12-01T00:00")))
+    assert len(await stores.usage.bills("2026-11")) == 1
+    assert await stores.usage.bills("2026-12") == []
+
+
+@pytest.mark.parametrize("months", [0, 3])
+async def test_the_first_bill_that_is_kept_stands(stores: Stores, months: int) -> None:
+    first = replace(BILL, ended_at=BILL.ended_at + months * 31 * 86400)
+    await stores.usage.close(first)
+    await stores.usage.close(replace(first, ended_at=first.ended_at - 300, verified=False))
+    await stores.usage.close(replace(first, ended_at=first.ended_at + 300))
+    assert await stores.usage.bills("2026-11") == [first]
+    assert await stores.usage.bills("2026-12") == [first]
+
+
+async def test_the_bill_of_a_task_only_grows(stores: Stores) -> None:
+    task = Bill("task-1", BillKind.TASK, at("2026-11-23T10:00"), at("2026-11-23T10:10"), 24_000)
+    for minutes in (0, 60, 0, 30):
+        await stores.usage.extend(replace(task, ended_at=task.ended_at + 60 * minutes))
+    assert await stores.usage.bills("2026-11") == [replace(task, ended_at=task.ended_at + 3600)]

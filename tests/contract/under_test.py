@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from control_plane.books import LimitStore, UsageStore
 from control_plane.people import OverrideStore, SessionStore
-from control_plane.ports import Fence, KeyStore, LaunchStore, ModelStore, NodeStore, UsageStore, WishStore
+from control_plane.ports import Fence, KeyStore, LaunchStore, ModelStore, NodeStore, WishStore
 from rehearsal.account import Account
 from rehearsal.faults import Faults
 
@@ -18,6 +19,7 @@ class Stores:
     models: ModelStore
     keys: KeyStore
     usage: UsageStore
+    limits: LimitStore
     fence: Fence
     sessions: SessionStore
     overrides: OverrideStore

@@ -103,7 +103,7 @@ REFUSALS: Sequence[tuple[str, Callable[[Any], Any], str, int]] = [
     ("ecs", lambda ecs: ecs.describe_services(cluster="c", services=["s"]), "AccessDeniedException", 400),
     ("autoscaling", lambda scaling: scaling.describe_auto_scaling_groups(), "AccessDenied", 403),
     ("elbv2", lambda balancing: balancing.describe_target_health(TargetGroupArn="arn:x"), "AccessDenied", 403),
-    ("ec2", lambda ec2: ec2.describe_instances(), "UnauthorizedOperation", 403),
+    ("ec2", lambda ec2: ec2.describe_volumes(), "UnauthorizedOperation", 403),
     ("s3", lambda s3: s3.get_object(Bucket="files", Key="x/y"), "AccessDenied", 403),
     ("lambda", lambda function: function.invoke(FunctionName="f"), "AccessDeniedException", 403),
 ]

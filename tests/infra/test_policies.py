@@ -35,6 +35,8 @@ KNOWN_BETTER = {
 FOR_ALL_RESOURCES = {
     "autoscaling:DescribeAutoScalingGroups": "AWS limits no Describe call of Auto Scaling",
     "autoscaling:DescribeScalingActivities": "AWS limits no Describe call of Auto Scaling",
+    "ec2:DescribeInstances": "AWS limits no Describe call of EC2's instances",
+    "ec2:DescribeSpotPriceHistory": "prices are nobody's resource",
     "ec2:DescribeLaunchTemplateVersions": "AWS limits no Describe call of EC2's launch templates",
     "ecr:GetAuthorizationToken": "the token is the registry's, not a repository's",
     "elasticloadbalancing:DescribeListeners": "AWS limits no Describe call of Elastic Load Balancing",
@@ -151,11 +153,12 @@ def test_each_table_s_actions_are_allowed_on_that_table_only() -> None:
     }
 
 
-def test_the_janitor_sees_no_keys_and_no_usage() -> None:
+def test_the_janitor_sees_no_keys_and_of_usage_what_budgets_need() -> None:
     policy = of_roles(configured("as published").registrations)["janitor-role"]
     assert "api-keys" not in policy
-    assert "usage" not in policy
     assert "sessions" not in policy
+    (usage,) = [one for one in statements(policy) if "usage" in str(one["Resource"])]
+    assert set(usage["Action"]) == {"dynamodb:PutItem", "dynamodb:Query"}
 
 
 def test_the_janitor_writes_events_and_reads_none() -> None:

@@ -50,7 +50,7 @@ MUTANTS = (
     Mutant(
         "janitor looks after no nodes",
         "control_plane.janitor",
-        "acted = await ControlPlane(settings, outside, clock=clock).reconciler.once()",
+        "acted = await plane.reconciler.once()",
         "acted = False",
         ("node", "rest"),
     ),
@@ -148,7 +148,7 @@ MUTANTS = (
     Mutant(
         "launch leaves no intent",
         "control_plane.launcher",
-        "            await self._launches.intend(launch)\n",
+        "        await self._launches.intend(launch)\n",
         "",
         ("reconciler",),
     ),
@@ -173,15 +173,15 @@ MUTANTS = (
     Mutant(
         "intents are not counted",
         "control_plane.plan",
-        "coming = self._there(name) + sum(launch.model == name for launch in self._world.launches)",
-        "coming = self._there(name)",
+        "coming = self._wants.there(name) + sum(launch.model == name for launch in self._world.launches)",
+        "coming = self._wants.there(name)",
         ("reconciler",),
     ),
     Mutant(
         "late intent is launched though its place is taken",
         "control_plane.plan",
-        " and self._lacking(launch) else",
-        " else",
+        " and self._lacking(launch)\n",
+        "\n",
         ("reconciler",),
     ),
     Mutant(

@@ -24,6 +24,7 @@ def services_of(plane: ControlPlane, adapters: Adapters) -> Services:
         catalogue=plane.catalogue,
         fleet=plane.fleet,
         policy=plane.policy,
+        spending=plane.spending,
     )
 
 

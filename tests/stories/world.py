@@ -29,6 +29,7 @@ from tests.memory import (
     MemoryFence,
     MemoryKeys,
     MemoryLaunches,
+    MemoryLimits,
     MemoryModels,
     MemoryNodes,
     MemoryProbe,
@@ -72,6 +73,7 @@ class World:
     models: MemoryModels = field(default_factory=MemoryModels)
     keys: MemoryKeys = field(default_factory=MemoryKeys)
     usage: MemoryUsage = field(default_factory=MemoryUsage)
+    limits: MemoryLimits = field(default_factory=MemoryLimits)
     fence: MemoryFence = field(default_factory=MemoryFence)
     cloud: MemoryCloud = field(default_factory=MemoryCloud)
     probe: MemoryProbe = field(default_factory=MemoryProbe)
@@ -233,7 +235,14 @@ class World:
     def adapters(self) -> Adapters:
         stores = Stores(self.nodes, self.wishes, self.launches, self.models, self.fence)
         return Adapters(
-            stores, self.keys, self.usage, self.cloud, self.probe, people=self.people.adapters, hub=self._asked
+            stores,
+            self.keys,
+            self.usage,
+            self.cloud,
+            self.probe,
+            limits=self.limits,
+            people=self.people.adapters,
+            hub=self._asked,
         )
 
     async def _asked(self, repository: str, revision: str | None) -> Reading:

@@ -78,6 +78,9 @@ def test_everything_that_is_configured_arrives() -> None:
         "amiId": "ami-0123456789abcdef0",
         "rootVolumeGb": 200,
         "monthlyBudgetUsd": 50,
+        "userMonthlyBudgetUsd": 20,
+        "speculativeBudgetUsd": 2,
+        "budgetHardCapPercent": 150,
     }
     deployment = parse(values)
     assert deployment == Deployment(
@@ -100,7 +103,14 @@ def test_everything_that_is_configured_arrives() -> None:
         ami_id="ami-0123456789abcdef0",
         root_volume_gb=200,
         monthly_budget_usd=50,
+        user_monthly_budget_usd=20,
+        speculative_budget_usd=2,
+        budget_hard_cap_percent=150,
     )
+
+
+def test_a_person_may_spend_what_the_deployment_may_unless_told_otherwise() -> None:
+    assert parse(SOUND | {"monthlyBudgetUsd": 50}).user_monthly_budget_usd == 50
 
 
 def test_what_pulumi_hands_over_as_text_reads_alike() -> None:

@@ -26,6 +26,7 @@ from control_plane.actions import (
     Start,
     Terminate,
 )
+from control_plane.bookkeeper import Bookkeeper
 from control_plane.catalogue import Catalogue
 from control_plane.effects import Effects, Stores
 from control_plane.errors import NoCapacity, Stale, StartFailed, Unavailable
@@ -34,8 +35,9 @@ from control_plane.launcher import Launcher
 from control_plane.model import Model
 from control_plane.nodes import Node, NodeId
 from control_plane.ports import Group, Instance, Launch, Wish
+from control_plane.rates import Sizes
 from gpu_node.protocol import Failure, NodeState
-from tests.memory import FakeClock, MemoryFence, MemoryLaunches, MemoryModels, MemoryNodes, MemoryWishes
+from tests.memory import FakeClock, MemoryFence, MemoryLaunches, MemoryModels, MemoryNodes, MemoryUsage, MemoryWishes
 from tests.memory_cloud import MemoryCloud
 
 FAILURE = Failure("broken", "It broke.", "Mend it.")
@@ -55,14 +57,16 @@ class Bench:
     launches: MemoryLaunches = field(default_factory=MemoryLaunches)
     models: MemoryModels = field(default_factory=MemoryModels)
     cloud: MemoryCloud = field(default_factory=MemoryCloud)
+    usage: MemoryUsage = field(default_factory=MemoryUsage)
     clock: FakeClock = field(default_factory=FakeClock)
 
     async def prepare(self) -> Bench:
         stores = Stores(self.nodes, self.wishes, self.launches, self.models, MemoryFence())
         self.fleet = Fleet(clock=self.clock, max_waiters=4)
         self.catalogue = Catalogue(self.models, clock=self.clock)
+        books = Bookkeeper(self.usage, self.cloud, clock=self.clock, sizes=Sizes())
         launcher = Launcher(
-            self.cloud, self.nodes, self.launches, clock=self.clock, token=lambda: "fresh", lease_s=300.0
+            self.cloud, self.nodes, self.launches, books, clock=self.clock, token=lambda: "fresh", lease_s=300.0
         )
         self.told: list[Done] = []
         self.failure: Failure | None = None  # what the hub says of the model
@@ -76,6 +80,7 @@ class Bench:
             self.fleet,
             launcher,
             self.catalogue,
+            books,
             clock=self.clock,
             told=self.told.append,
             trouble=trouble,

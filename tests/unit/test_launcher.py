@@ -7,20 +7,24 @@ from dataclasses import replace
 
 import pytest
 
+from control_plane.bookkeeper import Bookkeeper
 from control_plane.errors import LaunchMisconfigured, LaunchRefused, NoCapacity, QuotaExceeded, Unavailable
 from control_plane.launcher import CannotLaunch, Launcher
 from control_plane.model import Model
-from control_plane.nodes import Node, NodeId
+from control_plane.nodes import Cause, Node, NodeId
 from control_plane.ports import Group, Instance, Launch
+from control_plane.prices import prices
+from control_plane.rates import Sizes, node_rate
 from control_plane.refusals import Refusal, Rung, explain
 from gpu_node.protocol import Failure, NodeState
-from tests.memory import FakeClock, MemoryLaunches, MemoryNodes
+from tests.memory import FakeClock, MemoryLaunches, MemoryNodes, MemoryUsage
 from tests.memory_cloud import MemoryCloud
 
 SPOT = Group("g-spot", "m", "spot", ("a", "b"), max_size=4, desired=0)
 ON_DEMAND = Group("g-od", "m", "on-demand", ("a", "b"), max_size=4, desired=0)
 OTHER = Group("g-x", "x", "on-demand", ("a",), max_size=4, desired=0)
 BOTH = (ON_DEMAND, OTHER, SPOT)
+ANN = Cause("ann@example.com", "k1")
 NONE = NoCapacity("InsufficientInstanceCapacity", "none left")
 QUOTA = QuotaExceeded("VcpuLimitExceeded", "limit of 0")
 WRONG = LaunchMisconfigured("UnauthorizedOperation", "not allowed")
@@ -38,8 +42,9 @@ class Bench:
         for group in BOTH:
             self.cloud.add_group(group)
         tokens = (f"t{number}" for number in itertools.count(1))
+        books = Bookkeeper(MemoryUsage(), self.cloud, clock=self.clock, sizes=Sizes())
         self.launcher = Launcher(
-            self.cloud, self.nodes, self.launches, clock=self.clock, token=lambda: next(tokens), lease_s=300.0
+            self.cloud, self.nodes, self.launches, books, clock=self.clock, token=lambda: next(tokens), lease_s=300.0
         )
 
     def refuse(self, group: Group, error: LaunchRefused, zones: str = "ab") -> None:
@@ -52,7 +57,7 @@ class Bench:
 
     async def failure(self, market: str = "spot-then-on-demand") -> Failure:
         with pytest.raises(CannotLaunch) as refused:
-            await self.launcher.start(model(market), BOTH)
+            await self.launcher.start(model(market), BOTH, ANN)
         assert self.launches.rows == {}
         assert self.nodes.rows == {}
         return refused.value.failure
@@ -60,7 +65,7 @@ class Bench:
     async def failure_of_next(self) -> Failure:
         """Of one more, beside a node that runs."""
         with pytest.raises(CannotLaunch) as refused:
-            await self.launcher.start(model("spot-then-on-demand"), BOTH)
+            await self.launcher.start(model("spot-then-on-demand"), BOTH, ANN)
         return refused.value.failure
 
 
@@ -70,7 +75,7 @@ def bench() -> Bench:
 
 
 async def test_the_first_rung_that_has_one_is_taken(bench: Bench) -> None:
-    await bench.launcher.start(model("spot-then-on-demand"), BOTH)
+    await bench.launcher.start(model("spot-then-on-demand"), BOTH, ANN)
     assert bench.tried == [("g-spot", "a")]
     (row,) = bench.nodes.rows.values()
     assert (row.state, row.group, row.market, row.zone) == (NodeState.PENDING, "g-spot", "spot", "a")
@@ -81,7 +86,7 @@ async def test_the_first_rung_that_has_one_is_taken(bench: Bench) -> None:
 async def test_markets_and_then_zones_are_tried_in_order(bench: Bench) -> None:
     bench.refuse(SPOT, NONE)
     bench.refuse(ON_DEMAND, NONE, "a")
-    await bench.launcher.start(model("spot-then-on-demand"), BOTH)
+    await bench.launcher.start(model("spot-then-on-demand"), BOTH, ANN)
     assert bench.tried == [("g-spot", "a"), ("g-spot", "b"), ("g-od", "a"), ("g-od", "b")]
     assert len({launch.token for launch in bench.cloud.launches}) == 4
     assert [row.zone for row in bench.nodes.rows.values()] == ["b"]
@@ -98,7 +103,7 @@ async def test_only_the_models_own_markets_are_tried(bench: Bench, market: str, 
 @pytest.mark.parametrize("error", [QUOTA, WRONG])
 async def test_what_no_other_zone_can_help_skips_the_groups_other_zones(bench: Bench, error: LaunchRefused) -> None:
     bench.refuse(SPOT, error)
-    await bench.launcher.start(model("spot-then-on-demand"), BOTH)
+    await bench.launcher.start(model("spot-then-on-demand"), BOTH, ANN)
     assert bench.tried == [("g-spot", "a"), ("g-od", "a")]
 
 
@@ -135,7 +140,7 @@ async def test_a_misconfiguration_everywhere_is_told_as_one(bench: Bench) -> Non
 
 async def test_a_model_without_a_group_is_told_to_pulumi_up(bench: Bench) -> None:
     with pytest.raises(CannotLaunch) as refused:
-        await bench.launcher.start(model("spot"), [OTHER])
+        await bench.launcher.start(model("spot"), [OTHER], ANN)
     assert (refused.value.failure.code, refused.value.failure.permanent) == ("no_group", True)
 
 
@@ -145,14 +150,14 @@ async def test_a_model_without_a_group_is_told_to_pulumi_up(bench: Bench) -> Non
 async def test_the_intent_stands_before_the_call(bench: Bench) -> None:
     bench.launches.broken.fail("intend")
     with pytest.raises(Unavailable):
-        await bench.launcher.start(model("spot"), BOTH)
+        await bench.launcher.start(model("spot"), BOTH, ANN)
     assert bench.cloud.launches == []
 
 
 async def test_a_lost_reply_leaves_the_intent_and_repeating_it_launches_nothing_more(bench: Bench) -> None:
     bench.cloud.broken.lose_reply("launch")
     with pytest.raises(Unavailable):
-        await bench.launcher.start(model("spot"), BOTH)
+        await bench.launcher.start(model("spot"), BOTH, ANN)
     (launch,) = bench.launches.rows.values()
     assert bench.nodes.rows == {}
     await bench.launcher.settle(launch)
@@ -164,7 +169,7 @@ async def test_a_lost_reply_leaves_the_intent_and_repeating_it_launches_nothing_
 async def test_a_table_that_fails_after_the_call_leaves_the_intent(bench: Bench, store: str, method: str) -> None:
     getattr(bench, store).broken.fail(method)
     with pytest.raises(Unavailable):
-        await bench.launcher.start(model("spot"), BOTH)
+        await bench.launcher.start(model("spot"), BOTH, ANN)
     (launch,) = bench.launches.rows.values()
     await bench.launcher.settle(launch)
     assert (len(bench.nodes.rows), bench.launches.rows, bench.cloud._groups["g-spot"].desired) == (1, {}, 1)
@@ -215,14 +220,14 @@ async def test_an_instance_that_was_believed_gone_is_terminated(bench: Bench) ->
 
 async def test_a_rung_that_refused_lately_is_passed_over_while_another_is_left(bench: Bench) -> None:
     bench.refuse(SPOT, NONE)
-    await bench.launcher.start(model("spot-then-on-demand"), BOTH)
-    await bench.launcher.start(model("spot-then-on-demand"), BOTH)
+    await bench.launcher.start(model("spot-then-on-demand"), BOTH, ANN)
+    await bench.launcher.start(model("spot-then-on-demand"), BOTH, ANN)
     assert bench.tried == [("g-spot", "a"), ("g-spot", "b"), ("g-od", "a"), ("g-od", "a")]
 
 
 async def test_what_was_passed_over_is_told_as_such(bench: Bench) -> None:
     bench.refuse(SPOT, NONE)
-    await bench.launcher.start(model("spot-then-on-demand"), BOTH)
+    await bench.launcher.start(model("spot-then-on-demand"), BOTH, ANN)
     bench.refuse(ON_DEMAND, NONE)
     failure = await bench.failure_of_next()
     assert "spot in a: InsufficientInstanceCapacity, a while ago" in failure.message
@@ -233,31 +238,31 @@ async def test_when_all_refused_lately_all_are_asked_again(bench: Bench) -> None
     bench.refuse(ON_DEMAND, NONE)
     await bench.failure("on-demand")
     bench.cloud.refusals.clear()
-    await bench.launcher.start(model("on-demand"), BOTH)
+    await bench.launcher.start(model("on-demand"), BOTH, ANN)
     assert bench.tried == [("g-od", "a"), ("g-od", "b"), ("g-od", "a")]
 
 
 async def test_a_refusal_is_forgotten_after_a_while(bench: Bench) -> None:
     bench.refuse(SPOT, NONE)
-    await bench.launcher.start(model("spot-then-on-demand"), BOTH)
+    await bench.launcher.start(model("spot-then-on-demand"), BOTH, ANN)
     bench.cloud.refusals.clear()
     bench.clock.step(91)
-    await bench.launcher.start(model("spot-then-on-demand"), BOTH)
+    await bench.launcher.start(model("spot-then-on-demand"), BOTH, ANN)
     assert bench.tried[-1] == ("g-spot", "a")
 
 
 async def test_a_quota_is_remembered_for_every_zone_of_its_group(bench: Bench) -> None:
     bench.refuse(SPOT, QUOTA, "a")
     for _ in range(2):
-        await bench.launcher.start(model("spot-then-on-demand"), BOTH)
+        await bench.launcher.start(model("spot-then-on-demand"), BOTH, ANN)
     assert bench.tried == [("g-spot", "a"), ("g-od", "a"), ("g-od", "a")]
 
 
 async def test_where_aws_takes_a_node_back_it_is_not_asked_for_another(bench: Bench) -> None:
-    await bench.launcher.start(model("spot-then-on-demand"), BOTH)
+    await bench.launcher.start(model("spot-then-on-demand"), BOTH, ANN)
     (node,) = bench.nodes.rows.values()
     bench.launcher.shun(node)
-    await bench.launcher.start(model("spot-then-on-demand"), BOTH)
+    await bench.launcher.start(model("spot-then-on-demand"), BOTH, ANN)
     assert bench.tried == [("g-spot", "a"), ("g-spot", "b")]
 
 
@@ -277,7 +282,7 @@ async def test_a_ladder_ends_at_its_deadline_with_everything_that_it_tried(bench
 async def test_aws_that_stays_silent_ends_the_repeats_with_a_reason(bench: Bench) -> None:
     bench.cloud.broken.fail("launch", times=9)
     with pytest.raises(Unavailable):
-        await bench.launcher.start(model("on-demand"), BOTH)
+        await bench.launcher.start(model("on-demand"), BOTH, ANN)
     (launch,) = bench.launches.rows.values()
     bench.clock.step(59)
     with pytest.raises(Unavailable):
@@ -322,3 +327,25 @@ def test_a_quota_here_and_a_mistake_there_are_both_told() -> None:
     assert (failure.code, failure.permanent) == ("gpu_quota_exceeded", True)
     assert "L-3819A6DF" in failure.fix
     assert "not allowed" in failure.fix
+
+
+async def test_the_row_says_on_whose_account_and_at_what_price(bench: Bench) -> None:
+    bench.cloud.spot_usd["g6.xlarge", "a"] = 0.3012
+    await bench.launcher.start(model("spot"), BOTH, ANN)
+    (row,) = bench.nodes.rows.values()
+    assert row.cause == ANN
+    assert row.micro_usd_per_hour == node_rate("g6.xlarge", Sizes(), spot_usd_per_hour=0.3012).per_hour
+    assert row.micro_usd_per_hour == 301_200 + 10_959 + 5_000
+    assert row.launch_micro_usd == 360_000
+
+
+async def test_without_a_spot_price_the_list_price_is_taken(bench: Bench) -> None:
+    bench.cloud.broken.fail("spot_usd_per_hour")
+    await bench.launcher.start(model("spot"), BOTH, ANN)
+    (row,) = bench.nodes.rows.values()
+    assert row.micro_usd_per_hour == node_rate("g6.xlarge", Sizes()).per_hour
+
+
+def test_a_type_that_nobody_knows_counts_as_the_dearest() -> None:
+    dearest = max(kind.usd_per_hour for kind in prices().instance_types.values())
+    assert node_rate("x9.huge", Sizes()).per_hour >= dearest * 1_000_000

@@ -11,11 +11,11 @@ from control_plane.exchange import Exchange, Manner, Patience, Send
 from control_plane.fleet import Fleet
 from control_plane.relay import Relay
 from control_plane.upstream import Upstreams
-from control_plane.usage import Ledger
+from control_plane.usage import Meter
 from tests.memory import FakeClock, MemoryUsage
 
 
-async def _nobody(_model: str, _owner: str) -> None:
+async def _nobody(_model: str, _owner: str, _key: str) -> None:
     raise AssertionError("nothing is to be woken")
 
 
@@ -25,8 +25,8 @@ class Waiting:
     def __init__(self) -> None:
         self.clock = FakeClock()
         fleet = Fleet(clock=self.clock, max_waiters=9)
-        ledger = Ledger(MemoryUsage(), clock=self.clock, writer="w")
-        self.relay = Relay(fleet, Upstreams(), ledger, ask=_nobody, clock=self.clock, patience=Patience())
+        meter = Meter(MemoryUsage(), clock=self.clock, writer="w")
+        self.relay = Relay(fleet, Upstreams(), meter, ask=_nobody, clock=self.clock, patience=Patience())
 
     def client(self, send: Send) -> None:
         exchange = Exchange(

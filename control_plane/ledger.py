@@ -1,0 +1,213 @@
+"""From facts to dollars: what every machine cost, and whose account it is on. Pure, and exact to the micro-dollar.
+
+The facts are bills (a machine from its launch to its end, at a rate) and tallies (who used how much of a node's time
+in a quarter of an hour). Nothing is ever settled: what is asked for is computed from the facts, so a fact written
+twice, late, or by a successor after a crash cannot count twice, and every sum is the sum of the same parts.
+
+ 1. A machine costs, up to any moment, its rate times its milliseconds until then, rounded down, and once its launch.
+    A quarter of an hour costs the difference of two such sums: the quarters of a machine add up to its cost.
+ 2. In each quarter the time in use is paid by the users, by their shares; the rest (boot, idle, drain) by the cause.
+ 3. A share is made of whole micro-dollars by the largest remainder: the shares of a quarter add up to its cost.
+ 4. The control plane's task is used by everybody who uses a node.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from control_plane.books import Bill, BillKind, Tally
+from control_plane.budget import scopes
+from control_plane.nodes import Cause, Node
+from control_plane.rates import MICRO
+from control_plane.usage import SLICE_S, slice_start
+
+CONTROL_PLANE = "(control plane)"
+"""What stands for a model where the control plane's own task is paid for."""
+
+MINIMUM_S = 60.0
+"""EC2 and Fargate bill the first minute whole."""
+
+_SLICE_MS = SLICE_S * 1000
+_HOUR_MS = 3_600_000
+
+
+class Account(NamedTuple):
+    """Who pays for what."""
+
+    owner: str
+    key: str
+    model: str
+    speculative: bool = False  # a start that nobody has asked anything yet
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One account in one quarter of an hour; ``at`` is its beginning, Unix seconds."""
+
+    at: int
+    account: Account
+    micro_usd: int = 0
+    gpu_ms: int = 0  # of a node's life
+    busy_ms: int = 0  # of those, in use
+    requests: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+def entries(bills: Iterable[Bill], tallies: Sequence[Tally]) -> Sequence[Entry]:
+    """Everything that is known, attributed; one entry an account and quarter, in the order of time."""
+    uses = _Uses(tallies)
+    sums: dict[tuple[int, Account], Entry] = {}
+    for entry in (*map(_asked, tallies), *(part for bill in merged(bills) for part in _parts(bill, uses))):
+        known = sums.get((entry.at, entry.account))
+        sums[entry.at, entry.account] = add(known, entry) if known else entry
+    return sorted(sums.values(), key=lambda entry: (entry.at, entry.account))
+
+
+def cost(bill: Bill) -> int:
+    """Micro-dollars, all of it."""
+    begin, end = _life_ms(bill)
+    return _cost_until(bill, end - begin)
+
+
+def running(node: Node, now: float) -> Bill:
+    """The bill of a node that is there, as far as it has come."""
+    return Bill(
+        id=node.id,
+        kind=BillKind.NODE,
+        started_at=node.launched_at,
+        ended_at=max(now, node.launched_at),
+        micro_usd_per_hour=node.micro_usd_per_hour,
+        launch_micro_usd=node.launch_micro_usd,
+        model=node.model,
+        instance_type=node.instance_type,
+        market=node.market,
+        zone=node.zone,
+        cause=node.cause,
+    )
+
+
+def run_dict(bills: Sequence[Bill]) -> dict[str, Any] | None:
+    """What runs now, in the API's words: since when, dollars an hour, micro-dollars so far. None where nothing does."""
+    if not bills:
+        return None
+    return {
+        "started": min(bill.started_at for bill in bills),
+        "usd_per_h": sum(bill.micro_usd_per_hour for bill in bills) / MICRO,
+        "micro_usd": sum(map(cost, bills)),
+    }
+
+
+def merged(bills: Iterable[Bill]) -> Sequence[Bill]:
+    """Each machine once: what the cloud verified before what we believe, the longer before the shorter."""
+    best: dict[str, Bill] = {}
+    for bill in bills:
+        known = best.get(bill.id)
+        if known is None or (bill.verified, bill.ended_at) > (known.verified, known.ended_at):
+            best[bill.id] = bill
+    return list(best.values())
+
+
+def apportion(total: int, weights: Mapping[Account, int]) -> Mapping[Account, int]:
+    """A whole number in shares of whole numbers that add up to it, by the largest remainder; ties by name."""
+    whole = sum(weights.values())
+    shares = {account: total * weight // whole for account, weight in weights.items()}
+    left = total - sum(shares.values())
+    by_remainder = sorted(weights, key=lambda account: (-(total * weights[account] % whole), account))
+    for account in by_remainder[:left]:
+        shares[account] += 1
+    return shares
+
+
+def add(left: Entry, right: Entry) -> Entry:
+    """Both together, on the account and at the time of the first."""
+    return replace(left, **{name: getattr(left, name) + getattr(right, name) for name in MEASURES})
+
+
+MEASURES = tuple(name for name in Entry.__dataclass_fields__ if name not in ("at", "account"))
+"""What of an entry adds up."""
+
+
+class _Uses:
+    """Microseconds in use by account, for each node and quarter; and for each quarter of all nodes together."""
+
+    def __init__(self, tallies: Iterable[Tally]) -> None:
+        self._of_node: dict[tuple[str, int], dict[Account, int]] = defaultdict(dict)
+        self._of_all: dict[int, dict[Account, int]] = defaultdict(dict)
+        for tally in tallies:
+            if tally.busy_us:
+                at = slice_start(tally.slice)
+                _count(self._of_node[tally.node, at], Account(tally.owner, tally.key, tally.model), tally.busy_us)
+                _count(self._of_all[at], Account(tally.owner, tally.key, CONTROL_PLANE), tally.busy_us)
+
+    def of(self, bill: Bill, at: int) -> Mapping[Account, int]:
+        if bill.kind is BillKind.TASK:
+            return self._of_all.get(at, {})
+        return self._of_node.get((bill.id, at), {})
+
+
+def _count(shares: dict[Account, int], account: Account, busy_us: int) -> None:
+    shares[account] = shares.get(account, 0) + busy_us
+
+
+def _asked(tally: Tally) -> Entry:
+    """What was asked and answered; it costs nothing by itself."""
+    return Entry(
+        slice_start(tally.slice),
+        Account(tally.owner, tally.key, tally.model),
+        requests=tally.requests,
+        prompt_tokens=tally.prompt_tokens,
+        cached_tokens=tally.cached_tokens,
+        completion_tokens=tally.completion_tokens,
+        reasoning_tokens=tally.reasoning_tokens,
+    )
+
+
+def _parts(bill: Bill, uses: _Uses) -> Iterator[Entry]:
+    begin, end = _life_ms(bill)
+    for at in range(begin // _SLICE_MS * SLICE_S, -(-end // 1000), SLICE_S):
+        since, until = max(begin, at * 1000), min(end, at * 1000 + _SLICE_MS)
+        spent = _cost_until(bill, until - begin) - (_cost_until(bill, since - begin) if since > begin else 0)
+        uses_here = uses.of(bill, at)
+        weights, busy_ms = _weights(bill, uses_here, until - since)
+        lived_ms = until - since if bill.kind is BillKind.NODE else 0
+        micro_usd, gpu_ms = apportion(spent, weights), apportion(lived_ms, weights)
+        in_use = apportion(busy_ms, uses_here) if lived_ms and uses_here else {}
+        for account in weights:
+            yield Entry(
+                at, account, micro_usd=micro_usd[account], gpu_ms=gpu_ms[account], busy_ms=in_use.get(account, 0)
+            )
+
+
+def _weights(bill: Bill, uses: Mapping[Account, int], lived_ms: int) -> tuple[Mapping[Account, int], int]:
+    """Shares of a quarter, and how much of it was in use. More than its length was in use where two tasks counted."""
+    busy_us = sum(uses.values())
+    idle_us = max(lived_ms * 1000 - busy_us, 0)
+    cause = Account(bill.cause.owner, bill.cause.key, bill.model or CONTROL_PLANE, bill.cause.speculative)
+    weights = dict(uses)
+    if idle_us or not weights:
+        weights[cause] = weights.get(cause, 0) + max(idle_us, 1)
+    return weights, min(busy_us // 1000, lived_ms)
+
+
+def _life_ms(bill: Bill) -> tuple[int, int]:
+    begin = round(bill.started_at * 1000)
+    return begin, max(round(bill.ended_at * 1000), begin + round(MINIMUM_S * 1000))
+
+
+def _cost_until(bill: Bill, life_ms: int) -> int:
+    return bill.launch_micro_usd + bill.micro_usd_per_hour * life_ms // _HOUR_MS
+
+
+def spent_by_scope(found: Iterable[Entry]) -> Mapping[str, int]:
+    """Micro-dollars by the scopes that a budget may be for."""
+    spent: dict[str, int] = defaultdict(int)
+    for entry in found:
+        for scope in scopes(Cause(entry.account.owner, entry.account.key, entry.account.speculative)):
+            spent[scope] += entry.micro_usd
+    return spent

@@ -1,0 +1,89 @@
+"""Who wants how much of what, at one look: people who wait, wishes, the load, warm hours, the budget. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from control_plane.budget import DEPLOYMENT, BudgetState
+from control_plane.model import Model
+from control_plane.nodes import STARTING, Node
+from control_plane.world import World
+from gpu_node.protocol import NodeState
+
+
+class Wants:
+    """Answers for one model at a time, by its name."""
+
+    def __init__(self, world: World, now: float) -> None:
+        self._world = world
+        self._now = now
+
+    def there(self, name: str) -> int:
+        """Nodes that serve and stay, or will serve."""
+        return len(self.nodes(name, STARTING)) + len(self.sound(name))
+
+    def sound(self, name: str) -> list[Node]:
+        """Nodes that serve, and that AWS does not want back."""
+        return [node for node in self.nodes(name, {NodeState.READY}) if not node.at_risk]
+
+    def needed(self, model: Model) -> int:
+        wish = self._world.wishes.get(model.name)
+        load = self._world.load.get(model.name, 1)
+        return min(max(load, wish.desired if wish else 1), model.max_instances)
+
+    def wanted(self, name: str) -> bool:
+        """Shall a start of this model begin, or go on?"""
+        if name not in self._world.models or self.asleep(name):
+            return False
+        if self._world.waiters.get(name) or self.bereft(name) or self._outgrown(name):
+            return True
+        wish = self._world.wishes.get(name)
+        return (wish is not None and wish.hold_until > self._now) or self._warm_since(name) is not None
+
+    def bereft(self, name: str) -> bool:
+        """Does a node that AWS wants back work for somebody, with none to take its place?"""
+        if self.sound(name):
+            return False
+        at_risk = (node for node in self._world.nodes if node.model == name and node.at_risk)
+        return any(node.ready_at and self._at_work(node) for node in at_risk)
+
+    def _at_work(self, node: Node) -> bool:
+        return bool(self._world.in_flight.get(node.id)) or node.running + node.waiting > 0
+
+    def _outgrown(self, name: str) -> bool:
+        """Does the load ask for more nodes than serve?"""
+        return 0 < len(self.sound(name)) < self._world.load.get(name, 1)
+
+    def kept_awake(self, name: str) -> bool:
+        """Keep-awake keeps what runs, and starts nothing; warm hours do both. Neither outlasts the budget."""
+        if self.asleep(name) or self.money() in (BudgetState.EXHAUSTED, BudgetState.CAPPED):
+            return False
+        wish = self._world.wishes.get(name)
+        kept = wish is not None and wish.keep_awake_until > self._now
+        return kept or self._warm_since(name) is not None
+
+    def asleep(self, name: str) -> bool:
+        """Put to sleep by hand, and no warm hours began since."""
+        wish = self._world.wishes.get(name)
+        if wish is None or wish.desired:
+            return False
+        warm_since = self._warm_since(name)
+        return warm_since is None or wish.asked_at >= warm_since
+
+    def _warm_since(self, name: str) -> float | None:
+        model = self._world.models.get(name)
+        return model.warm_since(self._now) if model else None
+
+    def money(self) -> BudgetState:
+        return self._world.budgets.state(DEPLOYMENT) if self._world.budgets else BudgetState.OK
+
+    def nodes(self, name: str, states: Iterable[NodeState]) -> list[Node]:
+        return [node for node in self._world.nodes if node.model == name and node.state in states]
+
+
+def keeps_warm(world: World | None, now: float) -> bool:
+    """Is a node there, or on its way, whose model has its warm hours?"""
+    if world is None:
+        return False
+    there = {node.model for node in world.nodes if node.state in STARTING | {NodeState.READY}}
+    return any(model.name in there and model.warm_since(now) is not None for model in world.models.values())

@@ -16,6 +16,8 @@ PIP := $(PYTHON) -m pip --disable-pip-version-check --quiet
 COMPILE_FLAGS := --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
 # The engine on a GPU node: the machine image's Python. A newer vLLM may print other lines: see gpu_node/phases.py.
 VLLM := 0.32.0
+# What vLLM's extra `runai` asks for, without the clouds that it would bring besides.
+STREAMER := runai-model-streamer[s3]>=0.15.7
 NODE_FLAGS := $(COMPILE_FLAGS) --python-version 3.12 --python-platform x86_64-manylinux_2_39
 # Only where there is npm: elsewhere what asks with OpenAI's client for Node is skipped, loudly.
 NODE_CLIENT := $(if $(shell command -v npm),tests/clients/node/node_modules/.installed)
@@ -72,7 +74,7 @@ lock: ## compile all requirements again (needs uv)
 	$(COMPILE) --extra deploy --extra node --extra rehearsal -c tests/requirements.txt -o rehearsal/requirements.txt
 	echo boto3 | uv pip compile - --python-version 3.11 $(COMPILE_FLAGS) -c tests/requirements.txt -o gpu_node/requirements.txt
 	echo uv | uv pip compile - --python-version 3.11 $(COMPILE_FLAGS) -o gpu_node/requirements-installer.txt
-	echo vllm==$(VLLM) | uv pip compile - $(NODE_FLAGS) -o gpu_node/requirements-engine.txt
+	printf '%s\n' 'vllm==$(VLLM)' '$(STREAMER)' | uv pip compile - $(NODE_FLAGS) -o gpu_node/requirements-engine.txt
 
 # The stamps: installed again only when the list changed. The tests' list holds all that the rehearsal's does.
 $(VENV)/.deploy: control_plane/requirements-deploy.txt | $(PYTHON)

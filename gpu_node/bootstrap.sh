@@ -13,7 +13,25 @@ set -a
 . "$environment"
 set +a
 
+nvme=/opt/dlami/nvme  # where the image mounts the instance's own disks
+
 say() { echo "diogenes: $*" >&2; }
+
+# Several as one, striped: nothing on them outlives the machine anyway. Those in use already are refused by mkfs.
+mount_own_disks() {
+  local disks disk
+  mapfile -t disks < <(lsblk --nodeps --noheadings --paths --output NAME,MODEL |
+    awk '/Amazon EC2 NVMe Instance Storage/ { print $1 }')
+  case ${#disks[@]} in
+    0) return 1 ;;
+    1) disk=${disks[0]} ;;
+    *)
+      disk=/dev/md0
+      mdadm --create "$disk" --run --level 0 --raid-devices ${#disks[@]} "${disks[@]}" || return 1
+      ;;
+  esac
+  mkfs.ext4 -q -E nodiscard "$disk" && mkdir -p "$nvme" && mount -o noatime "$disk" "$nvme"
+}
 
 # The image's Python may lack what makes a virtual environment, and the headers that Triton compiles against.
 python3 - <<'PYTHON' || packages=1
@@ -30,15 +48,22 @@ fi
 # The instance's own disk is many times faster than the volume; types without one keep everything on the volume.
 # The image mounts it by a unit that may not have run yet; with a limit, since what it waits for may wait for us.
 timeout 60 systemctl start dlami-nvme.service || say "the image mounted no disk of the instance's own"
-if [ ! -e "$data" ] && mountpoint -q /opt/dlami/nvme; then
-  mkdir -p /opt/dlami/nvme/diogenes
-  ln -sfn /opt/dlami/nvme/diogenes "$data"
+if ! mountpoint -q "$nvme"; then
+  mount_own_disks || say "everything is kept on the volume"
+fi
+if [ ! -e "$data" ] && mountpoint -q "$nvme"; then
+  mkdir -p "$nvme/diogenes"
+  ln -sfn "$nvme/diogenes" "$data"
 else
   mkdir -p "$data"
 fi
 # A user of its own: a model's code runs in the engine.
 id diogenes > /dev/null 2>&1 || useradd --system --home-dir "$data" --shell /usr/sbin/nologin diogenes
 chown diogenes: "$data/"
+# Docker's socket is worth the machine's root: the agent may have it, and no container gets to see it.
+if [ "${DIOGENES_ENGINE_KIND:-}" = container ]; then
+  usermod --append --groups docker diogenes
+fi
 
 python3 -m venv "$home/venv"
 "$home/venv/bin/python" -m pip --quiet --disable-pip-version-check --retries 10 \

@@ -54,8 +54,12 @@ if [ "$1" = - ]; then exit "$(cat "$ANSWERS/python" 2>/dev/null || echo 0)"; fi
 ln -s "$ENVIRONMENT" "$3"
 """,
     "mountpoint": """exit "$(cat "$ANSWERS/mountpoint" 2>/dev/null || echo 1)\"""",
+    "lsblk": """cat "$ANSWERS/disks" 2>/dev/null || true""",
+    "mdadm": """exit "$(cat "$ANSWERS/mdadm" 2>/dev/null || echo 0)\"""",
+    "mkfs.ext4": """exit "$(cat "$ANSWERS/mkfs" 2>/dev/null || echo 0)\"""",
+    "mount": """echo 0 > "$ANSWERS/mountpoint\"""",
     "id": "exit 1",
-    **dict.fromkeys(("systemd-run", "useradd", "chown", "apt-get", "sleep"), ":"),
+    **dict.fromkeys(("systemd-run", "useradd", "usermod", "chown", "apt-get", "sleep"), ":"),
 }
 
 

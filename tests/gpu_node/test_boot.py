@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gpu_node.engine_settings import EngineKind, EngineSettings
 from gpu_node.package import Package
 from gpu_node.settings import NodeSettings
 from tests.gpu_node.machine import SETTINGS, TOKEN_PARAMETER, Machine, Outcome
@@ -127,7 +128,7 @@ def test_data_is_on_the_instances_own_disk_where_there_is_one(machine: Machine, 
 
 def test_the_disk_is_looked_for_after_the_images_own_unit_mounted_it(machine: Machine) -> None:
     outcome = machine.boot()
-    (looked,) = outcome.called("mountpoint -q")
+    looked = outcome.called("mountpoint -q")[0]
     assert outcome.calls.index(f"systemctl start {DISK}") < outcome.calls.index(looked)
 
 
@@ -136,6 +137,61 @@ def test_an_image_without_that_unit_keeps_everything_on_the_volume(machine: Mach
     outcome = machine.boot()
     assert_runs(outcome)
     assert not (outcome.root / "var/lib/diogenes").is_symlink()
+
+
+ROOT_DISK = "/dev/nvme0n1 Amazon Elastic Block Store\n"
+OWN_DISKS = [f"/dev/nvme{number}n1 Amazon EC2 NVMe Instance Storage\n" for number in (1, 2, 3, 4)]
+
+
+def on_own_disk(outcome: Outcome) -> bool:
+    return (outcome.root / "var/lib/diogenes").resolve() == outcome.root / "opt/dlami/nvme/diogenes"
+
+
+def test_a_disk_that_the_image_left_alone_is_formatted_and_mounted(machine: Machine) -> None:
+    (machine.answers / "disks").write_text(ROOT_DISK + OWN_DISKS[0])
+    outcome = machine.boot()
+    assert_runs(outcome)
+    assert outcome.called("mkfs") == ["mkfs.ext4 -q -E nodiscard /dev/nvme1n1"]
+    assert outcome.called("mount -o") == [f"mount -o noatime /dev/nvme1n1 {outcome.root}/opt/dlami/nvme"]
+    assert outcome.called("mdadm") == []
+    assert on_own_disk(outcome)
+
+
+def test_several_disks_become_one(machine: Machine) -> None:
+    (machine.answers / "disks").write_text(ROOT_DISK + "".join(OWN_DISKS))
+    outcome = machine.boot()
+    assert_runs(outcome)
+    names = " ".join(line.split()[0] for line in OWN_DISKS)
+    assert outcome.called("mdadm") == [f"mdadm --create /dev/md0 --run --level 0 --raid-devices 4 {names}"]
+    assert outcome.called("mkfs") == ["mkfs.ext4 -q -E nodiscard /dev/md0"]
+    assert on_own_disk(outcome)
+
+
+def test_disks_that_are_mounted_are_not_formatted(machine: Machine) -> None:
+    (machine.answers / "disks").write_text("".join(OWN_DISKS))
+    (machine.answers / "mountpoint").write_text("0")
+    outcome = machine.boot()
+    assert_runs(outcome)
+    assert outcome.called("mkfs") == outcome.called("mdadm") == []
+    assert on_own_disk(outcome)
+
+
+@pytest.mark.parametrize(("disks", "broken"), [(1, "mkfs"), (4, "mkfs"), (4, "mdadm"), (0, "mkfs")])
+def test_disks_that_cannot_be_used_cost_speed_and_no_node(machine: Machine, disks: int, broken: str) -> None:
+    (machine.answers / "disks").write_text(ROOT_DISK + "".join(OWN_DISKS[:disks]))
+    (machine.answers / broken).write_text("1")
+    outcome = machine.boot()
+    assert_runs(outcome)
+    assert outcome.called("mount -o") == []
+    assert "everything is kept on the volume" in outcome.output
+    assert not (outcome.root / "var/lib/diogenes").is_symlink()
+
+
+@pytest.mark.parametrize("kind", EngineKind)
+def test_only_who_runs_containers_may_speak_to_docker(machine: Machine, kind: EngineKind) -> None:
+    outcome = machine.boot(engine=EngineSettings(kind=kind))
+    assert_runs(outcome)
+    assert bool(outcome.called("usermod --append --groups docker diogenes")) is (kind is EngineKind.CONTAINER)
 
 
 # -- the Hugging Face token ----------------------------------------------------------------------------------------

@@ -74,3 +74,8 @@ def test_a_node_can_install_all_that_its_scripts_name() -> None:
 
 def test_the_engine_is_the_version_whose_log_lines_the_agent_reads() -> None:
     assert "vllm==0.32.0 \\" in (HOME / "requirements-engine.txt").read_text().splitlines()
+
+
+def test_the_engine_can_stream_from_s3() -> None:
+    listed = {line.partition("==")[0] for line in (HOME / "requirements-engine.txt").read_text().splitlines()}
+    assert {"runai-model-streamer", "runai-model-streamer-s3"} <= listed

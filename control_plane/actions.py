@@ -151,7 +151,8 @@ Action = (
 
 @dataclass(frozen=True)
 class Done:
-    """An action that took effect."""
+    """An action that took effect, or a launch that was refused for certain."""
 
     action: Action
     launched: NodeId | None = None  # the node that came of it
+    refusal: Failure | None = None  # why none did

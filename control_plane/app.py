@@ -20,10 +20,13 @@ from control_plane.api_keys import ApiKeys
 from control_plane.bookkeeper import Bookkeeper
 from control_plane.books import LimitStore, UsageStore
 from control_plane.catalogue import Catalogue
+from control_plane.chronicle import Chronicle
 from control_plane.dialect import DIALECTS
 from control_plane.door import Door, Principal
-from control_plane.effects import Effects, Stores, Told
+from control_plane.effects import Effects, Stores
 from control_plane.errors import Unavailable
+from control_plane.event_feed import EventFeed
+from control_plane.event_log import EventLog
 from control_plane.exchange import Receive, Scope, Send
 from control_plane.fleet import Fleet
 from control_plane.fresh import Fresh
@@ -31,7 +34,7 @@ from control_plane.front import Doorkeeper
 from control_plane.identity import IdTokens
 from control_plane.launcher import Launcher
 from control_plane.limits import Limits
-from control_plane.loops import forever
+from control_plane.loops import either, forever
 from control_plane.nodes import Cause
 from control_plane.observer import Observer
 from control_plane.people import PeopleAdapters
@@ -59,6 +62,9 @@ from control_plane.usage import Meter
 from control_plane.wants import keeps_warm
 
 BEAT_S = 1.0
+EVENTS_S = 5.0  # between attempts to write events; what was just told is written at once
+GATHER_S = 0.2  # what is told together is written together
+LAST_EVENTS_S = 5.0  # what the end of the process may take for them
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -84,7 +90,6 @@ class Adapters:
     probe: Probe
     front: FrontAdapters | None = None  # None: nothing stands in front that could be turned
     events: EventStore | None = None  # None: nobody keeps them
-    told: Told = lambda _: None  # hears of what a tick did
     hub: AskHub | None = None  # None: nobody asks whether a repository can be read
     people: PeopleAdapters = field(kw_only=True)
     limits: LimitStore | None = None  # None: what is configured holds, and cannot be changed
@@ -101,11 +106,20 @@ class ControlPlane:
         clock: Clock,
         token: Callable[[], str] = lambda: uuid.uuid4().hex,
         entropy: Callable[[int], bytes] = secrets.token_bytes,
+        cause: str = "control plane",
+        streams: bool = True,
     ) -> None:
+        """``cause`` is whose deed an event is where nobody else is named; without ``streams`` none is offered."""
         holder = token()
         self._settings = settings
         self._stores = adapters.stores
         self._clock = clock
+        self._event_store = adapters.events
+        self._streams = streams
+        self._feed = EventFeed(adapters.events) if adapters.events else None
+        poke = self._feed.poke if self._feed else lambda: None
+        self.log = EventLog(adapters.events, clock=clock, writer=holder, cause=cause, written=poke)
+        self.chronicle = Chronicle(self.log)
         self.fleet = Fleet(clock=clock, max_waiters=settings.max_waiters)
         self.catalogue = Catalogue(self._stores.models, clock=clock)
         self.keys = ApiKeys(adapters.keys, clock=clock, entropy=entropy, cache_s=settings.key_cache_s)
@@ -181,20 +195,22 @@ class ControlPlane:
             clock=clock,
             policy=self.policy,
             cloud_watch_s=settings.cloud_watch_s,
+            saw=self.chronicle.saw,
+        )
+        effects = Effects(
+            stores,
+            outside.cloud,
+            self.fleet,
+            launcher,
+            self.catalogue,
+            books,
+            clock=clock,
+            told=self.chronicle.acted,
+            trouble=Repositories(outside.hub, clock=clock).trouble if outside.hub else unasked,
         )
         return Reconciler(
             self._observer,
-            Effects(
-                stores,
-                outside.cloud,
-                self.fleet,
-                launcher,
-                self.catalogue,
-                books,
-                clock=clock,
-                told=outside.told,
-                trouble=Repositories(outside.hub, clock=clock).trouble if outside.hub else unasked,
-            ),
+            effects,
             self.fleet,
             stores.fence,
             clock=clock,
@@ -240,6 +256,10 @@ class ControlPlane:
             spending=self.spending,
             limits=self._limits,
             task=self._task,
+            log=self.log,
+            chronicle=self.chronicle,
+            events=self._event_store,
+            feed=self._feed if self._streams else None,
         )
         return Gate(management_app(services, self._cookies), self.authenticator, request_id=self.request_id)
 
@@ -257,7 +277,13 @@ class ControlPlane:
         if front is None:
             return None
         return Slumber(
-            Doorkeeper(front.store, front.hands, clock=self._clock, linger_s=self._settings.linger_s),
+            Doorkeeper(
+                front.store,
+                front.hands,
+                clock=self._clock,
+                linger_s=self._settings.linger_s,
+                told=self.chronicle.stepped,
+            ),
             self.needed,
             clock=self._clock,
             idle_s=self._settings.control_plane_idle_timeout_s,
@@ -283,7 +309,7 @@ class ControlPlane:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The loops, for as long as the server is up; the ledger is flushed at the end."""
-        steps = [self.reconciler.turn, self.reconciler.watch, self._beat, self._flush]
+        steps = [self.reconciler.turn, self.reconciler.watch, self._beat, self._flush, self._write_events]
         if self._slumber:
             steps.append(self._slumber.turn)
         if self._task:
@@ -299,11 +325,14 @@ class ControlPlane:
             if self._slumber:
                 await self._slumber.last_look()
             await self._last_flush()
+            await self.log.settle(LAST_EVENTS_S)
             self._upstreams.close()
 
     def send_away(self) -> None:
         """The process is about to stop: nobody may wait here any more; what streams goes on."""
         self.fleet.close(restarting())
+        if self._feed:
+            self._feed.close()
         if self._slumber:
             self._slumber.leave()
 
@@ -314,7 +343,8 @@ class ControlPlane:
         known = world.wishes.get(model) if world else None
         desired = known.desired if known and known.hold_until > now else 1
         hold_until = now + self._settings.cancel_grace_s
-        await self._stores.wishes.ask(Wish(model, max(1, desired), hold_until, owner, now, key=key))
+        if await self._stores.wishes.ask(Wish(model, max(1, desired), hold_until, owner, now, key=key)):
+            self.chronicle.woken(model, by=owner)
 
     async def _beat(self) -> None:
         await asyncio.sleep(BEAT_S)
@@ -324,6 +354,13 @@ class ControlPlane:
         await asyncio.sleep(self._settings.usage_flush_s)
         await self.meter.flush()
         await self.keys.flush()
+
+    async def _write_events(self) -> None:
+        if not self.chronicle.recalled:
+            await self.chronicle.recall(self._event_store)
+        await either(self.log.told, EVENTS_S)
+        await asyncio.sleep(GATHER_S)
+        await self.log.flush()
 
     async def _last_flush(self) -> None:
         try:

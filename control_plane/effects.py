@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
@@ -37,8 +36,6 @@ from control_plane.model import Model
 from control_plane.ports import Clock, Cloud, Fence, Group, LaunchStore, ModelStore, NodeStore, WishStore
 from control_plane.repositories import unasked
 from gpu_node.protocol import Failure, NodeState
-
-log = logging.getLogger(__name__)
 
 NodeAction = Drain | HandOver | Fail | Terminate | Bury | Renew
 ModelAction = NoteStart | Hold | CountFailure | Refuse | Fulfil
@@ -90,7 +87,7 @@ class Effects:
         self._trouble = trouble
 
     async def apply(self, action: Action, groups: Sequence[Group]) -> None:
-        done: Done | None = Done(action)
+        done = Done(action)
         match action:
             case Drain() | HandOver() | Fail() | Terminate() | Bury() | Renew():
                 await self._to_node(action)
@@ -102,8 +99,7 @@ class Effects:
                 done = await self._to_launcher(action, groups)
             case _:
                 assert_never(action)
-        if done:
-            self._told(done)
+        self._told(done)
 
     async def _to_node(self, action: NodeAction) -> None:
         node = action.node
@@ -112,7 +108,6 @@ class Effects:
                 # Out of rotation first: what is leased between the two writes only makes the drain longer.
                 self._fleet.withdraw(node.id)
                 await self._stores.nodes.move(node.id, node.state, NodeState.DRAINING, at=self._clock(), reason=reason)
-                self._log(action, reason=reason)
                 if node.interruption_at:
                     self._launcher.shun(node)
             case HandOver():
@@ -123,17 +118,14 @@ class Effects:
                 await self._stores.nodes.move(
                     node.id, node.state, NodeState.FAILED, at=self._clock(), reason=failure.message, error=failure
                 )
-                self._log(action, code=failure.code)
             case Terminate():
                 await self._cloud.terminate(node.id)
-                self._log(action)
                 return  # it takes the cloud its time to be gone
             case Bury():
                 await self._books.close(node)  # first: its row is the only record of what it costs
                 await self._stores.nodes.move(
                     node.id, node.state, NodeState.TERMINATED, at=self._clock(), reason=node.reason
                 )
-                self._log(action)
                 return
             case Renew(lease_until=until, last_request_at=last):
                 await self._stores.nodes.renew(node.id, lease_until=until, last_request_at=last)
@@ -144,12 +136,10 @@ class Effects:
         match action:
             case NoteStart(model, boot):
                 await self._stores.models.started(model, boot)
-                log.info("model ready", extra={"model": model, "seconds": boot.seconds, "first": boot.first})
             case Hold(wish):
                 await self._stores.wishes.ask(wish)
             case CountFailure(model, failure, count, log_tail):
                 await self._stores.models.failed(model, failure, at=self._clock(), count=count, log_tail=log_tail)
-                log.warning("start failed", extra={"model": model, "code": failure.code, "in_a_row": count})
                 self._fleet.disturbed.set()
             case Refuse(model, failure, wish, before):
                 self._fleet.refuse(model, failure, before=before)
@@ -166,12 +156,11 @@ class Effects:
                 await self._cloud.terminate(instance.id)
             case Release(group, instance):
                 await self._cloud.release(instance.id, group.name)
-                log.info("instance released", extra={"node": instance.id, "model": group.model})
                 return  # it takes the cloud its time to be gone
         self._fleet.disturbed.set()
 
-    async def _to_launcher(self, action: LauncherAction, groups: Sequence[Group]) -> Done | None:
-        """What was really done; None when the launch was refused."""
+    async def _to_launcher(self, action: LauncherAction, groups: Sequence[Group]) -> Done:
+        """What was really done."""
         match action:
             case Start():
                 return await self._start(action, groups)  # the reconciler is disturbed when the launch is over
@@ -182,41 +171,31 @@ class Effects:
         self._fleet.disturbed.set()
         return done
 
-    async def _start(self, start: Start, groups: Sequence[Group]) -> Done | None:
+    async def _start(self, start: Start, groups: Sequence[Group]) -> Done:
         model = self._catalogue.models[start.model]
         try:
             if failure := await self._trouble(model):
                 raise CannotLaunch(failure)
             instance = await self._launcher.start(model, groups, start.cause)
         except CannotLaunch as error:
-            await self._remember(start.model, error.failure)
-            return None
+            # A refused launch counts as no failed start, but is answered from memory for a while.
+            await self._stores.models.failed(start.model, error.failure, at=self._clock(), count=0)
+            return Done(start, refusal=error.failure)
         return Done(start, instance.id)
 
-    async def _remember(self, name: str, failure: Failure) -> None:
-        """A refused launch counts as no failed start, but is answered from memory for a while."""
-        log.warning("launch refused", extra={"model": name, "code": failure.code, "why": failure.message})
-        await self._stores.models.failed(name, failure, at=self._clock(), count=0)
-
-    async def _repeat(self, repeat: Repeat) -> Done | None:
+    async def _repeat(self, repeat: Repeat) -> Done:
         launch = repeat.launch
         try:
             instance = await self._launcher.repeat(self._catalogue.models[launch.model], launch)
         except LaunchRefused as error:
-            log.info("repeated launch was refused", extra={"model": launch.model, "code": error.code})
-            return None
+            return Done(repeat, refusal=Failure(error.code, error.message))
         except CannotLaunch as error:
-            await self._remember(launch.model, error.failure)
-            return None
+            await self._stores.models.failed(launch.model, error.failure, at=self._clock(), count=0)
+            return Done(repeat, refusal=error.failure)
         return Done(repeat, instance.id)
 
     async def _adopt(self, adopt: Adopt) -> Done:
         group, instance = adopt.group, adopt.instance
         if not await self._launcher.adopt(instance, model=group.model, group=group.name, market=group.market):
             return Done(Evict(instance))
-        log.warning("instance without a row adopted", extra={"node": instance.id, "model": group.model})
         return Done(adopt)
-
-    def _log(self, action: NodeAction, **fields: str) -> None:
-        verb = {Drain: "draining", Fail: "failed", Terminate: "terminating", Bury: "gone"}[type(action)]
-        log.info(f"node {verb}", extra={"node": action.node.id, "model": action.node.model, **fields})

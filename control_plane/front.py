@@ -15,7 +15,6 @@ holds a request, the janitor on its schedule, and the control plane in its loop;
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import assert_never
@@ -32,8 +31,6 @@ MOVES: dict[FrontState, frozenset[FrontState]] = {
     FrontState.FALLING_ASLEEP: frozenset({FrontState.ASLEEP, FrontState.WAKING, FrontState.AWAKE}),
 }
 """Every legal move."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -143,7 +140,6 @@ class Doorkeeper:
         """Raises Stale when somebody moved it since; Unavailable."""
         assert target in MOVES[front.state], f"no move from {front.state} to {target}"
         moved = await self._store.move(front, target, at=self._clock())
-        log.info("front moved", extra={"source": str(front.state), "target": str(target), "epoch": moved.epoch})
         self._told(Move(target))
         return moved
 
@@ -152,10 +148,8 @@ class Doorkeeper:
         match step:
             case Want(tasks):
                 await self._hands.want(tasks)
-                log.info("control plane's tasks set", extra={"tasks": tasks, "state": str(front.state)})
             case Face(control_plane):
                 await self._hands.face(control_plane=control_plane)
-                log.info("listener turned", extra={"control_plane": control_plane, "state": str(front.state)})
             case Move(target):
                 return await self.move(front, target)
             case _:

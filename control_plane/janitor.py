@@ -9,20 +9,22 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from control_plane import logs
 from control_plane.app import Adapters, ControlPlane, FrontAdapters
-from control_plane.chronicle import Chronicle
-from control_plane.errors import Unavailable
+from control_plane.event import EventKind
 from control_plane.front import Doorkeeper
 from control_plane.outside import adapters
-from control_plane.ports import Clock, Event, EventStore
+from control_plane.ports import Clock
 from control_plane.settings import InvalidSettings, Settings
 
 CAUSE = "janitor"
+EVENTS_S = 5.0  # what writing events may take
+
+_NOT_MENDED = frozenset({EventKind.LAUNCH_REFUSED, EventKind.START_FAILED})
 
 log = logging.getLogger(__name__)
 
@@ -43,40 +45,30 @@ class Round:
 
 async def clean(settings: Settings, outside: Adapters, front: FrontAdapters, *, clock: Clock) -> Round:
     """One round. A wish that nobody serves wakes the control plane. Raises Unavailable: the next round tries again."""
-    chronicle = Chronicle(CAUSE, clock=clock)
+    control_plane = ControlPlane(settings, outside, clock=clock, cause=CAUSE, streams=False)
     try:
-        found = await _mend(settings, replace(outside, told=chronicle.acted), front, chronicle, clock=clock)
+        found = await _mend(control_plane, outside, front, clock=clock, linger_s=settings.linger_s)
     finally:
-        await _report(chronicle.events, outside.events)
-    found = replace(found, mended=chronicle.kinds)
+        # What was mended stays mended, whether or not anybody hears of it.
+        await control_plane.log.settle(EVENTS_S)
+    mended = {kind: count for kind, count in control_plane.log.kinds.items() if kind not in _NOT_MENDED}
+    found = replace(found, mended=mended)
     log.info("janitor's round", extra=found.told)
     return found
 
 
 async def _mend(
-    settings: Settings, outside: Adapters, front: FrontAdapters, chronicle: Chronicle, *, clock: Clock
+    control_plane: ControlPlane, outside: Adapters, front: FrontAdapters, *, clock: Clock, linger_s: float
 ) -> Round:
     now = clock()
     wishes = await outside.stores.wishes.list()
     wanted = any(wish.desired and wish.hold_until > now for wish in wishes)
-    plane = ControlPlane(settings, outside, clock=clock)
-    acted = await plane.reconciler.once()
-    wanted = wanted or plane.keeps_warm()
-    linger_s = settings.linger_s
-    keeper = Doorkeeper(front.store, front.hands, clock=clock, linger_s=linger_s, told=chronicle.stepped)
+    acted = await control_plane.reconciler.once()
+    wanted = wanted or control_plane.keeps_warm()
+    keeper = Doorkeeper(front.store, front.hands, clock=clock, linger_s=linger_s, told=control_plane.chronicle.stepped)
     await keeper.look(wanted=wanted)
     state = (await keeper.look(wanted=wanted)).state  # what a move made necessary
     return Round(str(state), acted)
-
-
-async def _report(events: Sequence[Event], store: EventStore | None) -> None:
-    """What was mended stays mended, whether or not anybody hears of it."""
-    if not events or store is None:
-        return
-    try:
-        await store.add(events)
-    except Unavailable as error:
-        log.warning("events lost", extra={"events": len(events), "error": str(error)})
 
 
 async def _round(settings: Settings) -> Round:

@@ -111,7 +111,6 @@ class Launcher:
             raise
         await self.adopt(instance, model=launch.model, group=launch.group, market=launch.market, cause=launch.cause)
         await self._settled(launch)
-        log.info("node launched", extra={"node": instance.id, "model": launch.model, "zone": instance.zone})
         return instance
 
     def shun(self, node: Node) -> None:

@@ -28,6 +28,9 @@ from control_plane.waking import Pace, Sleep, Waking
 
 SCALE_PATH = "/api/cluster/scale"
 PREWARM = "/prewarm"  # ends the path of the other order
+EVENTS_S = 2.0  # what writing events may add to a call: after it, the process is frozen
+
+CAUSE = "night watch"
 
 
 def night_app(
@@ -40,9 +43,11 @@ def night_app(
     pace: Pace | None = None,
 ) -> Gateway:
     """The application. Inference and an order to scale up wake the control plane; nothing else does."""
-    control_plane = ControlPlane(settings, outside, clock=clock)
+    control_plane = ControlPlane(settings, outside, clock=clock, cause=CAUSE, streams=False)
     waking = Waking(
-        Doorkeeper(front.store, front.hands, clock=clock, linger_s=settings.linger_s),
+        Doorkeeper(
+            front.store, front.hands, clock=clock, linger_s=settings.linger_s, told=control_plane.chronicle.stepped
+        ),
         outside.stores.models,
         control_plane.reconciler.once,
         clock=clock,
@@ -50,20 +55,30 @@ def night_app(
         policy=control_plane.policy,
         pace=pace or Pace(),
     )
-    inference = Asleep(
+    asleep = Asleep(
         control_plane.authenticator,
         control_plane.catalogue,
         outside.stores.wishes,
         waking,
+        control_plane.chronicle,
         clock=clock,
         settings=settings,
         request_id=control_plane.request_id,
     )
 
+    async def inference(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await asleep(scope, receive, send)
+        finally:
+            await control_plane.log.settle(EVENTS_S)
+
     async def management(scope: Scope, receive: Receive, send: Send) -> None:
-        await control_plane.management(scope, receive, send)
-        if scope["method"] == "POST" and (scope["path"] == SCALE_PATH or scope["path"].endswith(PREWARM)):
-            await _begin(control_plane, outside, waking, now=clock())
+        try:
+            await control_plane.management(scope, receive, send)
+            if scope["method"] == "POST" and (scope["path"] == SCALE_PATH or scope["path"].endswith(PREWARM)):
+                await _begin(control_plane, outside, waking, now=clock())
+        finally:
+            await control_plane.log.settle(EVENTS_S)
 
     return Gateway(inference, management, _nothing_runs)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from control_plane.catalogue import Catalogue
 from control_plane.demand import Demand
@@ -36,7 +36,9 @@ class Observer:
         clock: Clock,
         policy: Policy,
         cloud_watch_s: float,
+        saw: Callable[[Sequence[Node]], None] = lambda _: None,
     ) -> None:
+        """``saw`` hears of the nodes at every look."""
         self._stores = stores
         self._cloud = cloud
         self._probe = probe
@@ -46,6 +48,7 @@ class Observer:
         self._clock = clock
         self._policy = policy
         self._cloud_watch_s = cloud_watch_s
+        self._saw = saw
         self._demand = Demand(out_s=policy.scale_out_s, in_s=policy.scale_in_s)
         self._looked_at = float("-inf")
         self._noticed: frozenset[NodeId] = frozenset()  # nodes that AWS wants back
@@ -57,6 +60,7 @@ class Observer:
         """Read the nodes and tell the fleet. Raises Unavailable."""
         nodes = await self._stores.nodes.list()
         self._fleet.update(nodes)
+        self._saw(nodes)
         arrived = {node.id for node in nodes if node.state in (NodeState.READY, NodeState.FAILED)}
         noticed = frozenset(node.id for node in nodes if node.at_risk)
         if self.starting & arrived or noticed - self._noticed:

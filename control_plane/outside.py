@@ -68,7 +68,7 @@ async def adapters(settings: Settings) -> AsyncIterator[Adapters]:
             cloud=AwsCloud(autoscaling, namespace, ec2=ec2),
             probe=HttpProbe(http),
             front=front,
-            events=DynamoEvents(dynamo, namespace),
+            events=DynamoEvents(dynamo, namespace, clock=time.time),
             hub=hub,
             people=PeopleAdapters(
                 entrance=entrance,

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from control_plane.books import Lifetime
 from control_plane.boots import Boot, percentile
+from control_plane.event import Event, Stretch
 from control_plane.nodes import UNASKED, Cause, Node, NodeId
 from gpu_node.protocol import Failure, NodeState
 
@@ -104,35 +105,6 @@ class KeyRow:
         return bool(self.models) or any(limit is not None for limit in limits)
 
 
-class EventKind(StrEnum):
-    """What happened, in a word; all that is ever told."""
-
-    NODE_LAUNCHED = "node-launched"
-    NODE_ADOPTED = "node-adopted"
-    NODE_DRAINING = "node-draining"
-    NODE_FAILED = "node-failed"
-    NODE_TERMINATING = "node-terminating"
-    NODE_RELEASED = "node-released"
-    NODE_GONE = "node-gone"
-    LAUNCH_ABANDONED = "launch-abandoned"
-    WISH_REFUSED = "wish-refused"
-    TASKS_SET = "tasks-set"
-    LISTENER_TURNED = "listener-turned"
-    FRONT_MOVED = "front-moved"
-
-
-@dataclass(frozen=True)
-class Event:
-    """One change of state. Two that are equal are one."""
-
-    at: float
-    kind: EventKind
-    cause: str  # who or what made it: "janitor"
-    message: str  # one plain sentence
-    model: str | None = None  # where it is one's, and known
-    node: NodeId | None = None
-
-
 class NodeStore(Protocol):
     async def list(self) -> Sequence[Node]:
         """Every node that is not TERMINATED."""
@@ -162,8 +134,11 @@ class NodeStore(Protocol):
 class WishStore(Protocol):
     async def list(self) -> Sequence[Wish]: ...
 
-    async def ask(self, wish: Wish) -> None:
-        """Record the wish. An older ``hold_until`` never shortens a newer one; keep-awake is left alone."""
+    async def ask(self, wish: Wish) -> bool:
+        """Record the wish. An older ``hold_until`` never shortens a newer one; keep-awake is left alone.
+
+        True where it wakes the model: nobody's wish held any more when this one was made.
+        """
 
     async def keep_awake(self, model: str, until: float, *, by: str, at: float) -> None:
         """Keep the model's nodes until then; 0 takes it back."""
@@ -219,8 +194,24 @@ class KeyStore(Protocol):
 
 
 class EventStore(Protocol):
-    async def add(self, events: Sequence[Event]) -> None:
-        """Keep them for a while. Doing it twice is doing it once. Raises Unavailable: some may be kept already."""
+    """A log with one order, whoever writes: each entry has the next number, and is seen after every one before it.
+
+    Entries go after a month; their numbers stay theirs.
+    """
+
+    async def add(self, events: Sequence[Event], *, writer: str, number: int) -> None:
+        """Append them, together. The same ``number`` of the same ``writer`` counts once, however often it is sent;
+        numbers rise. Raises Unavailable: they may be there already."""
+
+    async def end(self) -> int:
+        """The newest number up to which everything can be read; 0 where there is nothing. Raises Unavailable."""
+
+    async def after(self, number: int, *, limit: int) -> Stretch:
+        """Oldest first, from the next number on; ``reached`` is where to go on. Raises Unavailable."""
+
+    async def before(self, number: int, *, limit: int) -> Stretch:
+        """Newest first, from the number below on; ``reached`` is where to go on, 1 where nothing is left.
+        Raises Unavailable."""
 
 
 @dataclass(frozen=True)

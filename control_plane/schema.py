@@ -23,7 +23,7 @@ MODELS = Table("models", "name")
 API_KEYS = Table("api-keys", "key_hash", ttl="expires_at")
 USAGE = Table("usage", "owner_month", "day_model")
 CONTROL = Table("control", "item", ttl="expires_at")
-EVENTS = Table("events", "day", "at_id", ttl="expires_at")
+EVENTS = Table("events", "page", "entry", ttl="expires_at")
 SESSIONS = Table("sessions", "id_hash", ttl="expires_at")
 
 TABLES = (INSTANCES, MODELS, API_KEYS, USAGE, CONTROL, EVENTS, SESSIONS)

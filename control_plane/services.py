@@ -8,13 +8,16 @@ from control_plane.allowlist import Allowlist
 from control_plane.api_keys import ApiKeys
 from control_plane.books import LimitStore
 from control_plane.catalogue import Catalogue
+from control_plane.chronicle import Chronicle
 from control_plane.effects import Stores
 from control_plane.errors import ModelNotFound
+from control_plane.event_feed import EventFeed
+from control_plane.event_log import EventLog
 from control_plane.fleet import Fleet
 from control_plane.model import Model
 from control_plane.nodes import Cause
 from control_plane.policy import Policy
-from control_plane.ports import Clock, Wish
+from control_plane.ports import Clock, EventStore, Wish
 from control_plane.sessions import Sessions
 from control_plane.sign_in import SignIn
 from control_plane.spending import Spending
@@ -36,6 +39,10 @@ class Services:
     fleet: Fleet
     policy: Policy
     spending: Spending
+    log: EventLog  # where changes of state are told
+    chronicle: Chronicle  # and those of models and nodes put into words
+    events: EventStore | None  # where they are read; None: nobody keeps them
+    feed: EventFeed | None  # None: nothing can be streamed from here
     limits: LimitStore | None = None
     task: TaskBill | None = None  # the control plane's own, where it runs on Fargate
 
@@ -77,10 +84,13 @@ class Services:
         now = self.clock()
         if desired == 0:
             await self.stores.wishes.sleep(model.name, by=by, at=now)
+            self.chronicle.put_to_sleep(model.name, by=by)
         else:
             await self.spending.check(Cause(by, key), model)
             await self.stores.models.forgive(model.name)
-            await self.stores.wishes.ask(Wish(model.name, desired, now + self.policy.boot_limit_s, by, now, key=key))
+            wish = Wish(model.name, desired, now + self.policy.boot_limit_s, by, now, key=key)
+            await self.stores.wishes.ask(wish)
+            self.chronicle.woken(model.name, by=by, nodes=desired, how="by hand")
         self.fleet.disturbed.set()
 
     async def prewarm(self, status: Status, *, by: str, key: str = "") -> None:
@@ -93,5 +103,6 @@ class Services:
         now, model = self.clock(), status.model
         await self.spending.check(Cause(by, key, speculative=True), model)
         wish = Wish(model.name, 1, now + self.policy.cancel_grace_s, by, now, key=key, speculative=True)
-        await self.stores.wishes.ask(wish)
+        if await self.stores.wishes.ask(wish):
+            self.chronicle.woken(model.name, by=by, how="before the first question")
         self.fleet.disturbed.set()

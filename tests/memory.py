@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 from control_plane.books import Bill, Limit, Tally
 from control_plane.boots import Boot
 from control_plane.errors import DiogenesError, Stale, Unavailable
+from control_plane.event import Entry, Event, Stretch
 from control_plane.nodes import MOVES, Node, NodeId
-from control_plane.ports import Event, KeyRow, Launch, ModelRow, Term, Wish
+from control_plane.ports import KeyRow, Launch, ModelRow, Term, Wish
 from gpu_node.protocol import Failure, NodeState
 
 T = TypeVar("T")
@@ -155,13 +156,15 @@ class MemoryWishes(Fallible):
     async def list(self) -> Sequence[Wish]:
         return list(self.rows.values())
 
-    async def ask(self, wish: Wish) -> None:
+    async def ask(self, wish: Wish) -> bool:
+        wakes = wish.model not in self.rows or self.rows[wish.model].hold_until <= wish.asked_at
         row = self.rows.get(wish.model, replace(wish, version=0, keep_awake_until=0.0))
         if wish.hold_until >= row.hold_until:
             row = replace(wish, keep_awake_until=row.keep_awake_until, version=row.version)
         elif wish.desired > row.desired:
             row = replace(row, desired=wish.desired, by=wish.by, asked_at=wish.asked_at)
         self._write(row)
+        return wakes
 
     async def keep_awake(self, model: str, until: float, *, by: str, at: float) -> None:
         row = self.rows.get(model, Wish(model, desired=1, hold_until=0.0, by=by, asked_at=at))
@@ -344,10 +347,30 @@ class MemoryLimits(Fallible):
 
 @dataclass
 class MemoryEvents(Fallible):
-    kept: list[Event] = field(default_factory=list)  # as they came
+    entries: list[Entry] = field(default_factory=list)
+    first: int = 1  # what is older went
+    _counted: dict[str, int] = field(default_factory=dict)
 
-    async def add(self, events: Sequence[Event]) -> None:
-        self.kept += [event for event in dict.fromkeys(events) if event not in self.kept]
+    @property
+    def kept(self) -> list[Event]:
+        return [entry.event for entry in self.entries]
+
+    async def add(self, events: Sequence[Event], *, writer: str, number: int) -> None:
+        if not events or self._counted.get(writer, 0) >= number:
+            return
+        self._counted[writer] = number
+        self.entries += [Entry(place, event) for place, event in enumerate(events, len(self.entries) + 1)]
+
+    async def end(self) -> int:
+        return len(self.entries)
+
+    async def after(self, number: int, *, limit: int) -> Stretch:
+        found = [entry for entry in self.entries[max(number, 0) :] if entry.number >= self.first][:limit]
+        return Stretch(found, found[-1].number if len(found) == limit else max(number, len(self.entries)))
+
+    async def before(self, number: int, *, limit: int) -> Stretch:
+        found = [entry for entry in reversed(self.entries[: max(number - 1, 0)]) if entry.number >= self.first][:limit]
+        return Stretch(found, found[-1].number if len(found) == limit else 1)
 
 
 @dataclass

@@ -33,7 +33,7 @@ class DynamoWishes:
     async def list(self) -> Sequence[Wish]:
         return [_wish(row) for row in await self._rows.scan("begins_with(#item, :wake)", {"wake": _WAKE})]
 
-    async def ask(self, wish: Wish) -> None:
+    async def ask(self, wish: Wish) -> bool:
         """Three cases, each a whole condition of its own write; a race lost between them starts over.
 
         1. No hold, or none beyond ours: the wish is ours.
@@ -46,11 +46,15 @@ class DynamoWishes:
             except Refused as refused:
                 beaten = refused.row.get("desired", 0) >= wish.desired
             with suppress(Refused):
-                return await (self._count(wish) if beaten else self._raise(wish))
+                await (self._count(wish) if beaten else self._raise(wish))
+                return False
 
-    async def _replace(self, wish: Wish) -> None:
+    async def _replace(self, wish: Wish) -> bool:
         values = _wished(wish) | {"desired": wish.desired, "hold_until": wish.hold_until}
-        await self._write(wish.model, values, when="attribute_not_exists(#hold_until) OR #hold_until <= :hold_until")
+        before = await self._write(
+            wish.model, values, when="attribute_not_exists(#hold_until) OR #hold_until <= :hold_until"
+        )
+        return bool(before.get("hold_until", 0.0) <= wish.asked_at)
 
     async def _raise(self, wish: Wish) -> None:
         values = _wished(wish) | {"desired": wish.desired}
@@ -88,10 +92,10 @@ class DynamoWishes:
             values={"version": wish.version, "asked_at": wish.asked_at},
         )
 
-    async def _write(self, model: str, values: Row, *, when: str = "") -> None:
-        await self._rows.update(
-            _wake(model), assignments(values) + " ADD #version :one", values | {"one": 1}, when=when
-        )
+    async def _write(self, model: str, values: Row, *, when: str = "") -> Row:
+        """The row as it was before."""
+        change = assignments(values) + " ADD #version :one"
+        return await self._rows.update(_wake(model), change, values | {"one": 1}, when=when, before=True)
 
 
 class DynamoLaunches:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import aioboto3
@@ -37,6 +38,25 @@ class Refused(Stale):
     def __init__(self, table: str, row: Row) -> None:
         super().__init__(f"a condition on {table} did not hold")
         self.row = row
+
+
+class RefusedTogether(Stale):
+    """A transaction did not take place; ``place`` is that of the first change whose condition did not hold, and None
+    where another transaction was at work on the same rows."""
+
+    def __init__(self, table: str, place: int | None) -> None:
+        super().__init__(f"a transaction on {table} did not take place")
+        self.place = place
+
+
+@dataclass(frozen=True)
+class Change:
+    """One update of a transaction, in the words of ``DynamoTable.update``."""
+
+    key: Mapping[str, str]
+    change: str
+    values: Mapping[str, Any]
+    when: str = ""
 
 
 @asynccontextmanager
@@ -79,24 +99,40 @@ class DynamoTable:
         *,
         when: str = "",
         names: Mapping[str, str] | None = None,
+        before: bool = False,
     ) -> Row:
-        """The row as it is afterwards."""
+        """The row as it is afterwards, or as it was ``before``: empty where it is new."""
         with self._translated():
             answer = await self._client.update_item(
                 TableName=self._name,
                 Key=to_attributes(key),
                 UpdateExpression=change,
-                ReturnValues="ALL_NEW",
+                ReturnValues="ALL_OLD" if before else "ALL_NEW",
                 **_placeholders(f"{change} {when}", values, names or {}),
                 **_when(when),
             )
-        return from_attributes(answer["Attributes"])
+        return from_attributes(answer.get("Attributes", {}))
 
     async def delete(self, key: Mapping[str, str], *, when: str = "", values: Mapping[str, Any] | None = None) -> None:
         with self._translated():
             await self._client.delete_item(
                 TableName=self._name, Key=to_attributes(key), **_placeholders(when, values or {}, {}), **_when(when)
             )
+
+    async def transact(self, changes: Sequence[Change], rows: Sequence[Row]) -> None:
+        """All changes, and all rows, new or not; or nothing. 100 at most. Raises RefusedTogether."""
+        puts = [{"Put": {"TableName": self._name, "Item": to_attributes(row)}} for row in rows]
+        with self._translated():
+            await self._client.transact_write_items(TransactItems=[*map(self._update, changes), *puts])  # type: ignore[list-item]
+
+    def _update(self, change: Change) -> dict[str, Any]:
+        update = {
+            "TableName": self._name,
+            "Key": to_attributes(change.key),
+            "UpdateExpression": change.change,
+            **_placeholders(f"{change.change} {change.when}", change.values, {}),
+        }
+        return {"Update": update | ({"ConditionExpression": change.when} if change.when else {})}
 
     async def scan(self, where: str = "", values: Mapping[str, Any] | None = None) -> Sequence[Row]:
         """All rows that pass; the tables are small."""
@@ -123,6 +159,22 @@ class DynamoTable:
                 return rows
             query["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
+    async def between(
+        self, hash_value: str, first: str, last: str, *, limit: int, newest_first: bool = False
+    ) -> Sequence[Row]:
+        """At most so many rows under one hash key whose range keys are within these bounds, which belong to it."""
+        where = f"#{self._table.hash_key} = :hash AND #{self._table.range_key} BETWEEN :first AND :last"
+        with self._translated():
+            page = await self._client.query(
+                TableName=self._name,
+                ConsistentRead=True,
+                ScanIndexForward=not newest_first,
+                Limit=limit,
+                KeyConditionExpression=where,
+                **_placeholders(where, {"hash": hash_value, "first": first, "last": last}, {}),
+            )
+        return [from_attributes(item) for item in page["Items"]]
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
@@ -139,11 +191,21 @@ def _translation(error: ClientError, table: str) -> Exception:
     code = error.response["Error"]["Code"]
     if code == "ConditionalCheckFailedException":
         return Refused(table, from_attributes(cast(Row, error.response.get("Item", {}))))  # its type does not know Item
-    if code == "TransactionCanceledException" and "ConditionalCheckFailed" in str(error):
-        return Refused(table, {})
+    if code == "TransactionCanceledException":
+        return _cancelled(error, table)
     if code == "ValidationException":
         return error  # an expression of ours is wrong: a bug must look like one
     return Unavailable(f"DynamoDB refused a call on {table}: {code}")
+
+
+def _cancelled(error: ClientError, table: str) -> Exception:
+    reasons = cast(Row, error.response).get("CancellationReasons", ())  # its type does not know them
+    codes = [reason.get("Code") for reason in reasons]
+    if "ConditionalCheckFailed" in codes:
+        return RefusedTogether(table, codes.index("ConditionalCheckFailed"))
+    if "TransactionConflict" in codes:
+        return RefusedTogether(table, None)
+    return Unavailable(f"DynamoDB cancelled a transaction on {table}: {', '.join(filter(None, codes))}")
 
 
 def _placeholders(expression: str, values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

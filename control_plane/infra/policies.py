@@ -21,15 +21,16 @@ SERVING_TABLES: Mapping[str, Sequence[str]] = {
     schema.USAGE.name: ("PutItem", "Query", "UpdateItem"),
     schema.CONTROL.name: ("DeleteItem", "GetItem", "PutItem", "Scan", "UpdateItem"),
     schema.SESSIONS.name: ("DeleteItem", "GetItem", "PutItem", "Scan", "UpdateItem"),
+    schema.EVENTS.name: ("GetItem", "PutItem", "Query", "UpdateItem"),
 }
 """What who answers requests does with each table."""
 
 JANITOR_TABLES: Mapping[str, Sequence[str]] = {
     **{table: SERVING_TABLES[table] for table in (schema.INSTANCES.name, schema.MODELS.name, schema.CONTROL.name)},
     schema.USAGE.name: ("PutItem", "Query"),
-    schema.EVENTS.name: ("PutItem",),
+    schema.EVENTS.name: SERVING_TABLES[schema.EVENTS.name],
 }
-"""The janitor's: the fleet's and the front's, and nobody's keys; of what it mended, it reads nothing back."""
+"""The janitor's: the fleet's and the front's, and nobody's keys."""
 
 
 @dataclass(frozen=True)

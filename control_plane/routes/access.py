@@ -47,6 +47,8 @@ ACCESS: Mapping[str, Who] = {
     "GET /api/usage/break-even": Who.PERSON,
     "GET /api/budgets": Who.PERSON,
     "PUT /api/budgets/{scope:path}": Who.OWNER,
+    "GET /api/events": Who.PERSON,
+    "GET /api/events/stream": Who.PERSON,
     "GET /api/keys": Who.PERSON,
     "POST /api/keys": Who.PERSON,
     "DELETE /api/keys/{key_id}": Who.PERSON,

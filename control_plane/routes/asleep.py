@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from control_plane.catalogue import Catalogue
+from control_plane.chronicle import Chronicle
 from control_plane.dialect import DIALECTS, Dialect
 from control_plane.errors import MethodNotAllowed, ModelStarting
 from control_plane.exchange import Receive, Scope, Send, refuse
@@ -32,6 +33,7 @@ class Asleep:
         catalogue: Catalogue,
         wishes: WishStore,
         waking: Waking,
+        chronicle: Chronicle,
         *,
         clock: Clock,
         settings: Settings,
@@ -41,6 +43,7 @@ class Asleep:
         self._catalogue = catalogue
         self._wishes = wishes
         self._waking = waking
+        self._chronicle = chronicle
         self._clock = clock
         self._settings = settings
         self._request_id = request_id
@@ -70,7 +73,8 @@ class Asleep:
         await self._waking.refuse_what_stands(model.name)
         now = self._clock()
         hold_until = now + self._settings.cancel_grace_s
-        await self._wishes.ask(Wish(model.name, 1, hold_until, caller.email, now, key=caller.key_id))
+        if await self._wishes.ask(Wish(model.name, 1, hold_until, caller.email, now, key=caller.key_id)):
+            self._chronicle.woken(model.name, by=caller.email)
         awake = await self._waking.hold(model.name, self._settings.max_wait_s if limit_s is None else limit_s)
         return _follows(headers) and (awake or limit_s is None)
 

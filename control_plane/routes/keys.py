@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from control_plane.api_keys import Grant
 from control_plane.errors import Forbidden, InvalidRequest
+from control_plane.event import EventKind
 from control_plane.ports import KeyRow
 from control_plane.routes.caller import Caller
 from control_plane.services import Services
@@ -43,6 +44,8 @@ async def create_key(new: NewKey, request: Request, caller: Caller) -> dict[str,
         monthly_budget_usd=new.monthly_budget_usd,
     )
     key, row = await services.keys.create(email=caller.email, name=new.name, grant=grant)
+    told = f"{caller.email} made the key {row.name}."
+    services.log.tell(EventKind.KEY_CREATED, told, cause=caller.email, data={"key_id": row.id})
     return {"key": key, **_entry(row)}
 
 
@@ -61,6 +64,8 @@ async def revoke_key(key_id: str, request: Request, caller: Caller) -> None:
     """One's own; an owner's hand reaches all. Holds everywhere within ten seconds."""
     services: Services = request.app.state.services
     await services.keys.revoke(key_id, email=None if caller.owner else caller.email)
+    told = f"{caller.email} revoked a key."
+    services.log.tell(EventKind.KEY_REVOKED, told, cause=caller.email, data={"key_id": key_id})
 
 
 def _entry(row: KeyRow) -> dict[str, Any]:

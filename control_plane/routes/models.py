@@ -74,6 +74,7 @@ async def keep_awake(name: str, wish: KeepAwake, request: Request, caller: Calle
     if until and not now < until <= now + MAX_KEEP_AWAKE_S:
         raise InvalidRequest("until must lie ahead, by at most 24 hours", param="until")
     await services.stores.wishes.keep_awake(status.model.name, until, by=caller.email, at=now)
+    services.chronicle.kept_awake(status.model.name, until, by=caller.email)
     services.fleet.disturbed.set()
     return await _details(services, name)
 
@@ -86,7 +87,7 @@ async def get_status(name: str, request: Request, _caller: Caller) -> dict[str, 
 
 @router.patch("/api/models/{name:path}")
 async def edit_model(
-    name: str, override: Annotated[dict[str, Any], Body()], request: Request, _caller: Caller
+    name: str, override: Annotated[dict[str, Any], Body()], request: Request, caller: Caller
 ) -> dict[str, Any]:
     """Change what may be changed without Pulumi; null takes a change back. Holds from the next start on."""
     services: Services = request.app.state.services
@@ -98,6 +99,7 @@ async def edit_model(
         await services.stores.models.set_override(name, wanted, expected=status.model.override)
     except Stale as error:
         raise Conflict(f"{name} was changed by somebody else just now. Look again.") from error
+    services.chronicle.changed(name, override, by=caller.email)
     services.fleet.disturbed.set()
     return await _details(services, name)
 

@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 
 from control_plane.errors import NoCapacity, Stale, Unavailable
+from control_plane.event import Event, EventKind
 from control_plane.janitor import Round, clean
 from control_plane.nodes import Node
-from control_plane.ports import Event, EventKind, Front, FrontState, Launch, Wish
+from control_plane.ports import Front, FrontState, Launch, Wish
 from gpu_node.protocol import NodeState
 from tests.night.deployment import GROUP, MODEL, Deployment
 
@@ -304,7 +305,7 @@ async def test_a_round_whose_events_cannot_be_written_is_a_round_all_the_same(ca
     found = await cleaned(world)
     assert (found.state, found.mended, world.stage.desired) == ("asleep", {"tasks-set": 1}, 0)
     warned, line = caplog.records[-2:]
-    assert (warned.levelname, warned.message, vars(warned)["events"]) == ("WARNING", "events lost", 1)
+    assert (warned.levelname, warned.message, vars(warned)["events"]) == ("WARNING", "events not written", 1)
     assert (line.message, vars(line)["mended"]) == ("janitor's round", 1)
 
 

@@ -242,3 +242,36 @@ async def test_a_front_that_cannot_be_seen_for_a_moment_loses_nobody() -> None:
 def test_a_function_without_a_listener_does_not_start() -> None:
     with pytest.raises(InvalidSettings, match="DIOGENES_LISTENER_ARN"):
         Night({})
+
+
+# -- events
+
+
+async def test_what_a_call_did_is_in_the_log_before_the_process_is_frozen() -> None:
+    async with asleep() as (world, key):
+        await call(world.app(), "POST", "/v1/chat/completions", key=key, body=ASK)
+        told = [(str(event.kind), event.cause) for event in world.events.kept]
+        assert told[0] == ("model-woken", "ann@example.com")
+        assert ("front-moved", "night watch") in told
+        assert ("node-launched", "night watch") in told
+
+
+async def test_a_log_that_cannot_be_written_costs_no_call() -> None:
+    async with asleep() as (world, key):
+        world.events.broken.fail("add", times=9)
+        app = world.app()
+        assert (await call(app, "POST", "/v1/chat/completions", key=key, body=ASK)).status == 307
+        assert (await call(app, "GET", "/v1/models", key=key)).status == 200
+        assert world.events.kept == []
+
+
+async def test_events_are_read_while_it_sleeps_and_not_streamed() -> None:
+    async with asleep() as (world, key):
+        app = world.app()
+        await call(app, "POST", "/api/keys", key=key, body={"name": "second"})
+        told = await call(app, "GET", "/api/events", key=key, query={"kind": ["key-created"]})
+        (event,) = json.loads(told.body)["events"]
+        assert (event["cause"], event["id"]) == ("ann@example.com", "000000000001")
+        refused = await call(app, "GET", "/api/events/stream", key=key)
+        assert (refused.status, refused.code) == (503, "asleep_no_stream")
+        assert world.front.front.state is FrontState.ASLEEP

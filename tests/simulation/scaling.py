@@ -25,6 +25,10 @@ def services_of(plane: ControlPlane, adapters: Adapters) -> Services:
         fleet=plane.fleet,
         policy=plane.policy,
         spending=plane.spending,
+        log=plane.log,
+        chronicle=plane.chronicle,
+        events=None,
+        feed=None,
     )
 
 

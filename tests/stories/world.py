@@ -26,6 +26,7 @@ from control_plane.ports import Group, Instance
 from control_plane.settings import Settings
 from gpu_node.protocol import Failure, NodeState, Phase, PhaseRecord
 from tests.memory import (
+    MemoryEvents,
     MemoryFence,
     MemoryKeys,
     MemoryLaunches,
@@ -75,6 +76,7 @@ class World:
     usage: MemoryUsage = field(default_factory=MemoryUsage)
     limits: MemoryLimits = field(default_factory=MemoryLimits)
     fence: MemoryFence = field(default_factory=MemoryFence)
+    events: MemoryEvents = field(default_factory=MemoryEvents)
     cloud: MemoryCloud = field(default_factory=MemoryCloud)
     probe: MemoryProbe = field(default_factory=MemoryProbe)
     people: MemoryPeople = field(default_factory=MemoryPeople)
@@ -241,6 +243,7 @@ class World:
             self.cloud,
             self.probe,
             limits=self.limits,
+            events=self.events,
             people=self.people.adapters,
             hub=self._asked,
         )

@@ -332,10 +332,13 @@ async def test_an_action_that_took_effect_is_told(bench: Bench, action: Action) 
 
 
 @pytest.mark.parametrize("action", [Start("m"), Repeat(LAUNCH)], ids=lambda action: type(action).__name__)
-async def test_a_launch_is_told_with_its_node_and_a_refused_one_is_not(bench: Bench, action: Action) -> None:
+async def test_a_launch_is_told_with_its_node_or_with_why_it_was_refused(bench: Bench, action: Action) -> None:
     bench.cloud.refusals["g", "a"] = NoCapacity("InsufficientInstanceCapacity", "none")
     await bench.apply(action)
-    assert bench.told == []
+    (refused,) = bench.told
+    assert refused.refusal is not None
+    assert refused == Done(action, refusal=refused.refusal)
+    bench.told.clear()
     bench.cloud.refusals.clear()
     await bench.apply(action)
     (node,) = bench.nodes.rows.keys() - {INSTANCE.id}

@@ -1,0 +1,174 @@
+"""What happened, as pages and as a stream. An event's id is its place in the log: who names it goes on from there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from control_plane.errors import InvalidRequest, RequestError
+from control_plane.event import Entry, EventKind, Stretch, event_id
+from control_plane.event_feed import EventFeed
+from control_plane.ports import EventStore
+from control_plane.routes.caller import Caller
+from control_plane.services import Services
+
+if TYPE_CHECKING:
+    from sse_starlette import ServerSentEvent
+
+MAX_LOOKED_AT = 2000
+"""Entries read for one page. A filter that few pass gets a short page, and the cursor to go on."""
+
+MAX_ID_CHARS = 12
+READ = 200
+PING_S = 15  # well below what any proxy waits for between bytes
+RETRY_MS = 3000
+
+router = APIRouter()
+
+Model = Annotated[str | None, Query(max_length=256)]
+Id = Annotated[str | None, Query(max_length=64)]
+Passes = Callable[[Entry], bool]
+
+
+class AsleepNoStream(RequestError):
+    """The night watch answers whole bodies only."""
+
+    status = 503
+    default_code = "asleep_no_stream"
+
+
+@router.get("/api/events")
+async def list_events(
+    request: Request,
+    _caller: Caller,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    before: Id = None,
+    after: Id = None,
+    model: Model = None,
+    kind: EventKind | None = None,
+) -> dict[str, Any]:
+    """Newest first, or ``after`` an id oldest first. ``next`` is the cursor to go on with: as ``before``, null at the
+    beginning of the log; as ``after``, never null, since more may happen."""
+    services: Services = request.app.state.services
+    if before is not None and after is not None:
+        raise InvalidRequest("Either `before` or `after`.", param="before")
+    if services.events is None:
+        return {"events": [], "next": after, "more": False}
+    passes = _filter(model, kind)
+    if after is not None:
+        return await _after(services.events, _number(after, "after"), limit=limit, passes=passes)
+    newest = await services.events.end() + 1
+    number = newest if before is None else min(_number(before, "before"), newest)
+    return await _before(services.events, number, limit=limit, passes=passes)
+
+
+@router.get("/api/events/stream")
+async def stream_events(
+    request: Request, _caller: Caller, after: Id = None, model: Model = None, kind: EventKind | None = None
+) -> Response:
+    """Server-sent events, from ``Last-Event-ID`` (or ``after``) on, else from now on; none is lost or sent twice."""
+    from sse_starlette import EventSourceResponse, ServerSentEvent  # it reaches into uvicorn: only who streams needs it
+
+    services: Services = request.app.state.services
+    if services.feed is None:
+        raise AsleepNoStream(
+            "The control plane sleeps, and nothing can be streamed from here: ask /api/events?after=… from time to "
+            "time. This wakes nothing.",
+            retry_after_s=30,
+        )
+    end = await services.feed.end()
+    cursor = request.headers.get("last-event-id") or after
+    stream = _Stream(services.feed, min(_number(cursor, "Last-Event-ID"), end) if cursor else end, _filter(model, kind))
+    return EventSourceResponse(
+        stream.messages(ServerSentEvent),
+        sep="\n",
+        ping=PING_S,
+        ping_message_factory=lambda: ServerSentEvent(comment="ping"),
+    )
+
+
+class _Stream:
+    """One client's way through the log."""
+
+    def __init__(self, feed: EventFeed, number: int, passes: Passes) -> None:
+        self._feed = feed
+        self._number = number
+        self._passes = passes
+
+    async def messages(self, message: type[ServerSentEvent]) -> AsyncIterator[ServerSentEvent]:
+        # An id alone is no event, but whoever is cut off now comes back with it.
+        yield message(id=event_id(self._number), retry=RETRY_MS)
+        async with aclosing(self._feed.follow(self._number)) as stretches:  # type: ignore[type-var]
+            async for stretch in stretches:
+                for each in self._told(stretch, message):
+                    yield each
+
+    def _told(self, stretch: Stretch, message: type[ServerSentEvent]) -> list[ServerSentEvent]:
+        told = [
+            message(orjson.dumps(_entry(entry)).decode(), event=str(entry.event.kind), id=entry.id)
+            for entry in stretch.entries
+            if self._passes(entry)
+        ]
+        return told or [message(id=event_id(stretch.reached))]
+
+
+async def _after(store: EventStore, number: int, *, limit: int, passes: Passes) -> dict[str, Any]:
+    found: list[Entry] = []
+    number = min(number, await store.end())
+    for _ in range(MAX_LOOKED_AT // READ):
+        stretch = await store.after(number, limit=READ)
+        entries = list(filter(passes, stretch.entries))
+        found += entries[: limit - len(found)]
+        if len(found) == limit:
+            return _page(found, found[-1].id, more=True)
+        if stretch.reached <= number:
+            return _page(found, event_id(number), more=False)
+        number = stretch.reached
+    return _page(found, event_id(number), more=True)
+
+
+async def _before(store: EventStore, number: int, *, limit: int, passes: Passes) -> dict[str, Any]:
+    found: list[Entry] = []
+    for _ in range(MAX_LOOKED_AT // READ):
+        stretch = await store.before(number, limit=min(READ, max(limit, 20)))
+        entries = list(filter(passes, stretch.entries))
+        found += entries[: limit - len(found)]
+        if len(found) == limit and found[-1].number > 1:
+            return _page(found, found[-1].id, more=True)
+        number = stretch.reached
+        if number <= 1:
+            return _page(found, None, more=False)
+    return _page(found, event_id(number), more=True)
+
+
+def _page(found: list[Entry], cursor: str | None, *, more: bool) -> dict[str, Any]:
+    return {"events": [_entry(entry) for entry in found], "next": cursor, "more": more}
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    event = entry.event
+    return {
+        "id": entry.id,
+        "at": event.at,
+        "kind": str(event.kind),
+        "cause": event.cause,
+        "model": event.model,
+        "node": event.node,
+        "message": event.message,
+        "data": dict(event.data),
+    }
+
+
+def _filter(model: str | None, kind: EventKind | None) -> Passes:
+    return lambda entry: model in (None, entry.event.model) and kind in (None, entry.event.kind)
+
+
+def _number(cursor: str, param: str) -> int:
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= MAX_ID_CHARS):
+        raise InvalidRequest(f"`{param}` must be the id of an event.", param=param, code="invalid_cursor")
+    return int(cursor)

@@ -24,7 +24,7 @@ _Context = Mapping[str, Sequence[str]]
 _KEYED = {"GetItem": "Key", "UpdateItem": "Key", "DeleteItem": "Key", "PutItem": "Item", "ConditionCheckItem": "Key"}
 # Parameters of S3 that do not make another action of a request, as `tagging` and `acl` would.
 _PLAIN = {
-    *("x-id", "partNumber", "uploadId", "uploads"),
+    *("x-id", "partNumber", "uploadId", "uploads", "part-number-marker", "max-parts", "key-marker", "max-uploads"),
     *("list-type", "prefix", "delimiter", "encoding-type", "max-keys", "continuation-token"),
 }
 _MADE_AT_LAUNCH = ("fleet", "instance", "network-interface", "volume")
@@ -247,8 +247,18 @@ def _s3(call: Call) -> Iterator[Ask]:
     """Buckets by path, as in ``/bucket/key``: by name they would need a name server."""
     bucket, _, key = call.path.lstrip("/").partition("/")
     plain = not call.query.keys() - _PLAIN
-    actions = {"GET": "GetObject", "HEAD": "GetObject", "PUT": "PutObject", "POST": "PutObject"}
-    if not key and call.method in ("GET", "HEAD") and plain:
+    actions = {
+        "GET": "GetObject",
+        "HEAD": "GetObject",
+        "PUT": "PutObject",
+        "POST": "PutObject",
+        "DELETE": "DeleteObject",
+    }
+    if "uploadId" in call.query:
+        actions |= {"GET": "ListMultipartUploadParts", "DELETE": "AbortMultipartUpload"}
+    if not key and call.method == "GET" and plain and "uploads" in call.query:
+        yield Ask("s3:ListBucketMultipartUploads", f"arn:aws:s3:::{bucket}")
+    elif not key and call.method in ("GET", "HEAD") and plain:
         prefix = {"s3:prefix": [call.query["prefix"]]} if "prefix" in call.query else {}
         yield Ask("s3:ListBucket", f"arn:aws:s3:::{bucket}", prefix)
     elif key and call.method in actions and plain:

@@ -38,6 +38,17 @@ class FakeHub:
     def listing(self) -> dict[str, Any]:
         return {"id": self.repository, "sha": self.commit, "siblings": [self._sibling(path) for path in self.files]}
 
+    def tree(self) -> list[dict[str, Any]]:
+        """The same, as the hub's own library asks for it."""
+        told = []
+        for path, body in self.files.items():
+            entry: dict[str, Any] = {"type": "file", "path": path, "size": len(body), "oid": blob_id(body)}
+            if len(body) >= LARGE:
+                lfs = {"oid": hashlib.sha256(body).hexdigest(), "size": len(body), "pointerSize": 134}
+                entry["lfs"] = lfs
+            told.append(entry)
+        return told
+
     def _sibling(self, path: str) -> dict[str, Any]:
         body = self.files[path]
         told: dict[str, Any] = {"rfilename": path, "size": len(body), "blobId": blob_id(body)}
@@ -70,6 +81,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(refusal[0], b"", {"X-Error-Code": refusal[1]})
         elif path.startswith("/storage/"):
             self._storage(path.removeprefix("/storage/"))
+        elif path.startswith(f"/api/models/{self.hub.repository}/tree/"):
+            self._answer(200, json.dumps(self.hub.tree()).encode())
         elif path.startswith("/api/models/"):
             self._answer(200, json.dumps(self.hub.listing()).encode())
         else:

@@ -60,14 +60,19 @@ class House:
         return [(denial.action, denial.resource) for denial in self.account.denied()]
 
 
+def a_role(house: House) -> None:
+    """The role, without any permission yet."""
+    trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": SERVICE}}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    house.client("iam").create_role(RoleName=ROLE, AssumeRolePolicyDocument=document)
+
+
 @pytest.fixture
 def house() -> Iterator[House]:
     account = Account(Faults())
-    trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": SERVICE}}
-    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
     with AccountServer(account) as server:
         house = House(account, server.url)
-        house.client("iam").create_role(RoleName=ROLE, AssumeRolePolicyDocument=document)
+        a_role(house)
         house.client("dynamodb").create_table(
             TableName="rows",
             BillingMode="PAY_PER_REQUEST",

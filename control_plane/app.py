@@ -44,7 +44,7 @@ from control_plane.rates import task_rate
 from control_plane.reconciler import Cadence, Reconciler
 from control_plane.relay import Relay
 from control_plane.repositories import AskHub, Repositories, unasked
-from control_plane.routes import allowlist, cluster, keys, models, render, session, usage
+from control_plane.routes import allowlist, cluster, events, keys, models, render, session, usage
 from control_plane.routes.access import check_access
 from control_plane.routes.caller import Authenticator
 from control_plane.routes.cookies import Cookies
@@ -413,7 +413,7 @@ def management_app(services: Services, cookies: Cookies) -> FastAPI:
     )
     app.state.services = services
     app.state.cookies = cookies
-    for routes in (cluster, models, keys, session, allowlist, usage):
+    for routes in (cluster, models, keys, events, session, allowlist, usage):
         app.include_router(routes.router, dependencies=[Depends(check_access)])
     render.install(app)
     return app

@@ -367,4 +367,4 @@ async def test_a_model_whose_weights_cannot_be_had_is_not_launched(bench: Bench)
     assert set(bench.launches.rows) == {"t"}  # no intent either
     (row,) = [row for row in await bench.models.list() if row.name == "m"]
     assert (row.failure, row.failures) == (FAILURE, 0)
-    assert bench.told == []
+    assert bench.told == [Done(Start("m"), refusal=FAILURE)]

@@ -19,8 +19,8 @@ VLLM := 0.32.0
 # What vLLM's extra `runai` asks for, without the clouds that it would bring besides.
 STREAMER := runai-model-streamer[s3]>=0.15.7
 NODE_FLAGS := $(COMPILE_FLAGS) --python-version 3.12 --python-platform x86_64-manylinux_2_39
-# Only where there is npm: elsewhere what asks with OpenAI's client for Node is skipped, loudly.
-NODE_CLIENT := $(if $(shell command -v npm),tests/clients/node/node_modules/.installed)
+# Only where there is npm: elsewhere what asks with OpenAI's client for Node, or signs in at a provider, is skipped, loudly.
+NODE_CLIENT := $(if $(shell command -v npm),$(addsuffix /node_modules/.installed,tests/clients/node tests/people/provider))
 # The web app is built where there is a Node that can; elsewhere a page that says so stands in for it.
 NODE_20 := $(shell node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null && command -v npm)
 WEB := $(if $(NODE_20),web/dist/.built)
@@ -94,8 +94,8 @@ $(VENV)/.tests: tests/requirements.txt | $(PYTHON)
 	$(PIP) install --no-deps --require-hashes --upgrade -r $< --target $(@D)
 	@touch $@
 
-tests/clients/node/node_modules/.installed: tests/clients/node/package-lock.json tests/clients/node/package.json
-	npm ci --silent --prefix tests/clients/node
+tests/clients/node/node_modules/.installed tests/people/provider/node_modules/.installed: %/node_modules/.installed: %/package-lock.json %/package.json
+	npm ci --silent --prefix $*
 	@touch $@
 
 web/node_modules/.installed: web/package-lock.json web/package.json

@@ -166,7 +166,7 @@ class ControlPlane:
         entrance = Fresh(people.entrance, clock=clock, limit_s=EFFECTIVE_S, renew_s=RENEW_S)
         self.allowlist = Allowlist(entrance, people.overrides, clock=clock)
         self.sessions = Sessions(people.sessions, entrance, clock=clock, entropy=entropy)
-        id_tokens = IdTokens(people.web, clock=clock)
+        id_tokens = IdTokens(people.web, clock=clock, ask_again_s=self._settings.issuer_again_s)
         self.sign_in = SignIn(people, entrance, self.allowlist, self.sessions, id_tokens, clock=clock, entropy=entropy)
         self.door = Door(self.keys, self.sessions, id_tokens, self.allowlist, entrance, Limits(clock=clock))
         self.authenticator = Authenticator(self.door, self._cookies)

@@ -29,7 +29,6 @@ MAX_TOKEN_CHARS = 8192
 SKEW_S = 60.0
 KEYS_FRESH_S = 3600.0
 KEYS_KEPT_S = 86400.0  # when the issuer does not answer any more
-ASK_AGAIN_S = 30.0  # for a key that is not among the known ones; also after a failure
 MAX_KEYS = 100
 MIN_RSA_BITS = 2048
 
@@ -96,9 +95,11 @@ def check_claims(claims: Mapping[str, Any], provider: Provider, *, now: float, n
 class IdTokens:
     """Verifies tokens of any configured issuer, with the issuers' keys at hand."""
 
-    def __init__(self, web: Web, *, clock: Clock) -> None:
+    def __init__(self, web: Web, *, clock: Clock, ask_again_s: float) -> None:
+        """``ask_again_s``: after so long an issuer is asked again for a key that is not among the known ones."""
         self._web = web
         self._clock = clock
+        self._ask_again_s = ask_again_s
         self._issuers: dict[str, Issuer] = {}
 
     async def verify(self, token: str, providers: Sequence[Provider], *, nonce: str | None = None) -> Identity:
@@ -115,7 +116,7 @@ class IdTokens:
 
     def issuer(self, url: str) -> Issuer:
         if url not in self._issuers:
-            self._issuers[url] = Issuer(url, self._web, clock=self._clock)
+            self._issuers[url] = Issuer(url, self._web, clock=self._clock, ask_again_s=self._ask_again_s)
         return self._issuers[url]
 
 
@@ -126,6 +127,7 @@ class Issuer:
     url: str
     web: Web
     clock: Clock = field(kw_only=True)
+    ask_again_s: float = field(kw_only=True)
     _authorize_url: str = ""
     _keys: Sequence[Mapping[str, Any]] = ()
     _read_at: float = -math.inf
@@ -142,7 +144,7 @@ class Issuer:
         if self.clock() - self._read_at >= KEYS_FRESH_S:
             await self._renew()
         found = self._matching(told)
-        if found is None and self.clock() - self._tried_at >= ASK_AGAIN_S:  # they may have been rotated
+        if found is None and self.clock() - self._tried_at >= self.ask_again_s:  # they may have been rotated
             await self._renew()
             found = self._matching(told)
         if found is None:
@@ -150,10 +152,10 @@ class Issuer:
         return found
 
     async def _renew(self) -> None:
-        """Read again, not more often than ``ASK_AGAIN_S``. Raises Unavailable without keys that may still be used."""
+        """Read again, at most every ``ask_again_s``. Raises Unavailable without keys that may still be used."""
         now = self.clock()
         try:
-            if now - self._tried_at < ASK_AGAIN_S:
+            if now - self._tried_at < self.ask_again_s:
                 raise Unavailable(f"{self.url} did not answer a moment ago")
             self._tried_at = now
             told = _document(await self.web.get(f"{self.url.rstrip('/')}/.well-known/openid-configuration"), self.url)

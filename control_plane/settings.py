@@ -35,6 +35,7 @@ class Settings:
     max_waiters: int = 64  # a model
     failure_memory_s: float = 90.0  # a failed start, or a zone that refused, is remembered this long
 
+    issuer_again_s: float = 30.0  # before an issuer is asked again for a key that it did not show, or did not answer
     transport: str = "https"  # "http" for a desk: cookies without Secure, and issuers on loopback without TLS
 
     # When nodes come and go (see plan.py)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from joserfc.jwk import OctKey, RSAKey
 
 from control_plane.errors import Unauthenticated
-from control_plane.identity import ASK_AGAIN_S, MAX_TOKEN_CHARS, SKEW_S, read_token
+from control_plane.identity import MAX_TOKEN_CHARS, SKEW_S, read_token
 from control_plane.people import Flow, Provider
 from tests.people.doors import Front, Reply
 from tests.people.issuer import CLIENT, PROVIDER, URL, compact, encode, key, public
@@ -287,7 +287,7 @@ def test_an_issuer_that_is_away_is_remembered_for_a_day(front: Front) -> None:
     front.clock.step(86400)
     assert bring(front, front.issuer.token()).error == (503, "aws_unavailable")
     front.issuer.publish()
-    front.clock.step(ASK_AGAIN_S)
+    front.clock.step(front.deployment.settings.issuer_again_s)
     assert bring(front, front.issuer.token()).status == 200
 
 

@@ -9,7 +9,6 @@ import pytest
 from control_plane.allowlist import EFFECTIVE_S
 from control_plane.errors import Unavailable
 from control_plane.github import CODES_PER_MINUTE
-from control_plane.identity import ASK_AGAIN_S
 from control_plane.people import Flow, Provider
 from control_plane.sessions import ABSOLUTE_S, CACHE_S, SLIDING_S
 from control_plane.sign_in import BEGUN_S
@@ -170,14 +169,14 @@ def test_a_provider_that_does_not_answer_is_told(front: Front, browser: Browser)
     front.people.web.broken.fail("get")
     reply = browser.ask("POST", "/api/session/start", body={"provider": "work"})
     assert reply.error == (503, "aws_unavailable")
-    front.clock.step(ASK_AGAIN_S)
+    front.clock.step(front.deployment.settings.issuer_again_s)
     browser.begin()
 
 
 def test_the_keys_of_the_issuer_may_change(front: Front, browser: Browser) -> None:
     assert browser.sign_in().status == 201
     front.issuer.rotate()
-    front.clock.step(ASK_AGAIN_S)
+    front.clock.step(front.deployment.settings.issuer_again_s)
     assert Browser(front).sign_in().status == 201
     front.issuer.signing = "one"  # the old key is shown no more
     front.clock.step(3600)

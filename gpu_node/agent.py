@@ -33,6 +33,8 @@ FAILED_GRACE_S = 5.0
 
 LEAVE_ATTEMPTS = 5
 LEAVE_RETRY_S = 2.0
+LEAVE_LIMIT_S = 30.0
+"""No try to leave the group begins later than this: the machine costs money all the while."""
 
 _SERVING = (NodeState.READY, NodeState.DRAINING)
 
@@ -304,7 +306,10 @@ class Agent:
         log.info("node halts", extra={"reason": reason})
         self._withdraw(reason)
         self._stop_engine()
+        begun = self._clock()
         for _ in range(LEAVE_ATTEMPTS):
+            if self._clock() - begun > LEAVE_LIMIT_S:
+                break
             try:
                 self._table.terminate_self(self._identity.instance_id)
             except TableUnavailable as error:
@@ -313,7 +318,7 @@ class Agent:
             else:
                 return
         # The machine goes off all the same; the control plane takes the group's wish for it back.
-        log.error("could not leave the group", extra={"attempts": LEAVE_ATTEMPTS})
+        log.error("could not leave the group")
 
     def _stop_engine(self) -> None:
         if self._engine is not None:

@@ -12,8 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+
+from tests.gpu_node.process import StartNode, starting
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +63,15 @@ def _reset(port: int) -> int:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def start_node(
+    aws_endpoint: str, metadata_service: Callable[[dict[str, str]], AbstractContextManager[str]], tmp_path: Path
+) -> Iterator[StartNode]:
+    """Starts the real agent as a process."""
+    with starting(metadata_service, aws_endpoint, tmp_path) as start:
+        yield start
 
 
 @pytest.fixture(name="metadata_service")

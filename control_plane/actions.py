@@ -111,6 +111,7 @@ class NoteStart:
 
     model: str
     boot: Boot
+    forgives: bool = True  # the failures before it
 
 
 @dataclass(frozen=True)

@@ -134,8 +134,8 @@ class Effects:
 
     async def _to_model(self, action: ModelAction) -> None:
         match action:
-            case NoteStart(model, boot):
-                await self._stores.models.started(model, boot)
+            case NoteStart(model, boot, forgives):
+                await self._stores.models.started(model, boot, forgives=forgives)
             case Hold(wish):
                 await self._stores.wishes.ask(wish)
             case CountFailure(model, failure, count, log_tail):

@@ -5,8 +5,11 @@ from __future__ import annotations
 from control_plane.nodes import Node
 from gpu_node.protocol import Failure
 
+CRASH_LOOP = "engine_crash_loop"
+CRASHES_OF_A_LOOP = 3
 BY_HAND = "nothing is tried until its configuration changes, or somebody wakes it with POST /api/cluster/scale."
 TAKEN_BACK = "AWS takes this Spot instance back"
+OUTLIVED = "its lifetime ends soon, and another node serves"
 REPLACED = "AWS may take this Spot instance back, and another node serves"
 LOST = Failure("node_lost", "The GPU instance went away.", "Ask again: a new one is started.")
 SILENT = Failure("node_silent", "The GPU node stopped reporting while it started.", "Ask again: a new one is started.")
@@ -35,6 +38,18 @@ def too_slow(node: Node, age: float) -> Failure:
         "boot_too_slow",
         f"The start was given up after {age:.0f} s, in phase {node.phase.phase}.",
         "Choose an instance type with a faster network, or a smaller model.",
+    )
+
+
+def crash_loop(last: Failure, times: int) -> Failure:
+    """The engine died soon after it got ready. What one request did may not happen again; three times is a loop."""
+    often = "" if times == 1 else f" {times} times in a row"
+    return Failure(
+        CRASH_LOOP,
+        f"The engine died within minutes of getting ready{often}, the last time so: {last.message}",
+        "Ask less of the GPU in its vllmArgs (--gpu-memory-utilization, --max-num-seqs); see the engine's last lines.",
+        permanent=times >= CRASHES_OF_A_LOOP,
+        cause=last.cause,
     )
 
 

@@ -16,13 +16,25 @@ from control_plane.warm_hours import WarmHours
 
 DEFAULT_IDLE_TIMEOUT_S = 300
 MAX_IDLE_TIMEOUT_S = 24 * 3600
+DEFAULT_MAX_LIFETIME_S = 24 * 3600
+MIN_MAX_LIFETIME_S = 3600  # a shorter one would be spent on starting and draining
+MAX_MAX_LIFETIME_S = 7 * 24 * 3600
 MAX_INSTANCES = 8  # of one model; below schema.GROUP_MAX_SIZE
 MAX_VLLM_ARGS_CHARS = 4096
 
 OVERRIDABLE = frozenset({"idleTimeout", "vllmArgs", "maxInstances", "warmHours"})
 """What the UI may change while deployed; everything about hardware is Pulumi's."""
 
-CONFIG_KEYS = OVERRIDABLE | {"name", "repository", "revision", "instanceTypes", "market", "geometry", "weights"}
+CONFIG_KEYS = OVERRIDABLE | {
+    "name",
+    "repository",
+    "revision",
+    "instanceTypes",
+    "market",
+    "geometry",
+    "weights",
+    "maxLifetime",
+}
 
 WEIGHTS = ("hub", "s3")
 """Where a model's weights come from: from the hub at every start, or from the bucket once they are mirrored there."""
@@ -87,6 +99,7 @@ class Model:
     idle_timeout_s: float = DEFAULT_IDLE_TIMEOUT_S
     market: Market = Market.ON_DEMAND
     max_instances: int = 1
+    max_lifetime_s: float = DEFAULT_MAX_LIFETIME_S  # of a node, whatever happens
     weights: str = "hub"
     warm_hours: Sequence[WarmHours] = ()  # kept awake then, and started for it
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -109,6 +122,7 @@ class Model:
             idle_timeout_s=merged.get("idleTimeout", DEFAULT_IDLE_TIMEOUT_S),
             market=Market(merged.get("market", Market.ON_DEMAND)),
             max_instances=merged.get("maxInstances", 1),
+            max_lifetime_s=merged.get("maxLifetime", DEFAULT_MAX_LIFETIME_S),
             weights=merged.get("weights", "hub"),
             warm_hours=warm_hours.parse(merged.get("warmHours", ())),
             config=dict(config),
@@ -239,7 +253,12 @@ def _check_weights(config: Mapping[str, Any]) -> Sequence[Fault]:
 
 def _check_numbers(config: Mapping[str, Any]) -> Sequence[Fault]:
     faults = []
-    for key, low, high in (("idleTimeout", 1, MAX_IDLE_TIMEOUT_S), ("maxInstances", 1, MAX_INSTANCES)):
+    limits = (
+        ("idleTimeout", 1, MAX_IDLE_TIMEOUT_S),
+        ("maxInstances", 1, MAX_INSTANCES),
+        ("maxLifetime", MIN_MAX_LIFETIME_S, MAX_MAX_LIFETIME_S),
+    )
+    for key, low, high in limits:
         value = config.get(key, low)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             faults.append(Fault(key, f"{key} must be a whole number from {low} to {high}"))

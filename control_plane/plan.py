@@ -4,7 +4,7 @@
 
  Nodes, each by itself
   1. The cloud no longer has it (looked, and not just launched): bury it if it was leaving, else it is lost.
-  2. FAILED: take its instance down; count the failure once if it never became ready.
+  2. FAILED: take its instance down; count the failure once if it never became ready, or died soon after it did.
   3. DRAINING: take it down when its last request ended, or at the drain deadline. One that AWS takes back is taken out
      of its group at once, which would replace it by itself else; it serves until AWS ends it, and shortly before hands
      over what can be continued elsewhere.
@@ -13,9 +13,9 @@
   4. Starting (PENDING, BOOTING): cancel it when nobody wants the model any more, or its group takes it down; fail it
      when the instance never spoke, fell silent, or is slower than the boot limit.
   5. READY: note how long the start took; fail it when its engine does not answer; drain it when AWS takes it back, or
-     may and another serves, when its group takes it down, when its agent fell silent, when the model idled for its idle
-     timeout, was put to sleep by hand or is no longer configured, or when there are more than wanted (the youngest goes
-     first).
+     may and another serves, when its lifetime ends soon and another serves, when its group takes it down, when its
+     agent fell silent, when the model idled for its idle timeout, was put to sleep by hand or is no longer configured,
+     or when there are more than wanted (the youngest goes first).
   6. Whatever stays gets its lease renewed, and with it the time of its last use; nothing else keeps a node alive.
 
  Models, each by itself
@@ -49,14 +49,12 @@ from control_plane.actions import (
     Action,
     Adopt,
     Bury,
-    CountFailure,
     Drain,
     Evict,
     Fail,
     Fulfil,
     HandOver,
     Hold,
-    NoteStart,
     Refuse,
     Release,
     Renew,
@@ -64,12 +62,12 @@ from control_plane.actions import (
     Start,
     Terminate,
 )
-from control_plane.boots import boot_of
 from control_plane.budget import BudgetState
 from control_plane.commitments import Commitments
 from control_plane.failures import (
     ENGINE_LOST,
     LOST,
+    OUTLIVED,
     REPLACED,
     SILENT,
     TAKEN_BACK,
@@ -80,8 +78,9 @@ from control_plane.failures import (
 )
 from control_plane.model import Model
 from control_plane.nodes import LEAVING, STARTING, UNASKED, Node, NodeId
-from control_plane.policy import MAX_BACKOFF_S, Policy, standing_failure
+from control_plane.policy import Policy, standing_failure
 from control_plane.ports import Group, Launch, Wish
+from control_plane.starts import count, note, uncounted
 from control_plane.wants import Wants
 from control_plane.world import World
 from gpu_node.protocol import Failure, NodeState
@@ -89,7 +88,6 @@ from gpu_node.protocol import Failure, NodeState
 LAUNCH_VISIBLE_S = 60.0  # a new instance may be missing from the cloud's answer this long
 TOKEN_LIFE_S = 600.0  # an unsettled launch older than this is not repeated
 HOLD_EVERY_S = 15.0  # the wish of those who wait is renewed this often, so the grace after them is that much shorter
-FAILURE_STREAK_S = 4 * MAX_BACKOFF_S  # failures further apart than this are not in a row
 ASK_S = 10.0  # from the beginning of a wait until its wish stands in the table
 OTHERS_NOTICE_S = 10.0  # from the drain of a node until no task sends it anything and its engine tells what it has
 HAND_OVER_S = 20.0  # before AWS takes a node back, what can be continued elsewhere leaves it
@@ -113,7 +111,7 @@ class _Planner:
         self._policy = policy
         self._in_cloud = {one.id: one for group in world.groups or () for one in group.instances}
         self._group_of = {one.id: group for group in world.groups or () for one in group.instances}
-        self._wants = Wants(world, now)
+        self._wants = Wants(world, now, policy)
         self._money = Commitments(world, policy.sizes)
 
     def actions(self) -> Iterator[Action]:
@@ -132,8 +130,9 @@ class _Planner:
     # -- nodes
 
     def _node(self, node: Node, *, surplus: bool) -> Iterator[Action]:
-        if self._uncounted(node):
-            yield from self._count(node)  # 2; its row is the only record of the failure, so the burial waits a tick
+        history = self._world.history.get(node.model)
+        if history and (counted := count(node, history, self._now)):
+            yield counted  # 2; its row is the only record of the failure, so the burial waits a tick
             if self._gone(node):
                 return
         if self._gone(node):  # 1
@@ -143,15 +142,11 @@ class _Planner:
         elif node.state is NodeState.DRAINING:  # 3
             yield from self._draining(node)
         else:
-            if node.state is NodeState.READY and node.id in self._world.was_starting:
-                yield from self._note(node)
+            model = self._world.models.get(node.model)
+            if node.state is NodeState.READY and node.id in self._world.was_starting and model and history:
+                yield note(node, model, history)
             verdict = self._starting(node) if node.state in STARTING else self._ready(node, surplus=surplus)  # 4, 5
             yield from [verdict] if verdict else self._renewal(node)  # 6
-
-    def _note(self, node: Node) -> Iterator[Action]:
-        model, history = self._world.models.get(node.model), self._world.history.get(node.model)
-        if model and history:
-            yield NoteStart(node.model, boot_of(node, model, history.boots))
 
     def _gone(self, node: Node) -> bool:
         if self._world.groups is None:
@@ -161,28 +156,21 @@ class _Planner:
             return node.state in LEAVING or self._now > node.launched_at + LAUNCH_VISIBLE_S
         return not instance.alive and not instance.leaving and node.state not in LEAVING
 
-    def _count(self, node: Node) -> Iterator[Action]:
-        history = self._world.history.get(node.model)
-        if history and node.error and self._uncounted(node):
-            in_a_row = self._now < history.failed_at + FAILURE_STREAK_S
-            count = history.failures + 1 if in_a_row else 1
-            yield CountFailure(node.model, node.error, count, tuple(node.log_tail))
-
-    def _uncounted(self, node: Node) -> bool:
-        """Its start failed, and the history does not say so yet."""
-        history = self._world.history.get(node.model)
-        failed_start = node.state is NodeState.FAILED and node.error is not None and not node.ready_at
-        return failed_start and history is not None and history.failed_at <= node.launched_at
-
     def _draining(self, node: Node) -> Iterator[Action]:
         if node.interruption_at and self._now < node.interruption_at + LATE_S and self._busy(node):
             yield from self._taken_back(node)
             return
-        deadline = node.draining_since + self._policy.drain_timeout_s
-        if self._busy(node) and self._now < deadline:
+        if self._busy(node) and self._now < self._drain_deadline(node):
             yield from self._renewal(node)
         else:
             yield from self._taking_down(node)
+
+    def _drain_deadline(self, node: Node) -> float:
+        deadline = node.draining_since + self._policy.drain_timeout_s
+        model = self._world.models.get(node.model)
+        if model is None or node.reason != OUTLIVED:
+            return deadline
+        return max(deadline, node.launched_at + model.max_lifetime_s)  # it was replaced in good time
 
     def _taken_back(self, node: Node) -> Iterator[Action]:
         yield from self._renewal(node)
@@ -265,6 +253,8 @@ class _Planner:
             return TAKEN_BACK
         if node.rebalance_at and self._wants.sound(node.model):
             return REPLACED
+        if self._wants.aged(node) and self._wants.sound(node.model):
+            return OUTLIVED
         return _TAKEN if self._taken(node) else ""
 
     def _awake(self, node: Node) -> bool:
@@ -288,7 +278,7 @@ class _Planner:
         surplus: list[NodeId] = []
         for name, model in self._world.models.items():
             ready = [node for node in self._wants.nodes(name, {NodeState.READY}) if not self._taken(node)]
-            ready.sort(key=lambda node: node.ready_at)
+            ready.sort(key=lambda node: (not self._wants.stays(node), node.ready_at))  # what goes anyway counts last
             wish = self._world.wishes.get(name)
             asked = wish.desired if wish else self._world.load.get(name, model.max_instances)
             surplus += [node.id for node in ready[min(asked or model.max_instances, model.max_instances) :]]
@@ -329,7 +319,8 @@ class _Planner:
         if name in self._world.launching:
             return
         coming = self._wants.there(name) + sum(launch.model == name for launch in self._world.launches)
-        if any(self._uncounted(node) for node in self._wants.nodes(name, {NodeState.FAILED})):
+        history = self._world.history.get(name)
+        if any(uncounted(node, history) for node in self._wants.nodes(name, {NodeState.FAILED})):
             return  # whether to try again depends on what is being counted in this very tick
         if coming < self._wants.needed(model):
             yield from self._start(model, wish, waited_for=waited_for)

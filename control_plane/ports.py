@@ -169,8 +169,8 @@ class ModelStore(Protocol):
     async def set_override(self, name: str, override: Mapping[str, Any], *, expected: Mapping[str, Any]) -> None:
         """Replace the override. Raises Stale when it is not ``expected`` any more. Clears failures."""
 
-    async def started(self, name: str, boot: Boot) -> None:
-        """One start that succeeded: adds to the history, clears failures."""
+    async def started(self, name: str, boot: Boot, *, forgives: bool = True) -> None:
+        """One start that succeeded: adds to the history; clears failures where it ``forgives``."""
 
     async def failed(self, name: str, failure: Failure, *, at: float, count: int, log_tail: Sequence[str] = ()) -> None:
         """The ``count``-th failed start in a row; 0 = the launch itself was refused. Twice is counted once."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from control_plane.budget import DEPLOYMENT, BudgetState
 from control_plane.model import Model
 from control_plane.nodes import STARTING, Node
+from control_plane.policy import Policy, replaced_from
 from control_plane.world import World
 from gpu_node.protocol import NodeState
 
@@ -14,17 +15,26 @@ from gpu_node.protocol import NodeState
 class Wants:
     """Answers for one model at a time, by its name."""
 
-    def __init__(self, world: World, now: float) -> None:
+    def __init__(self, world: World, now: float, policy: Policy) -> None:
         self._world = world
         self._now = now
+        self._policy = policy
 
     def there(self, name: str) -> int:
         """Nodes that serve and stay, or will serve."""
         return len(self.nodes(name, STARTING)) + len(self.sound(name))
 
     def sound(self, name: str) -> list[Node]:
-        """Nodes that serve, and that AWS does not want back."""
-        return [node for node in self.nodes(name, {NodeState.READY}) if not node.at_risk]
+        """Nodes that serve, and can go on doing so."""
+        return [node for node in self.nodes(name, {NodeState.READY}) if self.stays(node)]
+
+    def stays(self, node: Node) -> bool:
+        return not node.at_risk and not self.aged(node)
+
+    def aged(self, node: Node) -> bool:
+        """Its lifetime ends soon; it would go by itself then."""
+        model = self._world.models.get(node.model)
+        return model is not None and self._now >= replaced_from(node, model.max_lifetime_s, self._policy)
 
     def needed(self, model: Model) -> int:
         wish = self._world.wishes.get(model.name)
@@ -41,11 +51,12 @@ class Wants:
         return (wish is not None and wish.hold_until > self._now) or self._warm_since(name) is not None
 
     def bereft(self, name: str) -> bool:
-        """Does a node that AWS wants back work for somebody, with none to take its place?"""
+        """Does a node that has to go work for somebody, or is to be kept, with none to take its place?"""
         if self.sound(name):
             return False
-        at_risk = (node for node in self._world.nodes if node.model == name and node.at_risk)
-        return any(node.ready_at and self._at_work(node) for node in at_risk)
+        at_risk = [node for node in self._world.nodes if node.model == name and node.at_risk and node.ready_at]
+        aged = [node for node in self.nodes(name, {NodeState.READY}) if self.aged(node)]  # drained ones were replaced
+        return any(map(self._at_work, at_risk + aged)) or bool(aged and self.kept_awake(name))
 
     def _at_work(self, node: Node) -> bool:
         return bool(self._world.in_flight.get(node.id)) or node.running + node.waiting > 0

@@ -224,9 +224,10 @@ class MemoryModels(Fallible):
             raise Stale(name)
         self.rows[name] = _forgiven(row, override=dict(override))
 
-    async def started(self, name: str, boot: Boot) -> None:
+    async def started(self, name: str, boot: Boot, *, forgives: bool = True) -> None:
         row = self._known(name)
-        self.rows[name] = _forgiven(row, boots=(*row.boots, boot)[-KEEP_STARTS:])
+        boots = (*row.boots, boot)[-KEEP_STARTS:]
+        self.rows[name] = _forgiven(row, boots=boots) if forgives else replace(row, boots=boots)
 
     async def failed(self, name: str, failure: Failure, *, at: float, count: int, log_tail: Sequence[str] = ()) -> None:
         row = self._known(name)

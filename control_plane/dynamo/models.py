@@ -60,11 +60,11 @@ class DynamoModels:
             when=unchanged,
         )
 
-    async def started(self, name: str, boot: Boot) -> None:
+    async def started(self, name: str, boot: Boot, *, forgives: bool = True) -> None:
         row = await self._rows.update(
             {"name": name},
-            f"SET #boots = list_append(if_not_exists(#boots, :none), :boots), {_FORGIVE}",
-            {"none": [], "boots": [asdict(boot)], "zero": 0},
+            f"SET #boots = list_append(if_not_exists(#boots, :none), :boots){', ' + _FORGIVE if forgives else ''}",
+            {"none": [], "boots": [asdict(boot)]} | ({"zero": 0} if forgives else {}),
         )
         if len(row["boots"]) > KEEP_STARTS:
             await self._forget_oldest(name)

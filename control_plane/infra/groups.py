@@ -21,6 +21,7 @@ def node_groups(deployment: Deployment) -> Sequence[NodeGroup]:
             tags={schema.TAG: deployment.namespace, schema.MODEL_TAG: model.name, schema.MARKET_TAG: market},
             repository=model.repository,
             weights=model.weights,
+            max_lifetime_s=model.max_lifetime_s,
         )
         for model in deployment.models
         for market in model.market.ladder

@@ -10,6 +10,7 @@ import pulumi
 import pulumi_aws as aws
 
 from gpu_node.protocol import DRAIN_HOOK, DRAIN_HOOK_S
+from gpu_node.settings import NodeSettings
 
 VOLUME_INITIALIZATION_MIB_S = 200
 """How fast AWS fills the root volume from the image; without it, reads come at a pace that nobody can tell. Between
@@ -27,6 +28,7 @@ class NodeGroup:
     tags: Mapping[str, str]  # of the group and of its instances; permissions and the control plane go by them
     repository: str = ""  # of the model, on the hub; its name where it is empty
     weights: str = "hub"  # where they come from: "hub" or "s3"
+    max_lifetime_s: float = NodeSettings.max_lifetime_s  # of an instance, from its first minute
 
     @property
     def all_tags(self) -> dict[str, str]:

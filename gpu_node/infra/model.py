@@ -158,6 +158,7 @@ class ModelNodes(pulumi.ComponentResource):
                 models_table=told["models"],
                 group=group.name,
                 engine=f"{user_data.PROGRAM}/engine.sh",
+                max_lifetime_s=float(group.max_lifetime_s),
             )
             boot = user_data.Boot(
                 settings=settings,

@@ -111,6 +111,13 @@ async def test_a_start_that_succeeds_forgives_and_is_remembered(models: ModelSto
     assert await only(models) == ModelRow("small", CONFIG, boots=(BOOT,), failed_at=AT)
 
 
+async def test_a_start_that_succeeds_need_not_forgive(models: ModelStore) -> None:
+    await models.failed("small", FAILURE, at=AT, count=1)
+    await models.started("small", BOOT, forgives=False)
+    row = await only(models)
+    assert (row.boots, row.failures, row.failure) == ((BOOT,), 1, FAILURE)
+
+
 async def test_only_the_last_twenty_starts_are_remembered(models: ModelStore) -> None:
     for seconds in range(23):
         await models.started("small", Boot(seconds))

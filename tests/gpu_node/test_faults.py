@@ -23,7 +23,7 @@ from tests.gpu_node.ground import network, small_disk
 from tests.gpu_node.process import Node, StartNode, is_dead, wait_for
 
 LAST_CALLS_S = 60.0  # reports, and tries to leave the group, each tried again by the SDK
-BLIND = {"DIOGENES_NODE_BLIND_LIMIT_S": "2"}
+BLIND_S = "2"
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def test_a_control_plane_that_is_gone_while_the_engine_loads(start_node: StartNo
 
 
 def test_a_table_that_is_gone(start_node: StartNode) -> None:
-    node = start_node(**BLIND)
+    node = start_node(DIOGENES_NODE_BLIND_LIMIT_S=BLIND_S)
     node.reaches("ready")
     with gone_within(node, 4.0):
         node.account.dynamo.delete_table(TableName="instances")
@@ -67,7 +67,7 @@ def test_a_table_that_is_gone(start_node: StartNode) -> None:
 
 def test_a_network_that_is_cut(start_node: StartNode) -> None:
     with network() as net:
-        node = start_node(prefix=net.prefix, reach=net.reach, address="127.0.0.1", **BLIND)
+        node = start_node(prefix=net.prefix, reach=net.reach, address="127.0.0.1", DIOGENES_NODE_BLIND_LIMIT_S=BLIND_S)
         node.reaches("ready")
         with gone_within(node, 4.0):
             net.cut()

@@ -19,7 +19,8 @@ POLICY = Policy()
 NAME = "org/model"
 CONFIG = {"name": NAME, "instanceTypes": ["g5.xlarge"], "idleTimeout": 300}
 MODEL = Model.parse(CONFIG)
-CRASH = Failure("engine_crashed", "It crashed.")
+CRASH = Failure("node_lost", "It went away.")
+BROKEN = Failure("engine_crashed", "It crashed.", "See its last lines.")
 GATED = Failure("gated_model", "It is gated.", permanent=True)
 
 

@@ -32,6 +32,7 @@ from control_plane.ports import Launch, ModelRow
 from control_plane.world import World
 from gpu_node.protocol import NodeState
 from tests.unit.planning import (
+    BROKEN,
     CONFIG,
     CRASH,
     GATED,
@@ -247,7 +248,9 @@ def test_a_lease_is_renewed_in_its_second_half_and_only_for_what_stays() -> None
         (ModelRow(NAME, CONFIG, failures=3, failure=CRASH, failed_at=NOW - 359), True),  # longer every time
         (ModelRow(NAME, CONFIG, failures=3, failure=CRASH, failed_at=NOW - 361), False),
         (ModelRow(NAME, CONFIG, failures=9, failure=CRASH, failed_at=NOW - 3601), False),  # an hour at most
-        (ModelRow(NAME, CONFIG, failures=2, failure=GATED, failed_at=NOW - 9999), True),  # until somebody asks by hand
+        (ModelRow(NAME, CONFIG, failures=1, failure=BROKEN, failed_at=NOW - 1), False),
+        (ModelRow(NAME, CONFIG, failures=2, failure=BROKEN, failed_at=NOW - 9999), True),  # until somebody asks by hand
+        (ModelRow(NAME, CONFIG, failures=2, failure=GATED, failed_at=NOW - 9999), True),
     ],
 )
 def test_a_failure_that_stands_refuses_instead_of_starting(history: ModelRow, stands: bool) -> None:
@@ -264,6 +267,14 @@ def test_a_failure_that_stands_says_when_or_how_it_is_tried_again() -> None:
     crashed = ModelRow(NAME, CONFIG, failures=2, failure=CRASH, failed_at=NOW - 30)
     assert "2 times in a row: the next try is possible in 60 s" in _fix(crashed)
     assert "POST /api/cluster/scale" in _fix(replace(crashed, failure=GATED))
+    assert "POST /api/cluster/scale" in _fix(replace(crashed, failure=BROKEN))
+
+
+def test_what_only_a_person_can_end_is_no_reason_to_ask_again() -> None:
+    """Whoever reads `permanent` stops asking: clients get a 403."""
+    stopped = standing_failure(ModelRow(NAME, CONFIG, failures=2, failure=BROKEN, failed_at=NOW), NOW, POLICY)
+    assert stopped is not None
+    assert stopped.permanent
 
 
 def test_a_failure_that_stands_starts_nothing_though_another_node_serves() -> None:

@@ -1,0 +1,47 @@
+"""What the starts of a model came to: what counts as a failed one, and what is remembered of one that succeeded. Pure.
+
+An engine that dies within minutes of getting ready has not really started: the next one would do the same, each on a
+GPU of its own. So that counts too, and a start that only got ready does not take it back.
+"""
+
+from __future__ import annotations
+
+from control_plane.actions import CountFailure, NoteStart
+from control_plane.boots import boot_of
+from control_plane.failures import CRASH_LOOP, crash_loop
+from control_plane.model import Model
+from control_plane.nodes import Node
+from control_plane.policy import MAX_BACKOFF_S
+from control_plane.ports import ModelRow
+from gpu_node.protocol import NodeState
+
+FAILURE_STREAK_S = 4 * MAX_BACKOFF_S  # failures further apart than this are not in a row
+SOON_S = 300.0  # an engine that dies within this of getting ready may be in a loop
+_DEATHS = frozenset({"engine_crashed", "engine_hung", "engine_lost"})
+
+
+def uncounted(node: Node, history: ModelRow | None) -> bool:
+    """Its start failed, and the history does not say so yet."""
+    if node.state is not NodeState.FAILED or node.error is None or history is None:
+        return False
+    return history.failed_at <= node.launched_at and (not node.ready_at or _died_soon(node))
+
+
+def count(node: Node, history: ModelRow, now: float) -> CountFailure | None:
+    """The failure to be remembered; None when there is none, or it is remembered already."""
+    if node.error is None or not uncounted(node, history):
+        return None
+    in_a_row = history.failures + 1 if now < history.failed_at + FAILURE_STREAK_S else 1
+    failure = crash_loop(node.error, in_a_row) if node.ready_at else node.error
+    return CountFailure(node.model, failure, in_a_row, tuple(node.log_tail))
+
+
+def note(node: Node, model: Model, history: ModelRow) -> NoteStart:
+    """The start of a node that got ready."""
+    looping = history.failure is not None and history.failure.code == CRASH_LOOP
+    return NoteStart(node.model, boot_of(node, model, history.boots), forgives=not looping)
+
+
+def _died_soon(node: Node) -> bool:
+    assert node.error is not None
+    return node.error.code in _DEATHS and node.heartbeat_at - node.ready_at < SOON_S

@@ -1,0 +1,89 @@
+"""What counts as a failed start: also an engine that dies as soon as it got ready, again and again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from control_plane.actions import CountFailure, NoteStart
+from control_plane.failures import CRASH_LOOP, CRASHES_OF_A_LOOP, crash_loop
+from control_plane.policy import standing_failure
+from control_plane.ports import ModelRow
+from control_plane.starts import SOON_S, count, note, uncounted
+from gpu_node.protocol import Failure, NodeState
+from tests.unit.planning import BROKEN, CONFIG, MODEL, NAME, NOW, POLICY, actions, node, wish
+
+HUNG = Failure("engine_hung", "It hung.", cause="the line before")
+CLEAN = ModelRow(NAME, CONFIG)
+
+
+def died(after_s: float, error: Failure = BROKEN) -> object:
+    return node(NodeState.FAILED, error=error, ready_at=NOW - 60, heartbeat_at=NOW - 60 + after_s)
+
+
+@pytest.mark.parametrize("error", [BROKEN, HUNG, Failure("engine_lost", "It is lost.")])
+def test_an_engine_that_dies_soon_after_it_got_ready_counts(error: Failure) -> None:
+    dead = node(NodeState.FAILED, error=error, ready_at=NOW - 60, heartbeat_at=NOW - 30)
+    counted = count(dead, CLEAN, NOW)
+    assert counted == CountFailure(NAME, crash_loop(error, 1), 1)
+    assert counted is not None
+    assert (counted.failure.code, counted.failure.permanent) == (CRASH_LOOP, False)
+
+
+def test_an_engine_that_served_for_a_while_does_not() -> None:
+    dead = node(NodeState.FAILED, error=BROKEN, ready_at=NOW - 2 * SOON_S, heartbeat_at=NOW, launched_at=NOW - 900)
+    assert count(dead, CLEAN, NOW) is None
+
+
+def test_a_node_that_went_away_does_not() -> None:
+    lost = Failure("node_lost", "It went away.")
+    assert not uncounted(node(NodeState.FAILED, error=lost, ready_at=NOW - 60, heartbeat_at=NOW - 30), CLEAN)
+
+
+def test_it_counts_once() -> None:
+    dead = node(NodeState.FAILED, error=BROKEN, ready_at=NOW - 60, heartbeat_at=NOW - 30)
+    assert count(dead, replace(CLEAN, failures=1, failure=crash_loop(BROKEN, 1), failed_at=NOW), NOW) is None
+
+
+def test_a_start_that_only_got_ready_does_not_take_it_back() -> None:
+    looping = replace(CLEAN, failures=1, failure=crash_loop(BROKEN, 1), failed_at=NOW - 200)
+    ready = node(launched_at=NOW - 100, ready_at=NOW - 40)
+    assert note(ready, MODEL, looping).forgives is False
+    assert note(ready, MODEL, replace(looping, failure=BROKEN)).forgives is True
+    assert note(ready, MODEL, CLEAN).forgives is True
+
+
+def test_a_loop_ends_after_a_few_gpus() -> None:
+    history, launches = CLEAN, 0
+    for round_ in range(10):
+        now = NOW + round_ * 3000.0
+        if standing_failure(history, now, POLICY):
+            break
+        launches += 1
+        dead = node(
+            NodeState.FAILED, f"i-{round_}", error=BROKEN, launched_at=now, ready_at=now + 100, heartbeat_at=now + 110
+        )
+        noted = note(dead, MODEL, history)
+        history = replace(history, failures=0, failure=None) if noted.forgives else history
+        counted = count(dead, history, now + 111)
+        assert counted is not None
+        history = replace(history, failures=counted.count, failure=counted.failure, failed_at=now + 111)
+    assert launches == CRASHES_OF_A_LOOP
+    assert history.failure is not None
+    assert (history.failure.code, history.failure.permanent) == (CRASH_LOOP, True)
+    assert "3 times in a row" in history.failure.message
+
+
+def test_whoever_waits_is_told_of_the_loop_and_nothing_is_started() -> None:
+    history = replace(CLEAN, failures=3, failure=crash_loop(BROKEN, 3), failed_at=NOW - 99_999)
+    (refused,) = actions(wishes={NAME: wish()}, waiters={NAME: 1}, history={NAME: history})
+    assert "POST /api/cluster/scale" in refused.failure.fix  # type: ignore[union-attr]
+
+
+def test_a_note_is_part_of_the_plan() -> None:
+    ready = node(launched_at=NOW - 100, ready_at=NOW - 40)
+    looping = replace(CLEAN, failures=1, failure=crash_loop(BROKEN, 1), failed_at=NOW - 200)
+    (noted,) = actions(ready, was_starting=frozenset({ready.id}), history={NAME: looping})
+    assert isinstance(noted, NoteStart)
+    assert not noted.forgives

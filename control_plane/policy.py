@@ -16,7 +16,16 @@ LAST_DRAIN_S = DRAIN_HOOK_S  # a node drains by itself so long before its lifeti
 
 # Not the start itself failed, but the machine, or the way to what it needs: another machine may well succeed.
 _MISHAPS = frozenset(
-    {"node_lost", "node_silent", "node_never_spoke", "hub_unreachable", "engine_not_installed", CRASH_LOOP}
+    {
+        "node_lost",
+        "node_silent",
+        "node_never_spoke",
+        "hub_unreachable",
+        "weights_unavailable",
+        "weights_corrupt",
+        "engine_not_installed",
+        CRASH_LOOP,
+    }
 )
 
 

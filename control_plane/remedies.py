@@ -96,7 +96,7 @@ def _setting(key: str, told: str) -> Remedy:
 
 _KNOWN: Mapping[str, Callable[[Model], Sequence[Remedy]]] = {
     "gated_model": _gated,
-    "model_not_found": _not_found,
+    "model_not_found_on_hub": _not_found,
     "out_of_gpu_memory": _too_large,
     "bad_engine_argument": _arguments,
     "unsupported_quantization": _quantization,

@@ -88,15 +88,15 @@ class Allowlist:
             self._made = entrance, overrides, Roster(entrance.allowed, overrides)
         return self._made[2]
 
-    async def permit(self, email: str, *, by: str, owner: bool = False) -> None:
-        """Let somebody in, or everybody of ``*@domain``. Raises InvalidRequest, Unavailable."""
-        await self._decide(email, by=by, allowed=True, owner=owner)
+    async def permit(self, email: str, *, by: str, owner: bool = False) -> str:
+        """Let somebody in, or everybody of ``*@domain``; the folded entry. Raises InvalidRequest, Unavailable."""
+        return await self._decide(email, by=by, allowed=True, owner=owner)
 
-    async def forbid(self, email: str, *, by: str) -> None:
-        """Keep somebody out, whoever let them in. Raises InvalidRequest, Conflict for the owner, Unavailable."""
-        await self._decide(email, by=by, allowed=False, owner=False)
+    async def forbid(self, email: str, *, by: str) -> str:
+        """The same, to keep somebody out, whoever let them in. Raises Conflict for the owner, too."""
+        return await self._decide(email, by=by, allowed=False, owner=False)
 
-    async def _decide(self, email: str, *, by: str, allowed: bool, owner: bool) -> None:
+    async def _decide(self, email: str, *, by: str, allowed: bool, owner: bool) -> str:
         try:
             entry = fold_entry(email)
         except InvalidAddress:
@@ -109,6 +109,7 @@ class Allowlist:
             )
         await self._store.put(Override(entry, allowed, owner, by, self._clock()))
         self._overrides.forget()
+        return entry
 
 
 def not_on_allowlist(email: str) -> Forbidden:

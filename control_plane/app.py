@@ -15,25 +15,21 @@ from functools import cached_property
 from fastapi import Depends, FastAPI
 
 from control_plane.allowances import allowance, sizes
-from control_plane.allowlist import EFFECTIVE_S, RENEW_S, Allowlist
 from control_plane.api_keys import ApiKeys
 from control_plane.bookkeeper import Bookkeeper
 from control_plane.books import LimitStore, UsageStore
 from control_plane.catalogue import Catalogue
 from control_plane.chronicle import Chronicle
 from control_plane.dialect import DIALECTS
-from control_plane.door import Door, Principal
+from control_plane.door import Principal
 from control_plane.effects import Effects, Stores
 from control_plane.errors import Unavailable
 from control_plane.event_feed import EventFeed
 from control_plane.event_log import EventLog
 from control_plane.exchange import Receive, Scope, Send
 from control_plane.fleet import Fleet
-from control_plane.fresh import Fresh
 from control_plane.front import Doorkeeper
-from control_plane.identity import IdTokens
 from control_plane.launcher import Launcher
-from control_plane.limits import Limits
 from control_plane.loops import either, forever
 from control_plane.nodes import Cause
 from control_plane.observer import Observer
@@ -41,6 +37,7 @@ from control_plane.people import PeopleAdapters
 from control_plane.policy import Policy
 from control_plane.ports import Clock, Cloud, EventStore, FrontStore, KeyStore, Probe, StageHands, Wish
 from control_plane.rates import task_rate
+from control_plane.reception import Reception
 from control_plane.reconciler import Cadence, Reconciler
 from control_plane.relay import Relay
 from control_plane.repositories import AskHub, Repositories, unasked
@@ -51,9 +48,7 @@ from control_plane.routes.cookies import Cookies
 from control_plane.routes.gate import Gate
 from control_plane.routes.inference import Inference, patience, restarting
 from control_plane.services import Services
-from control_plane.sessions import Sessions
 from control_plane.settings import Settings
-from control_plane.sign_in import SignIn
 from control_plane.slumber import Slumber
 from control_plane.spending import Spending
 from control_plane.task_bill import TaskBill
@@ -124,12 +119,20 @@ class ControlPlane:
         self.catalogue = Catalogue(self._stores.models, clock=clock)
         self.keys = ApiKeys(adapters.keys, clock=clock, entropy=entropy, cache_s=settings.key_cache_s)
         self._cookies = Cookies(plain_http=settings.plain_http)
-        self._made_door(adapters.people, entropy)
+        self.reception = Reception(
+            adapters.people,
+            self.keys,
+            self.log,
+            clock=clock,
+            entropy=entropy,
+            issuer_again_s=settings.issuer_again_s,
+        )
+        self.authenticator = Authenticator(self.reception.door, self._cookies)
         self.meter = Meter(adapters.usage, clock=clock, writer=holder)
         self.policy = _policy(settings)
         self._limits = adapters.limits
         self.spending = self._made_spending(adapters)
-        self.door.guards.append(self._within_budget)
+        self.reception.door.guards.append(self._within_budget)
         self._task = self._made_task(adapters, holder) if adapters.front else None
         self._upstreams = Upstreams()
         self.relay = Relay(
@@ -159,17 +162,6 @@ class ControlPlane:
     def management(self) -> Gate:
         """Made when it is first asked for: neither the janitor nor most wakes ever do."""
         return self._made_management()
-
-    def _made_door(self, people: PeopleAdapters, entropy: Callable[[int], bytes]) -> None:
-        """Who may come in, and by which ways."""
-        clock = self._clock
-        entrance = Fresh(people.entrance, clock=clock, limit_s=EFFECTIVE_S, renew_s=RENEW_S)
-        self.allowlist = Allowlist(entrance, people.overrides, clock=clock)
-        self.sessions = Sessions(people.sessions, entrance, clock=clock, entropy=entropy)
-        id_tokens = IdTokens(people.web, clock=clock, ask_again_s=self._settings.issuer_again_s)
-        self.sign_in = SignIn(people, entrance, self.allowlist, self.sessions, id_tokens, clock=clock, entropy=entropy)
-        self.door = Door(self.keys, self.sessions, id_tokens, self.allowlist, entrance, Limits(clock=clock))
-        self.authenticator = Authenticator(self.door, self._cookies)
 
     def _made_reconciler(self, outside: Adapters, *, holder: str, token: Callable[[], str]) -> Reconciler:
         settings, stores, clock = self._settings, outside.stores, self._clock
@@ -247,9 +239,9 @@ class ControlPlane:
             clock=self._clock,
             stores=self._stores,
             keys=self.keys,
-            allowlist=self.allowlist,
-            sessions=self.sessions,
-            sign_in=self.sign_in,
+            allowlist=self.reception.allowlist,
+            sessions=self.reception.sessions,
+            sign_in=self.reception.sign_in,
             catalogue=self.catalogue,
             fleet=self.fleet,
             policy=self.policy,
@@ -354,6 +346,7 @@ class ControlPlane:
         await asyncio.sleep(self._settings.usage_flush_s)
         await self.meter.flush()
         await self.keys.flush()
+        self.reception.tell_turned_away()
 
     async def _write_events(self) -> None:
         if not self.chronicle.recalled:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from control_plane.limits import Limits
 from control_plane.people import Entrance, Session
 from control_plane.ports import KeyRow
 from control_plane.sessions import Sessions
+from control_plane.turned_away import TurnedAway
 
 CSRF_HEADER = "X-Diogenes-Csrf"
 
@@ -70,6 +70,7 @@ class Door:
         allowlist: Allowlist,
         entrance: Fresh[Entrance],
         limits: Limits,
+        turned_away: TurnedAway,
     ) -> None:
         self._keys = keys
         self._sessions = sessions
@@ -78,14 +79,14 @@ class Door:
         self._entrance = entrance
         self._limits = limits
         self.guards: list[Guard] = []
-        self.refused: Counter[str] = Counter()  # by the code of the error; taken by whoever tells of it
+        self._turned_away = turned_away
 
     async def admit(self, brought: Credentials) -> Principal:
         """Raises InvalidApiKey, Unauthenticated, Forbidden; Unavailable when it cannot be known now."""
         try:
             return await self._admit(brought)
         except RequestError as error:
-            self.refused[error.code or ""] += 1
+            self._turned_away.note(error.code)
             raise
 
     async def allow(self, principal: Principal, model: str) -> None:

@@ -70,6 +70,7 @@ def night_app(
         try:
             await asleep(scope, receive, send)
         finally:
+            control_plane.reception.tell_turned_away()
             await control_plane.log.settle(EVENTS_S)
 
     async def management(scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,6 +79,7 @@ def night_app(
             if scope["method"] == "POST" and (scope["path"] == SCALE_PATH or scope["path"].endswith(PREWARM)):
                 await _begin(control_plane, outside, waking, now=clock())
         finally:
+            control_plane.reception.tell_turned_away()
             await control_plane.log.settle(EVENTS_S)
 
     return Gateway(inference, management, _nothing_runs)

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from urllib.parse import urlencode, urlsplit
 
 from control_plane.allowlist import Allowlist, not_on_allowlist
-from control_plane.errors import InvalidRequest, Stale, Unauthenticated
+from control_plane.errors import InvalidRequest, RequestError, Stale, Unauthenticated
 from control_plane.fresh import Fresh
 from control_plane.github import GitHub
 from control_plane.identity import IdTokens
@@ -26,6 +26,7 @@ from control_plane.ports import Clock
 from control_plane.schema import CALLBACK_PATH
 from control_plane.seal import BrokenSeal, Seal, digest
 from control_plane.sessions import Sessions
+from control_plane.turned_away import TurnedAway
 
 BEGUN_S = 600.0  # to come back in
 MAX_RETURN_CHARS = 512
@@ -87,6 +88,7 @@ class SignIn:
         *,
         clock: Clock,
         entropy: Callable[[int], bytes],
+        turned_away: TurnedAway,
     ) -> None:
         self._store = outside.sessions
         self._entrance = entrance
@@ -96,6 +98,7 @@ class SignIn:
         self._github = GitHub(outside.web, Limits(clock=clock))
         self._clock = clock
         self._entropy = entropy
+        self._turned_away = turned_away
 
     async def begin(self, provider_id: str, *, return_to: str) -> Begun:
         """Raises InvalidRequest for a provider that is not configured or a way back that is not ours; Unavailable."""
@@ -113,6 +116,13 @@ class SignIn:
 
     async def finish(self, answer: Answer, *, cookie: str) -> Finished:
         """Raises Unauthenticated, Forbidden (not_on_allowlist), Unavailable. A state is good for one session."""
+        try:
+            return await self._finish(answer, cookie)
+        except RequestError as error:
+            self._turned_away.note(error.code)
+            raise
+
+    async def _finish(self, answer: Answer, cookie: str) -> Finished:
         entrance = await self._entrance.get()
         intent = self._intent(cookie, answer.state, Seal(entrance.secret))
         provider = entrance.provider(intent.provider)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from control_plane.door import Principal
 from control_plane.errors import Forbidden, InvalidRequest, Unauthenticated
+from control_plane.event import EventKind
 from control_plane.people import Session
 from control_plane.routes.caller import Caller
 from control_plane.routes.cookies import Cookies, parse
@@ -54,6 +55,8 @@ async def finish(back: ComeBack, request: Request, response: Response) -> dict[s
     name = _cookies(request).sign_in(state_of(back.state))
     began = parse(request.headers.get("cookie", "")).get(name, "")
     done = await services.sign_in.finish(Answer(back.state, back.id_token, back.code), cookie=began)
+    told = f"{done.session.email} signed in with {done.session.provider}."
+    services.log.tell(EventKind.SIGNED_IN, told, cause=done.session.email, data={"provider": done.session.provider})
     lifetime_s = done.session.absolute_expires_at - services.clock()
     response.headers.append("set-cookie", _cookies(request).clearing(name))
     response.headers.append(
@@ -80,6 +83,8 @@ async def sign_out(request: Request, response: Response, caller: Caller, everywh
         await services.sessions.end(caller.session)
     else:
         raise Unauthenticated("There is no session to end: this request came without its cookie.", code="no_session")
+    told = f"{caller.email} signed out{' everywhere' if everywhere else ''}."
+    services.log.tell(EventKind.SIGNED_OUT, told, cause=caller.email, data={"everywhere": everywhere})
     response.headers.append("set-cookie", _cookies(request).clearing(_cookies(request).session))
 
 

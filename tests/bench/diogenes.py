@@ -24,7 +24,7 @@ from rehearsal.account import REGION, Account, AccountServer
 from rehearsal.faults import Faults
 from rehearsal.groups import Member
 from rehearsal.program import PROJECT
-from rehearsal.stack import apply
+from rehearsal.stack import OWNER, apply
 from tests.bench.client import Target
 from tests.bench.contenders import ENGINE, MODEL, Recipe, address_of
 
@@ -65,7 +65,7 @@ def diogenes() -> Iterator[Recipe]:
         apply(server.url, region=REGION, models=[_CONFIG], stack=_STACK)
         book = _Book(session, server.url)
         member = book.launch(account)
-        key = KeyRow(hash_key(_KEY), "bench@example.com", "bench", time.time(), _KEY[:SHOWN_CHARS])
+        key = KeyRow(hash_key(_KEY), OWNER, "bench", time.time(), _KEY[:SHOWN_CHARS])
         book.write(API_KEYS, asdict(key))
         # Before every start: an earlier one may have run so long ago that it was right to drain the node.
         yield _recipe(server.url, prepare=lambda: book.write(INSTANCES, _ready_node(member, time.time())))

@@ -64,6 +64,7 @@ class Front:
         self.people.entrance.trust(PROVIDER)
         self._loop = loop
         self._kind = kind
+        self._plane: ControlPlane | None = None
         self.run(self._seed())
         self.restart()
 
@@ -96,6 +97,12 @@ class Front:
 
         return str(self.run(made()))
 
+    def write_events(self) -> None:
+        """What a task's loops do all the time; the night watch does it with every call."""
+        if self._plane:
+            self._plane.reception.tell_turned_away()
+            self.run(self._plane.log.flush())
+
     @property
     def nothing_happened(self) -> bool:
         """Nobody was woken, and nothing wished for."""
@@ -108,7 +115,8 @@ class Front:
     async def _made(self) -> Any:
         if self._kind == "night":
             return Mangum(self.deployment.app(), lifespan="off")
-        return ControlPlane(self.deployment.settings, self.deployment.outside, clock=self.clock).app
+        self._plane = ControlPlane(self.deployment.settings, self.deployment.outside, clock=self.clock)
+        return self._plane.app
 
     async def _over_asgi(self, method: str, path: str, headers: Mapping[str, str], content: bytes) -> Reply:
         transport = httpx.ASGITransport(app=self._app)

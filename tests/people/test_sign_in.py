@@ -8,6 +8,7 @@ import pytest
 
 from control_plane.allowlist import EFFECTIVE_S
 from control_plane.errors import Unavailable
+from control_plane.event import Event
 from control_plane.github import CODES_PER_MINUTE
 from control_plane.people import Flow, Provider
 from control_plane.sessions import ABSOLUTE_S, CACHE_S, SLIDING_S
@@ -324,6 +325,37 @@ def test_another_site_begins_and_ends_no_sign_in(browser: Browser) -> None:
 def test_our_own_pages_may_change_things(browser: Browser) -> None:
     browser.sign_in()
     assert browser.ask("POST", "/api/keys", body={"name": "mine"}, **CSRF).status == 201
+
+
+# -- what is told
+
+
+def told_of(front: Front, kind: str) -> list[Event]:
+    front.write_events()
+    return [event for event in front.deployment.events.kept if event.kind == kind]
+
+
+def test_sign_ins_and_changes_of_the_allowlist_are_events(front: Front, browser: Browser) -> None:
+    browser.sign_in()
+    browser.ask("PUT", "/api/allowlist/Carl@Elsewhere.org", **CSRF)
+    browser.ask("DELETE", "/api/session?everywhere=true", **CSRF)
+    for kind, message in (
+        ("signed-in", "ann@example.com signed in with work."),
+        ("allowlist-changed", "ann@example.com let carl@elsewhere.org in."),
+        ("signed-out", "ann@example.com signed out everywhere."),
+    ):
+        assert [event.message for event in told_of(front, kind)] == [message]
+
+
+def test_who_is_turned_away_is_told_in_numbers_once_a_minute(front: Front) -> None:
+    for _ in range(50):
+        front.ask("GET", "/v1/models", authorization="Bearer dio-secret-thing")
+        front.write_events()
+        front.clock.step(2)
+    events = told_of(front, "sign-in-refused")
+    assert 1 <= len(events) <= 3
+    assert "dio-secret" not in str(front.deployment.events.kept)
+    assert set(events[0].data) == {"invalid_api_key"}
 
 
 # -- GitHub

@@ -7,6 +7,8 @@ IDLE_SECONDS ?= 60
 ENGINE ?= builtin
 FAULTS ?=
 REHEARSAL_VLLM_VENV ?= $(CURDIR)/.cache/vllm-venv
+# Processes that run the tests (0: a single one); many tests only wait for other processes.
+WORKERS ?= $(shell nproc)
 
 export PORT BOOT_SECONDS LOAD_SECONDS IDLE_SECONDS ENGINE FAULTS REHEARSAL_VLLM_VENV
 
@@ -27,7 +29,7 @@ WEB := $(if $(NODE_20),web/dist/.built)
 WEB_SOURCES := $(shell find web/src web/public -type f) $(addprefix web/,index.html vite.config.ts tsconfig.json package.json)
 COMPILE := uv pip compile pyproject.toml --python-version 3.11 $(COMPILE_FLAGS)
 
-.PHONY: help install web run test test-vllm check bench bench-image simulate soak lock
+.PHONY: help install web run test test-vllm vllm check bench bench-image simulate soak lock
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -40,12 +42,16 @@ web: web/dist/.built ## the web app, into web/dist (Node 20.19 or newer, npm)
 run: $(VENV)/.rehearsal $(WEB) $(if $(filter vllm,$(ENGINE)),$(REHEARSAL_VLLM_VENV)/.installed) ## everything on this machine, without AWS; see rehearsal/README.md
 	@exec $(PYTHON) -m rehearsal
 
-test: check .cache/botocore-current/.installed $(NODE_CLIENT) ## check, then all tests
+test: check .cache/botocore-current/.installed $(NODE_CLIENT) $(if $(REHEARSAL_VLLM_VENV),vllm) ## check, then all tests, in WORKERS processes
 	$(if $(WEB),npm test --silent --prefix web)
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n $(WORKERS)
 
-test-vllm: $(VENV)/.tests $(REHEARSAL_VLLM_VENV)/.installed ## the real vLLM on the CPU, which `make test` skips where it is not installed
+test-vllm: $(VENV)/.tests $(REHEARSAL_VLLM_VENV)/.installed ## the tests of the real vLLM alone
 	$(PYTHON) -m pytest -m vllm
+
+vllm: ## the real vLLM for the tests, once: 5 minutes, 2.5 GB; where it cannot be had its tests are skipped
+	@$(MAKE) --no-print-directory $(REHEARSAL_VLLM_VENV)/.installed || \
+	  echo "no real vLLM could be installed: its tests are skipped" >&2
 
 check: $(VENV)/.tests $(WEB) ## format, lint, types, import contracts
 	$(VENV)/bin/ruff format --check

@@ -3,8 +3,8 @@
 While anything can be read or written the loop behaves as ever; when nothing can, its time jumps to the next timer.
 Everything of a story runs on this one loop, so a cold start of nine minutes takes as long as its events do.
 
-Before a jump the loop makes sure that the kernel's loopback is done, however slow the machine is: what was sent has
-arrived, or is held up by a reader that does not read.
+Before a jump the loop makes sure that nothing is under way, however slow the machine is: no thread works for it, and
+what was sent has arrived, or is held up by a reader that does not read.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ import time
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, ParamSpec
+
+from anyio import CapacityLimiter
+from anyio.to_thread import current_default_thread_limiter
 
 P = ParamSpec("P")
 
@@ -47,6 +50,7 @@ class _JumpingSelector(selectors.DefaultSelector):
     """Lets the clock jump when no socket has anything to tell, and none will."""
 
     jump: Callable[[float], None]
+    threads: Callable[[], int]  # how many work for the loop; when one is done, it wakes it
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,6 +62,8 @@ class _JumpingSelector(selectors.DefaultSelector):
             return super().select(_POLL_S)
         if timeout <= 0:
             return super().select(0)
+        if self.threads():
+            return super().select(_POLL_S)
         ready = self._settle()
         if not ready:
             self.jump(timeout)
@@ -102,11 +108,32 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         selector = _JumpingSelector()
         selector.jump = self._jump
+        selector.threads = self._threads
         self._virtual_now = 0.0
+        self._calls = 0
+        self._limiter: CapacityLimiter | None = None
         super().__init__(selector)
 
     def time(self) -> float:
         return self._virtual_now
+
+    def run_in_executor(  # type: ignore[override]  # the stubs have type variables here that nothing outside can name
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
+        self._calls += 1
+        future = super().run_in_executor(executor, func, *args)
+        future.add_done_callback(self._called)
+        return future
+
+    def watch_threads(self) -> None:
+        """Those of anyio too. To be called on the loop."""
+        self._limiter = current_default_thread_limiter()
+
+    def _called(self, _: asyncio.Future[Any]) -> None:
+        self._calls -= 1
+
+    def _threads(self) -> int:
+        return self._calls + (int(self._limiter.borrowed_tokens) if self._limiter else 0)
 
     def _jump(self, seconds: float) -> None:
         self._virtual_now += seconds
@@ -115,9 +142,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 def story(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     """A test that runs on virtual time."""
 
+    async def watched(*args: P.args, **kwargs: P.kwargs) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.watch_threads()
+        await test(*args, **kwargs)
+
     @wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            runner.run(test(*args, **kwargs))
+            runner.run(watched(*args, **kwargs))
 
     return run

@@ -262,6 +262,7 @@ class World:
             log_config=None,
             http="httptools",
             proxy_headers=False,
+            timeout_keep_alive=75,  # as in production: else it closes in the moment in which a story asks again
             timeout_graceful_shutdown=1,
         )
         config.load()

@@ -16,8 +16,8 @@ _ORDER = list(Phase)
 
 # The first line with one of these texts begins the phase.
 _BEGINNINGS: Sequence[tuple[Phase, Sequence[str]]] = (
-    # The first is provision's; by the second the engine may still fetch what was left out.
-    (Phase.WEIGHTS, ("diogenes: fetching the weights", "Starting to load model")),
+    # Begun before by provision, which tells its bytes; by then the engine may still fetch what was left out.
+    (Phase.WEIGHTS, ("Starting to load model",)),
     (
         Phase.LOAD,
         (

@@ -84,10 +84,9 @@ class Progress:
                 self._print(now)
 
     def show(self) -> None:
-        """Begin the phase."""
+        """Begin the phase, where there is anything to fetch."""
         with self._lock:
             self._shown = True
-            self._write("diogenes: fetching the weights\n")
             if self._last:
                 self._print(self._clock())
 

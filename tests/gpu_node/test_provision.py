@@ -121,7 +121,7 @@ def test_nothing_is_said_of_the_weights_while_the_engine_is_installed(hub: FakeH
     node.tools = replace(node.tools, install=install)
     node.start()
     assert seen == []
-    assert node.output.startswith(f"diogenes: fetching the weights\ndiogenes: weights {len(BODY) + 2}/")
+    assert node.output.startswith(f"diogenes: weights {len(BODY) + 2}/")
 
 
 def test_a_gated_model_is_known_before_the_engine_is_installed(hub: FakeHub, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_what_is_streamed_shows_its_bytes_while_it_is_loaded(hub: FakeHub, files
     node.start(IN_S3)
     tracker = PhaseTracker(0.0)
     tracker.read("diogenes: weights to stream: 10.00 GiB", 1.0)
-    assert "diogenes: weights to stream: 0.00 GiB\n" in node.written
+    assert node.output == "diogenes: weights to stream: 0.00 GiB\n"  # nothing is fetched, so that is no phase
     tracker.read("Loading safetensors using Runai Model Streamer:  25% Completed | 1/4 [00:01<00:03]", 2.0)
     assert (tracker.current, tracker.records[-1].done_bytes) == (Phase.LOAD, 10 * 1024**3 // 4)
 

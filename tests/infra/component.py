@@ -291,6 +291,7 @@ CALLS: Mapping[str, Answer] = {
         "proxyEndpoint": f"https://{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com",
     },
     ":getRandomPassword": lambda _: {"randomPassword": "0123456789abcdef" * 4},
+    ":getAmiIds": lambda _: {"ids": ["ami-00000000000000bac"]},
     "ssm/getParameter:getParameter": lambda given: {
         "value": "ami-0123456789abcdef0",
         "insecureValue": "ami-0123456789abcdef0",

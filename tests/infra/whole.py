@@ -43,6 +43,8 @@ CONFIGURATIONS: Mapping[str, Mapping[str, Any]] = {
     },
     "for Intel": {"architecture": "amd64"},
     "a pinned image": {"amiId": "ami-0fedcba9876543210"},
+    "a baked image": {"bakeImage": True},
+    "a container": {"engine": "container", "engineImage": "vllm/vllm-openai:v0.32.0"},
 }
 """Changes to the published stack file; ``market`` is that of all models, ``models`` are names of those to keep."""
 

@@ -20,7 +20,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -310,7 +309,8 @@ class InstalledEngine:
         if self._folder:
             return 0
         _write("diogenes: installing the engine\n")
-        self._process = subprocess.Popen([self._installer, self._target], start_new_session=True)  # noqa: S603
+        # In the engine's process group: who ends the engine ends its installation.
+        self._process = subprocess.Popen([self._installer, self._target])  # noqa: S603
         status = self._process.wait()
         self._folder = self._target
         return status
@@ -342,7 +342,7 @@ class ContainerEngine:
 
     def install(self) -> int:
         _write("diogenes: fetching the engine's image\n")
-        self._process = subprocess.Popen(["docker", "pull", "--quiet", self._image], start_new_session=True)  # noqa: S603, S607
+        self._process = subprocess.Popen(["docker", "pull", "--quiet", self._image])  # noqa: S603, S607
         return self._process.wait()
 
     def give_up(self) -> None:
@@ -409,8 +409,7 @@ def _gpu() -> str:
 
 def _end(process: subprocess.Popen[bytes] | None) -> None:
     if process and process.poll() is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, 15)
+        process.terminate()
 
 
 def _leave_behind(afterwards: Afterwards, arguments: Sequence[str]) -> None:

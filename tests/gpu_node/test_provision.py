@@ -366,11 +366,28 @@ def test_a_failure_ends_the_program_before_there_is_an_engine(hub: FakeHub, tmp_
     assert "engine serve" not in output
 
 
-def started(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+def test_who_ends_the_engine_ends_its_installation(hub: FakeHub, tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "requirements-engine.txt").write_text("vllm==9\n")
+    (package / "install.sh").write_text("#!/bin/bash\necho installs $$\nexec sleep 60\n")
+    (package / "install.sh").chmod(0o755)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "HF_ENDPOINT": hub.endpoint}
+    with started([sys.executable, "-m", "gpu_node.provision", *SERVE], environment, package) as process:
+        assert process.stdout
+        words = [process.stdout.readline() for _ in range(2)]
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert words[0] == "diogenes: installing the engine\n"
+    installer = int(words[1].split()[1])
+    wait_for(lambda: not Path(f"/proc/{installer}").exists() or "Z" in Path(f"/proc/{installer}/stat").read_text())
+
+
+def started(command: Sequence[str], environment: Mapping[str, str], folder: Path = HOME) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command,
         env={**environment, "PYTHONPATH": str(HOME.parent)},
-        cwd=HOME,
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

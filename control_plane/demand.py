@@ -11,11 +11,11 @@ one less is wanted. Between the two nothing changes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from control_plane.model import Model
-from control_plane.nodes import Node
+from control_plane.nodes import Node, NodeId
 from gpu_node.protocol import NodeState
 
 ROOM = 0.7  # of what the nodes left could take: fuller than this, the last one stays
@@ -24,7 +24,7 @@ ROOM = 0.7  # of what the nodes left could take: fuller than this, the last one 
 @dataclass
 class _Load:
     wanted: int = 1
-    serving: int = 0  # at the last look
+    serving: frozenset[NodeId] = frozenset()  # at the last look
     capacity: int = 1  # requests that one node works on at a time
     queued_since: float | None = None
     light_since: float | None = None
@@ -42,19 +42,13 @@ class Demand:
         """Look at the nodes; how many each model's load asks for: at least 1, at most its ``maxInstances``."""
         self._loads = {name: self._loads.get(name, _Load()) for name in models}
         for name, load in self._loads.items():
-            serving = [node for node in nodes if node.model == name and node.state is NodeState.READY]
-            self._judge(load, serving, most=models[name].max_instances, now=now)
+            mine = [node for node in nodes if node.model == name]
+            serving = [node for node in mine if node.state is NodeState.READY and not node.at_risk]
+            _follow(load, serving, taken={node.id for node in mine if node.at_risk})
+            self._grow(load, serving, now)
+            self._shrink(load, serving, now)
+            load.wanted = min(load.wanted, models[name].max_instances)
         return {name: load.wanted for name, load in self._loads.items()}
-
-    def _judge(self, load: _Load, serving: Sequence[Node], *, most: int, now: float) -> None:
-        if not serving:
-            load.wanted, load.queued_since, load.light_since = 1, None, None
-        elif len(serving) > load.serving:  # by hand, or by whoever was here before
-            load.wanted = max(load.wanted, len(serving))
-        load.serving = len(serving)
-        self._grow(load, serving, now)
-        self._shrink(load, serving, now)
-        load.wanted = min(load.wanted, most)
 
     def _grow(self, load: _Load, serving: Sequence[Node], now: float) -> None:
         queueing = [node.running for node in serving if node.waiting]
@@ -76,3 +70,17 @@ class Demand:
             load.light_since = now
         elif now >= load.light_since + self._in_s:
             load.wanted, load.light_since = load.wanted - 1, now
+            load.serving -= {sorted(serving, key=lambda node: node.ready_at)[-1].id}  # it goes
+
+
+def _follow(load: _Load, serving: Sequence[Node], *, taken: Set[NodeId]) -> None:
+    """More that serve are kept for now, whoever wanted them; one that left is not asked for again, but for what AWS
+    took back."""
+    now = frozenset(node.id for node in serving)
+    if not now:
+        load.queued_since = load.light_since = None
+    if len(now) > len(load.serving):
+        load.wanted = max(load.wanted, len(now))
+    else:
+        load.wanted = max(load.wanted - len(load.serving - now - taken), 1)
+    load.serving = now

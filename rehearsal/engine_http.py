@@ -153,8 +153,11 @@ class Api:
             raise Refused(500, "cannot schedule new futures after shutdown", "InternalServerError")
         name = self._name(body)
         _require(body, kind.required)
-        prompt = prompt_text(body.get("messages") or body.get("prompt") or body.get("input"))
-        plan = self._model.plan(prompt, self._limit(body, kind))
+        asked = body.get("messages") or body.get("prompt") or body.get("input")
+        said = ""
+        if body.get("continue_final_message"):
+            asked, said = asked[:-1], prompt_text(asked[-1])
+        plan = self._model.plan(prompt_text(asked), self._limit(body, kind), said=len(said.split()))
         usage_wanted = self._options.always_usage or bool((body.get("stream_options") or {}).get("include_usage"))
         dialect = kind(self._model.next_id(), name, plan.prompt_tokens, usage_wanted)
         if body.get("stream"):

@@ -52,10 +52,11 @@ class Plan:
     gap_s: float
     cut: bool
     fault: str  # "", "crash", "error" or "hang"
+    said: int = 0  # tokens of it that the request brings along
 
     @property
     def prompt_tokens(self) -> int:
-        return self.words + 7  # a chat template adds some
+        return self.words + 7 + self.said  # a chat template adds some
 
 
 class Model:
@@ -93,16 +94,17 @@ class Model:
         while self.running + self.waiting:  # noqa: ASYNC110 - both change at many places, and this ends the process
             await asyncio.sleep(_DRAIN_POLL_S)
 
-    def plan(self, prompt: str, limit: int | None) -> Plan:
+    def plan(self, prompt: str, limit: int | None, *, said: int = 0) -> Plan:
         directives = " ".join(_DIRECTIVE.findall(prompt)).split()
         values = dict(word.split("=", 1) for word in directives if "=" in word)
-        tokens = int(values.get("tokens", self.options.tokens))
+        tokens = max(int(values.get("tokens", self.options.tokens)) - said, 0)
         return Plan(
             words=len(_DIRECTIVE.sub(" ", prompt).split()),
             tokens=tokens if limit is None else min(tokens, limit),
             gap_s=float(values.get("gap", self.options.token_s)),
             cut=limit is not None and limit < tokens,
             fault=next((word for word in directives if word in ("crash", "error", "hang")), ""),
+            said=said,
         )
 
     async def tokens(self, plan: Plan) -> AsyncGenerator[str, None]:
@@ -116,7 +118,7 @@ class Model:
         try:
             self.prompt_tokens += plan.prompt_tokens
             words = _TEXT.format(plan.words).split()
-            for number in range(plan.tokens):
+            for number in range(plan.said, plan.said + plan.tokens):
                 if number == _FAULT_AFTER:
                     self._fault(plan.fault)
                 await self._pause(plan.gap_s)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
+from control_plane.errors import LaunchRefused
 from control_plane.nodes import NodeId
 from control_plane.ports import Instance, Launch
 from tests.memory import MemoryLaunches
 from tests.memory_cloud import MemoryCloud
 from tests.simulation.timeline import Process
 
+OF_ITSELF = "of-itself-"  # a token of what a group bought without being told
 HOOK_S = 900.0  # that a group holds an instance which nobody releases
 
 
@@ -21,6 +24,7 @@ class Cloud(MemoryCloud):
     ) -> None:
         super().__init__()
         self._aws = aws
+        self._bought = 0
         self._booted = booted
         self._gone = gone
 
@@ -36,6 +40,20 @@ class Cloud(MemoryCloud):
     def _take_out(self, name: str, instance: Instance) -> None:
         super()._take_out(name, instance)
         self._aws.loop.call_later(HOOK_S, self.vanish, instance.id)
+
+    def replace(self, node_id: NodeId) -> bool:
+        """AWS ends an instance; a group that counts it buys another by itself. Did it?"""
+        for group in list(self._groups.values()):
+            for one in group.instances:
+                if one.id == node_id and not one.leaving:
+                    self.vanish(node_id)
+                    self._bought += 1
+                    token = f"{OF_ITSELF}{self._bought}"
+                    with contextlib.suppress(LaunchRefused):  # it would go on trying: nobody here waits for that
+                        self._launch(Launch(token, group.model, group.name, one.zone, group.market, 0.0))
+                    return True
+        self.vanish(node_id)
+        return False
 
     @property
     def living(self) -> list[NodeId]:

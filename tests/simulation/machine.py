@@ -16,6 +16,7 @@ from gpu_node.engine import EngineSpec, Line, Load
 from gpu_node.imds import Identity
 from gpu_node.protocol import NodeState, Orders, Report
 from gpu_node.settings import NodeSettings
+from gpu_node.spot import NONE, Notice
 from gpu_node.table import FIRST_LEASE_S, ModelName, ModelRow, TableUnavailable
 from tests.memory import MemoryModels, MemoryNodes
 from tests.simulation.timeline import Process
@@ -24,8 +25,12 @@ HEARTBEAT_S = 10.0
 POLL_S = 4.0
 BOOT_POLL_S = 2.0
 
-CHUNK = b'data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"x"}}]}\n\n'
+CHUNK = b'data: {"id":"c%d","object":"chat.completion.chunk","choices":[{"index":0,"delta":{%b"content":"x"}}]}\n\n'
+ROLE = b'"role":"assistant",'
+PIECES = 3  # of every streamed answer: at its beginning, in its middle, at its end
 END = b"data: [DONE]\n\n"
+COUNTED = b'{"count":%d}'
+SLOTS = 2  # requests that an engine works on at a time; more wait in its queue
 WHOLE = b'{"id":"c","object":"chat.completion","choices":[{"index":0,"message":{"content":"x"}}]}'
 
 
@@ -46,6 +51,8 @@ class Engine:
         self.output = _Output()
         self.up = True
         self.wires: dict[Wire, None] = {}  # in their order
+        self.answers = 0
+        self._queue: dict[Wire, Callable[[], None]] = {}
 
     def exit_code(self) -> int | None:
         return None
@@ -54,7 +61,25 @@ class Engine:
         return self.up and self._timeline.now >= self._ready_at
 
     def load(self) -> Load | None:
-        return Load(running=len(self.wires), waiting=0) if self.up else None
+        waiting = len(self._queue)
+        return Load(running=len(self.wires) - waiting, waiting=waiting) if self.up else None
+
+    def take(self, wire: Wire, begin: Callable[[], None]) -> None:
+        """Its turn comes when another's answer has ended."""
+        self.wires[wire] = None
+        if len(self.wires) - len(self._queue) > SLOTS:
+            self._queue[wire] = begin
+        else:
+            begin()
+
+    def release(self, wire: Wire) -> None:
+        """Its answer ended, or nobody wants it any more."""
+        if wire not in self.wires:
+            return
+        del self.wires[wire]
+        if self._queue.pop(wire, None) is None and self._queue and self.up:
+            _, begin = self._queue.popitem()
+            begin()
 
     def probe(self, limit_s: float) -> NoReturn:
         raise AssertionError("it counts no tokens, so it is never suspected")
@@ -89,17 +114,36 @@ class Wire(asyncio.Transport):
         return _Socket() if name == "socket" else default
 
     def write(self, data: Any) -> None:
-        self._engine.wires[self] = None
-        asked = json.loads(bytes(data).partition(b"\r\n\r\n")[2])
+        request, _, body = bytes(data).partition(b"\r\n\r\n")
+        asked = json.loads(body)
+        if request.startswith(b"POST /tokenize "):
+            counted = COUNTED % len(asked["prompt"])
+            head = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json"
+            self._later(0.1, head + b"\r\ncontent-length: %d\r\n\r\n" % len(counted) + counted, last=True)
+        else:
+            self._engine.take(self, lambda: self._answer(asked))
+
+    def _answer(self, asked: dict[str, Any]) -> None:
         seconds = float(asked["messages"][0]["content"])
         kind = b"text/event-stream" if asked.get("stream") else b"application/json"
         head = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: " + kind
         if asked.get("stream"):
-            self._later(0.2, head + b"\r\ntransfer-encoding: chunked\r\n\r\n" + _chunked(CHUNK))
-            self._later(seconds / 2 + 0.2, _chunked(CHUNK))
-            self._later(seconds + 0.2, _chunked(CHUNK + END) + b"0\r\n\r\n", last=True)
+            self._stream(head, seconds, said=len(asked["messages"][-1]["content"]) if _goes_on(asked) else 0)
         else:
             self._later(seconds + 0.2, head + b"\r\ncontent-length: %d\r\n\r\n" % len(WHOLE) + WHOLE, last=True)
+
+    def _stream(self, head: bytes, seconds: float, *, said: int) -> None:
+        """All pieces but those that another engine has said already."""
+        self._engine.answers += 1
+        number = id(self._engine) * 1000 + self._engine.answers
+        self._later(0.2, head + b"\r\ntransfer-encoding: chunked\r\n\r\n")
+        for piece in range(said, PIECES):
+            data = CHUNK % (number, ROLE if piece == said else b"")
+            wait_s = 0.2 + seconds * (piece - said) / (PIECES - 1)
+            if piece < PIECES - 1:
+                self._later(wait_s, _chunked(data))
+            else:
+                self._later(wait_s, _chunked(data + END) + b"0\r\n\r\n", last=True)
 
     def _later(self, seconds: float, data: bytes, *, last: bool = False) -> None:
         self._process.loop.call_later(seconds, self._send, data, last)
@@ -107,7 +151,7 @@ class Wire(asyncio.Transport):
     def _send(self, data: bytes, last: bool) -> None:
         if self._open:
             if last:
-                self._engine.wires.pop(self, None)
+                self._engine.release(self)
             self._protocol.data_received(data)
             if last:
                 self.lost(None)
@@ -119,7 +163,7 @@ class Wire(asyncio.Transport):
 
     def forget(self) -> None:
         self._open = False
-        self._engine.wires.pop(self, None)
+        self._engine.release(self)
 
     def abort(self) -> None:
         self.lost(None)
@@ -134,6 +178,10 @@ class Wire(asyncio.Transport):
 
     def resume_reading(self) -> None:
         pass
+
+
+def _goes_on(asked: dict[str, Any]) -> bool:
+    return bool(asked.get("continue_final_message"))
 
 
 def _chunked(data: bytes) -> bytes:
@@ -162,6 +210,7 @@ class AgentTable:
         if row.state is NodeState.TERMINATED:
             return Orders(row.state, row.lease_until)
         told: dict[str, Any] = {"running": report.running, "waiting": report.waiting}
+        told |= {"interruption_at": report.interruption_at, "rebalance_at": report.rebalance_at}
         if row.state is report.state or report.state in MOVES[row.state]:
             ready_at = row.ready_at or (report.heartbeat_at if report.state is NodeState.READY else 0.0)
             told |= {"state": report.state, "ready_at": ready_at, "error": report.error or row.error}
@@ -211,6 +260,7 @@ class Machine:
     launched_at: float
     engine: Engine | None = None
     killed: bool = False  # by the schedule
+    notice: Notice = NONE  # what AWS has announced
     agent_killed: bool = False
     _agent_task: asyncio.Task[None] | None = field(default=None)
 
@@ -235,6 +285,7 @@ class Machine:
             start_engine=self._start_engine,
             gpu_answers=lambda: True,
             taken_down=self.leaving,
+            spot_notice=lambda: self.notice,
             clock=SteadyClock(self.process.clock, self.process.clock),
             sleep=lambda _seconds: None,
         )

@@ -44,6 +44,7 @@ class People:
     broken: Callable[[Client, Answer, Call], None]  # an answer without a reason
     told: Callable[[Client, str], None]  # an answer with one
     sent_on: Callable[[Client, float], None]
+    streamed: Callable[[Client, Answer], None]  # a whole one
     clients: list[Client] = field(default_factory=list)
     _asking: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -117,6 +118,7 @@ class People:
     def _read(self, client: Client, answer: Answer, call: Call) -> str | None:
         """A whole 200: the engine's answer, or an error after the head was gone."""
         if client.ask.stream and b"[DONE]" in answer.body and b'"error"' not in answer.body:
+            self.streamed(client, answer)
             return "answered"
         if not client.ask.stream and b'"choices"' in answer.body:
             return "answered"

@@ -77,6 +77,14 @@ class Scarcity:
 
 
 @dataclass(frozen=True)
+class Interrupt:
+    """AWS takes a Spot instance back, so long after it said so; None: it only says that it may."""
+
+    at: float
+    notice_s: float | None
+
+
+@dataclass(frozen=True)
 class Trouble:
     """The ``nth`` call of ``method`` by a process of this kind goes wrong in this way; see ``reach``."""
 
@@ -98,9 +106,9 @@ class On:
     at: float = 0.0
 
 
-Event = Ask | Scale | Retire | CrashTask | KillMachine | KillAgent | Outage | Scarcity | Trouble | On
+Event = Ask | Scale | Retire | CrashTask | KillMachine | KillAgent | Outage | Scarcity | Interrupt | Trouble | On
 
-DISRUPTIONS = (Retire, CrashTask, KillMachine, KillAgent, Outage, Scarcity, Trouble)
+DISRUPTIONS = (Retire, CrashTask, KillMachine, KillAgent, Outage, Scarcity, Interrupt, Trouble)
 
 GUARDS = ("reconciler", "janitor", "lease")
 
@@ -119,6 +127,7 @@ class Schedule:
     skew_s: float = 1.0
     guard: str | None = None
     alone_at: float = 0.0
+    spot: bool = False  # Spot is tried before On-Demand
 
     @cached_property
     def disruptions(self) -> int:
@@ -200,6 +209,12 @@ def draw(seed: int) -> Schedule:
         events = [event for event in events if not isinstance(event, KillAgent | KillMachine)]
     if not guard:
         events += [_on(rng) for _ in range(_few(rng))]
+    more = random.Random(seed + 7_000_000_000)  # so that what was drawn before stays as it was
+    spot = more.random() < 0.4
+    if spot and not guard:
+        events += [_interrupt(more, last) for _ in range(more.randint(1, 3))]
+    if not guard and more.random() < 0.15:
+        events += _burst(more, last)
     return Schedule(
         seed,
         tuple(sorted(events, key=lambda event: event.at)),
@@ -211,7 +226,18 @@ def draw(seed: int) -> Schedule:
         skew_s=rng.choice((0.0, 0.5, 2.0)),
         guard=guard,
         alone_at=alone_at,
+        spot=spot,
     )
+
+
+def _interrupt(rng: random.Random, last: float) -> Interrupt:
+    return Interrupt(rng.uniform(20, last + 150), rng.uniform(30, 120) if rng.random() < 0.8 else None)
+
+
+def _burst(rng: random.Random, last: float) -> list[Ask]:
+    """More at once than an engine works on, for longer than a queue may last."""
+    at, model = rng.uniform(0, last), rng.choice(MODELS)
+    return [Ask(at + n, model, seconds=20.0, stream=True, manner="python") for n in range(8)]
 
 
 def _few(rng: random.Random) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.simulation.schedule import Ask, Event, KillMachine, On, Outage, Retire, Scale, Schedule, Trouble
+from tests.simulation.schedule import Ask, Event, Interrupt, KillMachine, On, Outage, Retire, Scale, Schedule, Trouble
 
 SMALL, LARGE = "org/small", "org/large"
 
@@ -12,6 +12,15 @@ def ask(at: float, model: str = SMALL, *, seconds: float = 5.0, stream: bool = T
 
 
 TRACES: dict[str, tuple[Event, ...]] = {
+    "an answer that AWS cuts off goes on elsewhere": (
+        ask(5.0, seconds=40.0),
+        *(ask(15.0 + 12 * n, seconds=40.0) for n in range(6)),
+        Interrupt(85.0, 30.0),
+    ),
+    "a node that AWS takes back has left its group": (
+        *(ask(5.0 + 12 * n, seconds=40.0, stream=False) for n in range(7)),
+        Interrupt(85.0, 30.0),
+    ),
     "a cloud that was not seen yet is no cloud without groups": (Outage(10.0, 60.0, "cloud"), ask(12.0)),
     "a task that is stopped while idle leaves somebody in front": (
         ask(10.0, seconds=1.0),
@@ -84,4 +93,5 @@ def varied(number: int) -> tuple[str, Schedule]:
     clock, place = divmod(number, len(TRACES))
     title = list(TRACES)[place]
     spread = clock % CLOCKS
-    return title, Schedule(clock, TRACES[title], propagation_s=2.0 * spread, task_start_s=12.0 + 2 * spread)
+    spot = any(isinstance(event, Interrupt) for event in TRACES[title])
+    return title, Schedule(clock, TRACES[title], propagation_s=2.0 * spread, task_start_s=12.0 + 2 * spread, spot=spot)

@@ -2,11 +2,11 @@
 
 wish       every question is answered, refused with a reason, or hung up, within a bound; no answer is without a reason;
            whoever waits in a task has a wish in the table
-stream     no stream is cut but by what the schedule broke
+stream     no stream is cut but by what the schedule broke; one that ends well has all of its text, once, as one answer
 reconciler only the holder of the newest epoch acts (for HAND_OVER_S after losing it, a tick may still end), no night
            watch or janitor takes the epoch of one who is at work, each launch has its intent, and nobody has more
            nodes that serve or start than are wanted, but at a hand-over
-node       no instance lives without demand for longer than its bound
+node       no instance lives without demand for longer than its bound; a node that AWS takes back left its group before
 front      state and listener agree, but for a bound; nothing turns to a task that is not healthy
 rest       when demand has ended everything ends: asleep, no task, no instance
 fault      nothing of ours raises what it did not mean to
@@ -14,6 +14,7 @@ fault      nothing of ours raises what it did not mean to
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +22,24 @@ from typing import Any
 from control_plane.ports import FrontState
 from control_plane.reconciler import ABANDONED_S
 from gpu_node.protocol import NodeState
+from gpu_node.spot import NONE
 from tests.simulation.call import Answer, Call
-from tests.simulation.machine import Machine
+from tests.simulation.cloud import OF_ITSELF
+from tests.simulation.machine import PIECES, ROLE, Machine
 from tests.simulation.people import Client
-from tests.simulation.schedule import CrashTask, KillAgent, KillMachine, Outage, Retire, Scale, Scarcity, Trouble
-from tests.simulation.settings import BOUND_S, IDLE_S, SETTINGS
+from tests.simulation.schedule import (
+    DISRUPTIONS,
+    CrashTask,
+    Interrupt,
+    KillAgent,
+    KillMachine,
+    Outage,
+    Retire,
+    Scale,
+    Scarcity,
+    Trouble,
+)
+from tests.simulation.settings import BOUND_S, IDLE_S, MAX_INSTANCES, SETTINGS
 from tests.simulation.timeline import EPOCH, Process
 
 ACTS = frozenset({"cloud.launch", "cloud.terminate", "nodes.move", "launches.intend"})
@@ -35,10 +49,12 @@ UNWISHED_S = 45.0  # from the beginning of a wait until its wish stands, without
 ALONE_S = 600.0  # what a single guard may take longer
 FRONT_S = 240.0
 HEALTH_LAG_S = 15.0
+QUEUE_S = 180.0  # after a queue, another node may still be on its way
 CRASH_S = 260.0  # from a crash of the task until somebody has mended the front
 GAP_S = 12.0  # from SIGTERM of a task until somebody else answers
 REASONS: dict[str, tuple[type, ...]] = {
     "no_gpu_capacity": (Scarcity,),
+    "launch_unanswered": (Trouble, Outage),
     "start_cancelled": (Scale,),
     "engine_lost": (KillMachine, KillAgent),
     "node_lost": (KillMachine, KillAgent),
@@ -49,6 +65,7 @@ REASONS: dict[str, tuple[type, ...]] = {
     "aws_unavailable": (Trouble, Outage),
     "restarting": (Retire, CrashTask, Trouble),
 }
+_ANSWER = re.compile(rb'"id":"c(\d+)"')
 SERVING = frozenset({NodeState.PENDING, NodeState.BOOTING, NodeState.READY})
 
 
@@ -83,6 +100,7 @@ class Watch:
         self._odd_since: float | None = None
         self._healthy_at = 0.0
         self._asked: dict[str, float] = {}
+        self._queued_at: dict[str, float] = {}
 
     def say(self, invariant: str, told: str) -> None:
         if self.breach is None and not self._world.over:
@@ -136,6 +154,8 @@ class Watch:
         self.wishes()
         serving = [m for m in self._world.machines.values() if m.launch.model == launch.model and self._serves(m)]
         wanted = max((n for at, n in self._wanted.get(launch.model, []) if at >= self._now - 60), default=1)
+        if self._queued_at.get(launch.model, -QUEUE_S) > self._now - QUEUE_S:
+            wanted = MAX_INSTANCES[launch.model]
         if len(serving) > max(1, wanted):
             if any(at > self._now - HAND_OVER_S for at in self.hand_overs[1:]):
                 self.doubles += 1
@@ -145,6 +165,7 @@ class Watch:
     def _serves(self, machine: Machine) -> bool:
         row = self._world.nodes.rows.get(machine.instance.id)
         gone = machine.killed or machine.agent_killed or not machine.process.alive or machine.leaving()
+        gone = gone or machine.notice != NONE or machine.launch.token.startswith(OF_ITSELF)
         return not gone and (row is None or row.state in SERVING)
 
     # -- demand
@@ -168,6 +189,9 @@ class Watch:
         self.wishes()
         for machine in list(self._world.machines.values()):
             self._bounded(machine)
+            load = machine.engine.load() if machine.engine else None
+            if load and load.waiting:
+                self.queued(machine.launch.model)
         for client in self._world.people.clients:
             limit = SETTINGS.max_wait_s + 240.0 + 150.0 * self._world.schedule.disruptions
             if client.ending is None and self._now > client.began_at + limit:
@@ -262,12 +286,32 @@ class Watch:
         if self._asked.get(client.ask.model, -1.0) < began_at:
             self.say("wish", f"{client.ask} was held by the night watch, and no wish was written")
 
+    def streamed(self, client: Client, answer: Answer) -> None:
+        """Whatever its engines went through, it is one answer."""
+        body = answer.body
+        engines = set(_ANSWER.findall(body))
+        if body.count(b'"content":"x"') != PIECES or body.count(ROLE[:-1]) != 1 or len(engines) != 1:
+            self.say("stream", f"{client.ask} is not one answer: {body!r}")
+
+    def replaced(self, machine: Machine) -> None:
+        """AWS took a node back whose group still counted it, and bought another."""
+        others = [event for event in self._world.schedule.all if isinstance(event, DISRUPTIONS)]
+        if all(isinstance(event, Interrupt) for event in others) and not self._world.schedule.guard:
+            row = self._world.nodes.rows.get(machine.instance.id)
+            if row is not None and row.ready_at:
+                self.say("node", f"{machine.instance.id} was still in its group when AWS ended it: {row}")
+
+    def queued(self, model: str) -> None:
+        """An engine of this model has more to do than it works on."""
+        self._queued_at[model] = self._now
+
     def cut(self, machine: Machine, streams: int) -> None:
         """A machine goes with streams on it."""
         # Without its agent, a node cannot tell a new reconciler what another task streams from it.
         untold = machine.agent_killed and len(self.hand_overs) > 1
-        if streams and not machine.killed and not untold:
-            row = self._world.nodes.rows.get(machine.instance.id)
+        row = self._world.nodes.rows.get(machine.instance.id)
+        overdue = row is not None and 0 < row.draining_since - EPOCH < self._now - SETTINGS.drain_timeout_s
+        if streams and not machine.killed and not untold and not overdue:
             self.say("stream", f"{machine.instance.id} went away with {streams} streams: {row}")
 
     def stopping(self, *, asleep: bool, calls: Sequence[Call]) -> None:

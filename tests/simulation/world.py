@@ -13,6 +13,7 @@ from control_plane.errors import NoCapacity
 from control_plane.janitor import clean
 from control_plane.nodes import NodeId
 from control_plane.ports import Group, Instance, Launch, ModelRow
+from gpu_node.spot import NONE, Notice
 from tests.memory import (
     MemoryFence,
     MemoryKeys,
@@ -42,7 +43,7 @@ from tests.simulation.settings import (
     MAX_INSTANCES,
     SETTINGS,
 )
-from tests.simulation.timeline import Process, Timeline, short_sleeps
+from tests.simulation.timeline import EPOCH, Process, Timeline, short_sleeps
 from tests.simulation.watch import Breach, Watch
 
 ROUND_S = 10.0
@@ -77,7 +78,7 @@ class World:
             self._aws, self.rng, self._task, schedule.task_start_s, self.watch.front_changed, self._stopping
         )
         self.balancer = Balancer(self._aws, self.rng, self.service, schedule.propagation_s, self._night)
-        heard = (self.watch.broken, self.watch.told, self.watch.sent_on)
+        heard = (self.watch.broken, self.watch.told, self.watch.sent_on, self.watch.streamed)
         self.people = People(self.process("people"), KEY, self.balancer.route, *heard)
 
     def _make_stores(self) -> None:
@@ -88,8 +89,14 @@ class World:
         self.models = MemoryModels()
         for name in MODELS:
             config = {"name": name, "instanceTypes": ["g6.xlarge"], "idleTimeout": int(IDLE_S[name])}
-            self.models.rows[name] = ModelRow(name, {**config, "maxInstances": MAX_INSTANCES[name]})
-            self.cloud.add_group(Group(f"g-{name}", name, "on-demand", ("a", "b"), max_size=9, desired=0), holds=True)
+            config |= {"maxInstances": MAX_INSTANCES[name]}
+            markets = {"on-demand": f"g-{name}"}
+            if self.schedule.spot:
+                config["market"] = "spot-then-on-demand"
+                markets["spot"] = f"g-{name}-spot"
+            self.models.rows[name] = ModelRow(name, config)
+            for market, group in markets.items():
+                self.cloud.add_group(Group(group, name, market, ("a", "b"), max_size=9, desired=0), holds=True)
 
     # -- running it
 
@@ -177,6 +184,8 @@ class World:
                     task.process.crash()
             case events.KillMachine() | events.KillAgent():
                 self._hit(event)
+            case events.Interrupt(notice_s=notice_s):
+                self._interrupt(notice_s)
 
     def happened(self, method: str) -> None:
         """An effect took place."""
@@ -196,6 +205,25 @@ class World:
         machine.killed = True
         machine.power_off()
         self.later(self.rng.uniform(5.0, 60.0), lambda: self.cloud.set_alive(machine.instance.id, False))
+
+    def _interrupt(self, notice_s: float | None) -> None:
+        spot = [m for m in self.machines.values() if m.launch.market == "spot" and not m.killed and m.notice == NONE]
+        if not spot:
+            return
+        machine = self.rng.choice(spot)
+        now = EPOCH + self.timeline.now
+        if notice_s is None:
+            machine.notice = Notice(rebalance_at=now)
+            return
+        machine.notice = Notice(interruption_at=now + notice_s)
+        self.later(notice_s, lambda: self._take_back(machine))
+
+    def _take_back(self, machine: Machine) -> None:
+        if machine.instance.id in self.machines:
+            machine.killed = True
+            machine.power_off()
+            if self.cloud.replace(machine.instance.id):
+                self.watch.replaced(machine)
 
     def _scarce(self, seconds: float) -> None:
         for place in self.cloud.zones:

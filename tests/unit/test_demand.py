@@ -81,10 +81,10 @@ def test_load_that_would_fit_fewer_for_long_takes_one_away_at_a_time(bench: Benc
     assert bench.after(5) == 3
     bench.load((1, 0), (1, 0), (1, 0))
     assert bench.after(300) == 3
-    assert bench.after(10) == 2
+    assert bench.after(5) == 2
     bench.load((1, 0), (1, 0))
-    assert bench.after(290) == 2
-    assert bench.after(10) == 1
+    assert bench.after(295) == 2
+    assert bench.after(5) == 1
 
 
 def test_load_that_would_fill_the_nodes_left_takes_none_away(bench: Bench) -> None:
@@ -113,8 +113,26 @@ def test_a_node_that_is_taken_away_is_not_asked_for_again(bench: Bench) -> None:
     bench.load((8, 2), (8, 2))
     bench.after(5)
     bench.load((0, 0), (0, 0))
-    assert bench.after(310) == 1  # the second still stands there: it is drained only now
+    assert bench.after(305) == 1
+    bench.nodes.pop()
     assert bench.after(20) == 1
+
+
+def test_a_node_that_somebody_else_took_away_is_not_asked_for_again(bench: Bench) -> None:
+    bench.load((1, 0), (1, 0), (1, 0))
+    assert bench.after(5) == 3
+    bench.nodes.pop()
+    assert bench.after(5) == 2
+
+
+def test_a_node_that_aws_took_back_is(bench: Bench) -> None:
+    bench.load((8, 1), (8, 1))
+    assert bench.after(5) == 2
+    gone = replace(bench.nodes[1], state=NodeState.DRAINING, interruption_at=100.0)
+    bench.nodes = [bench.nodes[0], gone]
+    assert bench.after(5) == 2
+    bench.nodes.pop()
+    assert bench.after(5) == 2
 
 
 def test_without_a_node_one_is_what_is_wanted(bench: Bench) -> None:

@@ -50,7 +50,7 @@ MUTANTS = (
     Mutant(
         "janitor looks after no nodes",
         "control_plane.janitor",
-        "acted = await plane.reconciler.once()",
+        "acted = await control_plane.reconciler.once()",
         "acted = False",
         ("node", "rest"),
     ),
@@ -228,16 +228,16 @@ MUTANTS = (
     ),
     Mutant(
         "load asks for more than the model may have",
-        "control_plane.plan",
+        "control_plane.wants",
         "return min(max(load, wish.desired if wish else 1), model.max_instances)",
         "return max(load, wish.desired if wish else 1)",
         ("reconciler",),
-        also=(Change("control_plane.demand", "load.wanted = min(load.wanted, most)", "pass"),),
+        also=(Change("control_plane.demand", "load.wanted = min(load.wanted, models[name].max_instances)", "pass"),),
     ),
     Mutant(
         "drain waits for no request",
         "control_plane.plan",
-        "if self._busy(node) and self._now < deadline:",
+        "if self._busy(node) and self._now < self._drain_deadline(node):",
         "if False:",
         ("stream",),
     ),
@@ -272,8 +272,8 @@ MUTANTS = (
     Mutant(
         "night watch writes no wish",
         "control_plane.routes.asleep",
-        "        await self._wishes.ask(Wish(",
-        "        (Wish(",
+        "if await self._wishes.ask(Wish(model.name, 1, hold_until, caller.email, now, key=caller.key_id)):",
+        "if True:",
         ("wish",),
     ),
     Mutant(

@@ -16,6 +16,7 @@ from tests.simulation.schedule import Ask, CrashTask, KillMachine, Schedule, dra
 from tests.simulation.world import World
 
 HELD = range(300)
+HOME = Path(__file__).parents[2]
 QUICK = (
     "reconciler drains no idle node",
     "janitor looks after no nodes",
@@ -72,6 +73,16 @@ def test_what_holds_cannot_be_shrunk() -> None:
 def test_a_planted_bug_is_caught(name: str) -> None:
     found = _run(mutant(name), schedules=150)
     assert found["invariant"] in mutant(name).expected, found
+
+
+def test_every_planted_bug_has_its_place() -> None:
+    lost = []
+    for one in MUTANTS:
+        for change in one.changes:
+            source = (HOME / (change.module.replace(".", "/") + ".py")).read_text()
+            if source.count(change.old) != 1:
+                lost.append((one.name, change.module))
+    assert lost == []
 
 
 def test_every_planted_bug_says_what_catches_it() -> None:

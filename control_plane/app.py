@@ -53,7 +53,7 @@ from control_plane.slumber import Slumber
 from control_plane.spending import Spending
 from control_plane.task_bill import TaskBill
 from control_plane.upstream import Upstreams
-from control_plane.usage import Meter
+from control_plane.usage import Meter, month_of
 from control_plane.wants import keeps_warm
 
 BEAT_S = 1.0
@@ -351,6 +351,8 @@ class ControlPlane:
     async def _write_events(self) -> None:
         if not self.chronicle.recalled:
             await self.chronicle.recall(self._event_store)
+        if self._observer.world and self._observer.world.budgets:
+            self.chronicle.spent(self._observer.world.budgets, month_of(self._clock()))
         await either(self.log.told, EVENTS_S)
         await asyncio.sleep(GATHER_S)
         await self.log.flush()

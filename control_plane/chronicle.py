@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import assert_never
 
 from control_plane.actions import (
@@ -25,6 +25,7 @@ from control_plane.actions import (
     Start,
     Terminate,
 )
+from control_plane.budget import Budgets, BudgetState, Standing, dollars
 from control_plane.event import Event, EventKind, EventValue
 from control_plane.event_log import EventLog
 from control_plane.front import Face, Move, Step, Want
@@ -40,6 +41,13 @@ _AGAIN = frozenset({EventKind.NODE_TERMINATING, EventKind.NODE_RELEASED})
 
 _READY = "ready"
 
+_BUDGET: Mapping[BudgetState, tuple[EventKind, str]] = {
+    BudgetState.WARN: (EventKind.BUDGET_WARNED, "four fifths are gone"),
+    BudgetState.EXHAUSTED: (EventKind.BUDGET_REACHED, "nothing more is started on it"),
+    BudgetState.CAPPED: (EventKind.BUDGET_EXCEEDED, "what runs on it is stopped"),
+}
+"""Of each state beyond OK: how it is told, and what follows."""
+
 
 class Chronicle:
     """Tells the log what this process does, sees and is asked for."""
@@ -48,6 +56,7 @@ class Chronicle:
         self._log = log
         self._repeated: set[tuple[EventKind, NodeId]] = set()
         self._seen: set[tuple[NodeId, str]] | None = None  # a node and its phase, told; None: not recalled yet
+        self._spent: set[tuple[str, str, str]] = set()  # kind, scope and month of what was told of budgets
 
     # -- what was done
 
@@ -121,6 +130,31 @@ class Chronicle:
             for event in events
             if event.node and event.kind in (EventKind.NODE_PHASE, EventKind.NODE_READY)
         }
+        self._spent = {
+            (str(event.kind), str(event.data["scope"]), str(event.data["month"]))
+            for event in events
+            if event.kind in {kind for kind, _ in _BUDGET.values()}
+        }
+
+    def spent(self, budgets: Budgets, month: str) -> None:
+        """What is new of how far budgets are spent. Nothing before ``recall``."""
+        if self._seen is None:
+            return
+        for standing in budgets.standings():
+            if standing.state in _BUDGET:
+                self._budget(standing, month)
+
+    def _budget(self, standing: Standing, month: str) -> None:
+        kind, follows = _BUDGET[standing.state]
+        scope, limit = standing.limit.scope, standing.limit.micro_usd
+        if (str(kind), scope, month) in self._spent:
+            return
+        self._spent.add((str(kind), scope, month))
+        told = (
+            f"Of the budget of {scope} for {month}, {dollars(limit)}, {dollars(standing.spent)} are spent: {follows}."
+        )
+        data: dict[str, EventValue] = {"scope": scope, "month": month, "spent": standing.spent, "limit": limit}
+        self._log.tell(kind, told, data=data)
 
     def saw(self, nodes: Sequence[Node]) -> None:
         """What is new of how far they are. Nothing before ``recall``: an earlier process may have told it."""

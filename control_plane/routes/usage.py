@@ -14,6 +14,7 @@ from control_plane.books import Limit
 from control_plane.budget import DEPLOYMENT, SPECULATIVE
 from control_plane.door import Principal
 from control_plane.errors import Forbidden, InvalidRequest
+from control_plane.event import EventKind
 from control_plane.ledger import Entry
 from control_plane.rates import micro
 from control_plane.report import By, Span, as_csv, break_even, counts, rows, total
@@ -107,7 +108,7 @@ async def list_budgets(request: Request, caller: Caller) -> dict[str, Any]:
 
 
 @router.put("/api/budgets/{scope:path}")
-async def set_budget(scope: str, new: NewBudget, request: Request, _caller: Caller) -> dict[str, Any]:
+async def set_budget(scope: str, new: NewBudget, request: Request, caller: Caller) -> dict[str, Any]:
     """The owner's to set: ``deployment``, ``speculative``, ``user:<email>`` or ``key:<id>``. Holds within 30 s."""
     services: Services = request.app.state.services
     _check_scope(scope)
@@ -121,6 +122,9 @@ async def set_budget(scope: str, new: NewBudget, request: Request, _caller: Call
             raise InvalidRequest("hard_cap_usd must not be below monthly_usd.", param="hard_cap_usd")
         await services.limits.set(Limit(scope, limit.micro_usd, cap))
     services.spending.forget()
+    told = f"{caller.email} changed the budget of {scope}."
+    data = {"scope": scope, "monthly_usd": new.monthly_usd, "hard_cap_usd": new.hard_cap_usd}
+    services.log.tell(EventKind.BUDGET_CHANGED, told, cause=caller.email, data=data)
     services.fleet.disturbed.set()
     standing = (await services.spending.budgets()).standing(scope)
     return {"budget": standing.to_dict() if standing else None}

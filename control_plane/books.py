@@ -98,6 +98,3 @@ class LimitStore(Protocol):
 
     async def clear(self, scope: str) -> None:
         """What is configured holds again. Doing it twice is doing it once."""
-
-    async def crossed(self, scope: str, month: str, state: str) -> bool:
-        """Remember that the month's spend came into this state. True for who says so first."""

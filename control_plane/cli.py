@@ -1,4 +1,5 @@
-"""The commands: ``serve`` (the control plane), ``key create`` (the first key, by AWS credentials), and ``doctor``."""
+"""The commands: ``serve`` (the control plane), ``key create`` (the first key, by AWS credentials), ``doctor``, and
+``prices refresh``."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import uvicorn
@@ -27,6 +29,7 @@ from control_plane.errors import DiogenesError, InvalidRequest
 from control_plane.fresh import Fresh
 from control_plane.outside import adapters
 from control_plane.parameters import SsmEntrance
+from control_plane.prices import FILE
 from control_plane.settings import InvalidSettings, Settings
 
 GC_THRESHOLD = 50_000  # young objects between collections: a pause of the collector is a pause of every stream
@@ -37,6 +40,8 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     if options.command == "doctor":
         return doctor(options.directory, options.stack, as_list=options.json)
+    if options.command == "prices":
+        return refresh_prices(options.region)
     try:
         settings = Settings.from_env(os.environ)
     except InvalidSettings as error:
@@ -63,6 +68,24 @@ def doctor(folder: Path, stack: str, *, as_list: bool) -> int:
     status, text = asyncio.run(examine_stack(os.environ, folder=folder, stack=stack, as_list=as_list))
     print(text)
     return status
+
+
+def refresh_prices(region: str) -> int:
+    """Write the price file of this version anew, and print what changed; 1 when AWS did not let us."""
+    import boto3  # here, so that ``serve`` starts without it
+    from botocore.exceptions import ClientError
+
+    from control_plane.price_list import ENDPOINT_REGION, refresh
+
+    client = boto3.client("pricing", region_name=ENDPOINT_REGION)
+    try:
+        done = refresh(FILE.read_text(), client, region=region, today=datetime.now(UTC).date())
+    except (BotoCoreError, ClientError) as error:
+        print(f"diogenes: AWS's price list: {error}", file=sys.stderr)
+        return 1
+    FILE.write_text(done.text)
+    print("\n".join([*done.changed, *(f"{name}: not in the list, kept" for name in done.kept)]) or "nothing changed")
+    return 0
 
 
 async def create_key(settings: Settings, *, email: str, name: str) -> str:
@@ -129,6 +152,9 @@ def _parser() -> argparse.ArgumentParser:
     create = key.add_parser("create", help="make a key and print it, for the only time")
     create.add_argument("--email", required=True, help="whose key it is")
     create.add_argument("--name", required=True, help="what it is for")
+    prices = commands.add_parser("prices", help="the price file").add_subparsers(dest="action", required=True)
+    anew = prices.add_parser("refresh", help="take the prices of a region from AWS's price list into prices.json")
+    anew.add_argument("--region", default="us-east-1", help="whose prices (us-east-1)")
     look = commands.add_parser("doctor", help="what stands in the way of a deployment, or is wrong with it; reads only")
     look.add_argument("--stack", default="prod", help="whose Pulumi.<stack>.yaml to read (prod)")
     look.add_argument("--directory", type=Path, default=Path(), help="where Pulumi.yaml is (here)")

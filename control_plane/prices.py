@@ -11,7 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-_FILE = Path(__file__).with_name("prices.json")
+FILE = Path(__file__).with_name("prices.json")
+"""The price file of this version."""
 
 HOURS_PER_MONTH = 730
 """AWS's own month."""
@@ -94,7 +95,7 @@ class Prices:
 @cache
 def prices() -> Prices:
     """The prices that came with this version."""
-    return Prices.of_json(_FILE.read_text())
+    return Prices.of_json(FILE.read_text())
 
 
 def _gpu(name: str, row: Mapping[str, Any]) -> Gpu:

@@ -329,7 +329,6 @@ def _sum(left: Tally, right: Tally) -> Tally:
 @dataclass
 class MemoryLimits(Fallible):
     rows: dict[str, Limit] = field(default_factory=dict)
-    told: set[tuple[str, str, str]] = field(default_factory=set)
 
     async def list(self) -> Sequence[Limit]:
         return [self.rows[scope] for scope in sorted(self.rows)]
@@ -339,11 +338,6 @@ class MemoryLimits(Fallible):
 
     async def clear(self, scope: str) -> None:
         self.rows.pop(scope, None)
-
-    async def crossed(self, scope: str, month: str, state: str) -> bool:
-        fresh = (scope, month, state) not in self.told
-        self.told.add((scope, month, state))
-        return fresh
 
 
 @dataclass

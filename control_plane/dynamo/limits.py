@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from control_plane import schema
 from control_plane.books import Limit
 from control_plane.dynamo.table import DynamoTable, assignments
-from control_plane.errors import Stale
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
 
 _BUDGET = "budget#"
-_CROSSED = "crossed#"
-_KEEP_S = 100 * 86400
 
 
 class DynamoLimits:
@@ -37,11 +32,3 @@ class DynamoLimits:
 
     async def clear(self, scope: str) -> None:
         await self._rows.delete({"item": _BUDGET + scope})
-
-    async def crossed(self, scope: str, month: str, state: str) -> bool:
-        with suppress(Stale):
-            begin = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
-            expiry = int(begin.timestamp()) + _KEEP_S
-            await self._rows.insert({"item": f"{_CROSSED}{month}#{state}#{scope}", "expires_at": expiry})
-            return True
-        return False

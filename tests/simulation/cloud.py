@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 
+from control_plane.books import Lifetime
 from control_plane.errors import LaunchRefused
 from control_plane.nodes import NodeId
 from control_plane.ports import Instance, Launch
 from tests.memory import MemoryLaunches
 from tests.memory_cloud import MemoryCloud
-from tests.simulation.timeline import Process
+from tests.simulation.timeline import EPOCH, Process
 
 OF_ITSELF = "of-itself-"  # a token of what a group bought without being told
 HOOK_S = 900.0  # that a group holds an instance which nobody releases
@@ -30,11 +32,15 @@ class Cloud(MemoryCloud):
 
     def _launch(self, launch: Launch) -> Instance:
         instance = super()._launch(launch)
+        self.lifetimes[instance.id] = Lifetime(self._now)
         self._booted(instance, launch)
         return instance
 
     def vanish(self, node_id: NodeId) -> None:
         super().vanish(node_id)
+        known = self.lifetimes.get(node_id)
+        if known and known.ended_at is None:
+            self.lifetimes[node_id] = replace(known, ended_at=self._now)
         self._gone(node_id)
 
     def _take_out(self, name: str, instance: Instance) -> None:
@@ -54,6 +60,11 @@ class Cloud(MemoryCloud):
                     return True
         self.vanish(node_id)
         return False
+
+    @property
+    def _now(self) -> float:
+        """AWS's own clock."""
+        return EPOCH + self._aws.timeline.now
 
     @property
     def living(self) -> list[NodeId]:

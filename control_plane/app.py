@@ -14,14 +14,12 @@ from functools import cached_property
 
 from fastapi import Depends, FastAPI
 
-from control_plane.allowances import allowance, sizes
+from control_plane.accounts import Accounts
 from control_plane.api_keys import ApiKeys
-from control_plane.bookkeeper import Bookkeeper
 from control_plane.books import LimitStore, UsageStore
 from control_plane.catalogue import Catalogue
 from control_plane.chronicle import Chronicle
 from control_plane.dialect import DIALECTS
-from control_plane.door import Principal
 from control_plane.effects import Effects, Stores
 from control_plane.errors import Unavailable
 from control_plane.event_feed import EventFeed
@@ -31,12 +29,9 @@ from control_plane.fleet import Fleet
 from control_plane.front import Doorkeeper
 from control_plane.launcher import Launcher
 from control_plane.loops import either, forever
-from control_plane.nodes import Cause
 from control_plane.observer import Observer
 from control_plane.people import PeopleAdapters
-from control_plane.policy import Policy
 from control_plane.ports import Clock, Cloud, EventStore, FrontStore, KeyStore, Probe, StageHands, Wish
-from control_plane.rates import task_rate
 from control_plane.reception import Reception
 from control_plane.reconciler import Cadence, Reconciler
 from control_plane.relay import Relay
@@ -50,8 +45,7 @@ from control_plane.routes.inference import Inference, patience, restarting
 from control_plane.services import Services
 from control_plane.settings import Settings
 from control_plane.slumber import Slumber
-from control_plane.spending import Spending
-from control_plane.task_bill import TaskBill
+from control_plane.tuning import allowance, policy
 from control_plane.upstream import Upstreams
 from control_plane.usage import Meter, month_of
 from control_plane.wants import keeps_warm
@@ -129,11 +123,19 @@ class ControlPlane:
         )
         self.authenticator = Authenticator(self.reception.door, self._cookies)
         self.meter = Meter(adapters.usage, clock=clock, writer=holder)
-        self.policy = _policy(settings)
-        self._limits = adapters.limits
-        self.spending = self._made_spending(adapters)
-        self.reception.door.guards.append(self._within_budget)
-        self._task = self._made_task(adapters, holder) if adapters.front else None
+        self.policy = policy(settings)
+        self.accounts = Accounts(
+            adapters.usage,
+            adapters.stores,
+            adapters.cloud,
+            adapters.limits,
+            self.catalogue,
+            clock=clock,
+            allowance=allowance(settings),
+            sizes=self.policy.sizes,
+            task=holder if adapters.front else None,
+        )
+        self.reception.door.guards.append(self.accounts.guard)
         self._upstreams = Upstreams()
         self.relay = Relay(
             self.fleet,
@@ -165,12 +167,11 @@ class ControlPlane:
 
     def _made_reconciler(self, outside: Adapters, *, holder: str, token: Callable[[], str]) -> Reconciler:
         settings, stores, clock = self._settings, outside.stores, self._clock
-        books = Bookkeeper(outside.usage, outside.cloud, clock=clock, sizes=self.policy.sizes)
         launcher = Launcher(
             outside.cloud,
             stores.nodes,
             stores.launches,
-            books,
+            self.accounts.books,
             clock=clock,
             token=token,
             lease_s=settings.lease_s,
@@ -183,7 +184,7 @@ class ControlPlane:
             outside.probe,
             self.fleet,
             self.catalogue,
-            self.spending,
+            self.accounts.spending,
             clock=clock,
             policy=self.policy,
             cloud_watch_s=settings.cloud_watch_s,
@@ -195,7 +196,7 @@ class ControlPlane:
             self.fleet,
             launcher,
             self.catalogue,
-            books,
+            self.accounts.books,
             clock=clock,
             told=self.chronicle.acted,
             trouble=Repositories(outside.hub, clock=clock).trouble if outside.hub else unasked,
@@ -211,29 +212,6 @@ class ControlPlane:
             holder=holder,
         )
 
-    def _made_spending(self, outside: Adapters) -> Spending:
-        return Spending(
-            outside.usage,
-            outside.stores.nodes,
-            outside.limits,
-            clock=self._clock,
-            allowance=allowance(self._settings),
-            sizes=self.policy.sizes,
-        )
-
-    async def _within_budget(self, principal: Principal, model: str) -> None:
-        """Raises StartFailed where a budget forbids what is asked for."""
-        key = principal.key
-        await self.spending.check(
-            Cause(principal.email, principal.key_id),
-            await self.catalogue.get(model),
-            key_monthly_usd=key.monthly_budget_usd if key else None,
-        )
-
-    def _made_task(self, outside: Adapters, holder: str) -> TaskBill:
-        rate = task_rate(self.policy.sizes)
-        return TaskBill(outside.usage, outside.stores.wishes, holder=holder, rate=rate, clock=self._clock)
-
     def _made_management(self) -> Gate:
         services = Services(
             clock=self._clock,
@@ -245,9 +223,9 @@ class ControlPlane:
             catalogue=self.catalogue,
             fleet=self.fleet,
             policy=self.policy,
-            spending=self.spending,
-            limits=self._limits,
-            task=self._task,
+            spending=self.accounts.spending,
+            limits=self.accounts.limits,
+            task=self.accounts.task,
             log=self.log,
             chronicle=self.chronicle,
             events=self._event_store,
@@ -304,8 +282,8 @@ class ControlPlane:
         steps = [self.reconciler.turn, self.reconciler.watch, self._beat, self._flush, self._write_events]
         if self._slumber:
             steps.append(self._slumber.turn)
-        if self._task:
-            steps.append(self._task.turn)
+        if self.accounts.task:
+            steps.append(self.accounts.task.turn)
         tasks = [asyncio.create_task(forever(step)) for step in steps]
         try:
             yield
@@ -360,8 +338,8 @@ class ControlPlane:
     async def _last_flush(self) -> None:
         try:
             await self.meter.flush()
-            if self._task:
-                await self._task.extend()
+            if self.accounts.task:
+                await self.accounts.task.extend()
         except Unavailable as error:
             log.error("usage lost at the end", extra={"error": str(error)})
 
@@ -412,19 +390,3 @@ def management_app(services: Services, cookies: Cookies) -> FastAPI:
         app.include_router(routes.router, dependencies=[Depends(check_access)])
     render.install(app)
     return app
-
-
-def _policy(settings: Settings) -> Policy:
-    return Policy(
-        lease_s=settings.lease_s,
-        drain_timeout_s=settings.drain_timeout_s,
-        boot_limit_s=settings.boot_limit_s,
-        claim_limit_s=settings.claim_limit_s,
-        silent_node_s=settings.silent_node_s,
-        cancel_grace_s=settings.cancel_grace_s,
-        failure_memory_s=settings.failure_memory_s,
-        launch_limit_s=settings.launch_limit_s,
-        scale_out_s=settings.scale_out_s,
-        scale_in_s=settings.scale_in_s,
-        sizes=sizes(settings),
-    )

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from functools import wraps
 from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 
-from control_plane.books import Bill, Limit, Tally
 from control_plane.boots import Boot
 from control_plane.errors import DiogenesError, Stale, Unavailable
 from control_plane.event import Entry, Event, Stretch
@@ -274,70 +272,6 @@ class MemoryKeys(Fallible):
             raise Stale(key_hash[:16])
         row = self.rows[key_hash]
         self.rows[key_hash] = replace(row, last_used_at=max(row.last_used_at, at))
-
-
-_COUNTERS = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "busy_us")
-_Key = tuple[str, str, str, str, str]
-
-
-@dataclass
-class MemoryUsage(Fallible):
-    rows: dict[_Key, Tally] = field(default_factory=dict)  # by owner, slice, model, key, node
-    closed: dict[str, Bill] = field(default_factory=dict)
-    _counted: dict[tuple[str, _Key], int] = field(default_factory=dict)
-
-    async def add(self, tallies: Sequence[Tally], *, writer: str, number: int) -> None:
-        fresh = {key for key in map(_key, tallies) if self._counted.get((writer, key), -1) < number}
-        for tally in tallies:
-            key = _key(tally)
-            if key in fresh:
-                self.rows[key] = _sum(self.rows.get(key, Tally(*key)), tally)
-                self._counted[writer, key] = number
-
-    async def list(self, owner: str, month: str) -> Sequence[Tally]:
-        return [tally for tally in self._month(month) if tally.owner == owner]
-
-    async def tallies(self, month: str) -> Sequence[Tally]:
-        return self._month(month)
-
-    async def close(self, bill: Bill) -> None:
-        self.closed.setdefault(bill.id, bill)
-
-    async def extend(self, bill: Bill) -> None:
-        known = self.closed.get(bill.id)
-        if known is None or known.ended_at <= bill.ended_at:
-            self.closed[bill.id] = bill
-
-    async def bills(self, month: str) -> Sequence[Bill]:
-        begin = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
-        end = (begin + timedelta(days=32)).replace(day=1)
-        lived = (bill for bill in self.closed.values() if bill.started_at < end.timestamp())
-        return [bill for bill in lived if max(bill.ended_at, bill.started_at + 1e-6) > begin.timestamp()]
-
-    def _month(self, month: str) -> Sequence[Tally]:
-        return [self.rows[key] for key in sorted(self.rows) if key[1].startswith(month)]
-
-
-def _key(tally: Tally) -> _Key:
-    return tally.owner, tally.slice, tally.model, tally.key, tally.node
-
-
-def _sum(left: Tally, right: Tally) -> Tally:
-    return replace(left, **{name: getattr(left, name) + getattr(right, name) for name in _COUNTERS})
-
-
-@dataclass
-class MemoryLimits(Fallible):
-    rows: dict[str, Limit] = field(default_factory=dict)
-
-    async def list(self) -> Sequence[Limit]:
-        return [self.rows[scope] for scope in sorted(self.rows)]
-
-    async def set(self, limit: Limit) -> None:
-        self.rows[limit.scope] = limit
-
-    async def clear(self, scope: str) -> None:
-        self.rows.pop(scope, None)
 
 
 @dataclass

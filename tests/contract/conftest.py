@@ -29,17 +29,8 @@ from rehearsal.account import REGION, Account, AccountServer
 from rehearsal.faults import Faults
 from tests.contract.groups import AwsGroups, GroupsUnderTest, MemoryGroups
 from tests.contract.under_test import Desk, Stores
-from tests.memory import (
-    FakeClock,
-    MemoryFence,
-    MemoryKeys,
-    MemoryLaunches,
-    MemoryLimits,
-    MemoryModels,
-    MemoryNodes,
-    MemoryUsage,
-    MemoryWishes,
-)
+from tests.memory import FakeClock, MemoryFence, MemoryKeys, MemoryLaunches, MemoryModels, MemoryNodes, MemoryWishes
+from tests.memory_books import MemoryLimits, MemoryUsage
 from tests.memory_people import MemoryOverrides, MemorySessions
 
 _numbers = itertools.count(1)

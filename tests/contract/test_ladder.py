@@ -17,9 +17,9 @@ from tests.memory import (
     MemoryModels,
     MemoryNodes,
     MemoryProbe,
-    MemoryUsage,
     MemoryWishes,
 )
+from tests.memory_books import MemoryUsage
 from tests.memory_people import MemoryPeople
 
 LIMIT_S = 10.0

@@ -19,9 +19,9 @@ from tests.memory import (
     MemoryModels,
     MemoryNodes,
     MemoryProbe,
-    MemoryUsage,
     MemoryWishes,
 )
+from tests.memory_books import MemoryUsage
 from tests.memory_cloud import MemoryCloud
 from tests.memory_people import MemoryPeople
 from tests.night.stage import MemoryFront, MemoryStage

@@ -24,7 +24,7 @@ def services_of(plane: ControlPlane, adapters: Adapters) -> Services:
         catalogue=plane.catalogue,
         fleet=plane.fleet,
         policy=plane.policy,
-        spending=plane.spending,
+        spending=plane.accounts.spending,
         log=plane.log,
         chronicle=plane.chronicle,
         events=None,

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from control_plane.books import Bill, BillKind
+from control_plane.books import Bill, BillKind, Tally
 from control_plane.ledger import Entry, cost, entries
 from control_plane.rates import Sizes, node_rate
 from control_plane.report import By, rows, total
@@ -63,7 +63,7 @@ class Month(World):
 
 async def facts(world: World) -> list[Entry]:
     bills: list[Bill] = []
-    tallies = []
+    tallies: list[Tally] = []
     for name in months():
         bills += await world.usage.bills(name)
         tallies += await world.usage.tallies(name)

@@ -14,15 +14,8 @@ from control_plane.janitor import clean
 from control_plane.nodes import NodeId
 from control_plane.ports import Group, Instance, Launch, ModelRow
 from gpu_node.spot import NONE, Notice
-from tests.memory import (
-    MemoryFence,
-    MemoryKeys,
-    MemoryModels,
-    MemoryNodes,
-    MemoryProbe,
-    MemoryUsage,
-    MemoryWishes,
-)
+from tests.memory import MemoryFence, MemoryKeys, MemoryModels, MemoryNodes, MemoryProbe, MemoryWishes
+from tests.memory_books import MemoryUsage
 from tests.memory_people import MemoryPeople
 from tests.night.stage import MemoryFront
 from tests.simulation import schedule as events

@@ -30,13 +30,12 @@ from tests.memory import (
     MemoryFence,
     MemoryKeys,
     MemoryLaunches,
-    MemoryLimits,
     MemoryModels,
     MemoryNodes,
     MemoryProbe,
-    MemoryUsage,
     MemoryWishes,
 )
+from tests.memory_books import MemoryLimits, MemoryUsage
 from tests.memory_cloud import MemoryCloud
 from tests.memory_people import MemoryPeople
 from tests.stories.engine import Behaviour, Engine

@@ -37,7 +37,8 @@ from control_plane.nodes import Node, NodeId
 from control_plane.ports import Group, Instance, Launch, Wish
 from control_plane.rates import Sizes
 from gpu_node.protocol import Failure, NodeState
-from tests.memory import FakeClock, MemoryFence, MemoryLaunches, MemoryModels, MemoryNodes, MemoryUsage, MemoryWishes
+from tests.memory import FakeClock, MemoryFence, MemoryLaunches, MemoryModels, MemoryNodes, MemoryWishes
+from tests.memory_books import MemoryUsage
 from tests.memory_cloud import MemoryCloud
 
 FAILURE = Failure("broken", "It broke.", "Mend it.")

@@ -17,7 +17,8 @@ from control_plane.prices import prices
 from control_plane.rates import Sizes, node_rate
 from control_plane.refusals import Refusal, Rung, explain
 from gpu_node.protocol import Failure, NodeState
-from tests.memory import FakeClock, MemoryLaunches, MemoryNodes, MemoryUsage
+from tests.memory import FakeClock, MemoryLaunches, MemoryNodes
+from tests.memory_books import MemoryUsage
 from tests.memory_cloud import MemoryCloud
 
 SPOT = Group("g-spot", "m", "spot", ("a", "b"), max_size=4, desired=0)

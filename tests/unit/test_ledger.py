@@ -20,7 +20,7 @@ from control_plane.ledger import CONTROL_PLANE, Account, Entry, apportion, cost,
 from control_plane.nodes import NOBODY, Cause
 from control_plane.report import By, Span, as_csv, break_even, closed_prices, rows, total
 from control_plane.usage import slice_name
-from tests.memory import MemoryUsage
+from tests.memory_books import MemoryUsage
 
 ANN, BOB = "ann@example.com", "bob@example.com"
 HOUR = 3600.0

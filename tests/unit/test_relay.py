@@ -12,7 +12,8 @@ from control_plane.fleet import Fleet
 from control_plane.relay import Relay
 from control_plane.upstream import Upstreams
 from control_plane.usage import Meter
-from tests.memory import FakeClock, MemoryUsage
+from tests.memory import FakeClock
+from tests.memory_books import MemoryUsage
 
 
 async def _nobody(_model: str, _owner: str, _key: str) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from control_plane.books import Tally
 from control_plane.errors import Unavailable
 from control_plane.usage import SLICE_S, Meter, Timed, Tokens, Use, slice_name, slice_start
-from tests.memory import FakeClock, MemoryUsage
+from tests.memory import FakeClock
+from tests.memory_books import MemoryUsage
 
 TOKENS = Tokens(prompt=7, cached=2, completion=3, reasoning=1)
 ANN = Use("ann", "k1", "m", "i-1")

@@ -45,7 +45,7 @@ def _text(headers: Mapping[bytes, bytes], name: bytes) -> str:
     return headers.get(name, b"").decode("latin-1")
 
 
-def _caller(request: Request) -> Principal:
+async def _caller(request: Request) -> Principal:
     caller: Principal = request.scope[PRINCIPAL]  # put there by Gate, which lets nobody through without
     return caller
 

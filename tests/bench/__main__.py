@@ -18,7 +18,7 @@ from tests.bench.report import closing, table, verdicts
 from tests.bench.results import Results
 from tests.bench.rounds import Rounds
 
-PARTS = ("direct", "nginx", "diogenes", "litellm", "cold")
+PARTS = ("direct", "nginx", "diogenes", "litellm", "cold", "flood")
 
 
 def main() -> int:
@@ -32,6 +32,8 @@ def main() -> int:
     _run_rounds(options, programs, results)
     if "cold" in options.only:
         _run_cold(options, results)
+    if "flood" in options.only:
+        _run_flood(options, results)
     sys.stdout.write(f"\n{table(results)}\n\n")
     sys.stdout.write("".join(f"{line}\n" for line in closing(results)))
     _save(results)
@@ -120,6 +122,17 @@ def _run_cold(options: argparse.Namespace, results: Results) -> None:
             results.add("diogenes", values)
     except (DeskFailure, TooSlow) as error:
         results.note(f"cold starts not finished: {error}")
+
+
+def _run_flood(options: argparse.Namespace, results: Results) -> None:
+    from rehearsal.desk import DeskFailure
+    from tests.bench.flood import flooded
+
+    _tell("a flood of bad keys")
+    try:
+        results.add("diogenes", flooded(5.0 if options.quick else 20.0))
+    except (DeskFailure, RuntimeError, OSError) as error:
+        results.note(f"the flood was not measured: {error}")
 
 
 def _tell(text: str) -> None:

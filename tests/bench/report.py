@@ -25,6 +25,10 @@ ROWS = (
     ("start to first answer, CPU (s)", "start_cpu_s"),
     ("cold model: request to launch call (s)", "launch_s"),
     ("cold model: engine ready to first event (s)", "first_event_s"),
+    ("flood of bad keys: turned away (/s)", "flood_per_s"),
+    ("flood of bad keys: reads of tables meanwhile", "flood_reads"),
+    ("good request, median, in calm (ms)", "flood_calm_median_ms"),
+    ("good request, median, in the flood (ms)", "flood_good_median_ms"),
 )
 
 _Measure = Callable[[Results], float | None]
@@ -71,6 +75,11 @@ def _against_nginx(measure: str) -> _Measure:
     return lambda results: results.ratio("diogenes", "nginx", measure)
 
 
+def _flood_ratio(results: Results) -> float | None:
+    held, calm = (results.median("diogenes", f"flood_{when}_median_ms") for when in ("good", "calm"))
+    return held / calm if held is not None and calm else None
+
+
 TARGETS = (
     Target("added p99 per chunk at 50 streams, against nginx", 2.6, "x", _against_nginx("chunk_p99_us_50")),
     Target("CPU per chunk at 50 streams, against nginx", 2.6, "x", _against_nginx("chunk_cpu_us_50")),
@@ -81,6 +90,8 @@ TARGETS = (
     Target("client's hang-up to the engine, worst", 50, " ms", _worst("hang_up_max_ms")),
     Target("cold model: request to launch call, p95", 1, " s", _p95("launch_s")),
     Target("cold model: engine ready to first event, p95", 1, " s", _p95("first_event_s")),
+    Target("flood: reads of tables that 1,000 bad keys add", 1, "", _worst("flood_extra_reads_per_1000")),
+    Target("flood: a good request, against calm", 20, "x", _flood_ratio),
 )
 
 

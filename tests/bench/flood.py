@@ -1,8 +1,8 @@
 """A flood of bad keys at the control plane: what it reads, and what becomes of good traffic meanwhile.
 
-Good traffic is one client that asks who it is ten times a second with its key, which reads nothing else. It is watched alone, then while a
-few connections send nothing but bad keys, as fast as they are turned away: half of them mistyped, half of a perfect
-form that was never minted here. Both windows count the reads of the table of keys in the emulated account.
+Good traffic is one client that asks who it is, ten times a second, with a key: that reads no other table. It is
+watched alone, then while a few connections send nothing but bad keys, as fast as they are turned away: half of them
+mistyped, half of a perfect form that was never minted here.
 """
 
 from __future__ import annotations

@@ -189,8 +189,7 @@ class Provision:
         match road(self._settings.weights, mirrored=mirrored, arguments=self._arguments):
             case Road.STREAM if mirror:
                 return self._streamed(mirror, wanted)
-            case Road.COPY if mirror:
-                self._download(wanted, partial(mirror.opened, wanted))
+            case Road.COPY if mirror and self._copied(mirror, wanted):
                 return _Weights(pinned(self._arguments, wanted.commit))
         self._download(wanted, partial(self._tools.hub.opened, wanted))
         to_mirror = ToMirror(mirror, wanted, self._folder(wanted), revision) if mirror and not mirrored else None
@@ -224,6 +223,17 @@ class Provision:
         address = mirror.address(wanted.commit)
         arguments = streamed(self._arguments, address, memory_bytes=self._tools.memory_bytes)
         return _Weights(arguments, streams=True)
+
+    def _copied(self, mirror: Mirror, wanted: Manifest) -> bool:
+        """False where the mirror does not give what was mirrored: the hub has it, too."""
+        try:
+            self._download(wanted, partial(mirror.opened, wanted))
+        except WeightsFailure as failure:
+            if failure.code == "disk_full":
+                raise
+            self._say(f"the mirror cannot be used: {failure}")
+            return False
+        return True
 
     def _download(self, wanted: Manifest, opened: Callable[..., object]) -> None:
         download = Download(

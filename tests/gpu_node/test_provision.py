@@ -211,6 +211,17 @@ def test_an_engine_that_loads_its_own_way_gets_a_copy(hub: FakeHub, files: Files
     assert len(hub.asked) == 1
 
 
+def test_a_copy_that_is_not_what_was_mirrored_is_fetched_from_the_hub(
+    hub: FakeHub, files: Files, tmp_path: Path
+) -> None:
+    mirrored(hub, files, tmp_path / "one")
+    files.write(f"weights/org--tiny/{COMMIT}/model.safetensors", bytes(len(BODY)))
+    node = Node(hub, tmp_path / "two", bucket=files.bucket())
+    node.start(IN_S3, "--load-format", "fastsafetensors")
+    assert node.read("model.safetensors") == BODY
+    assert "the mirror cannot be used: model.safetensors came twice with another content" in node.output
+
+
 def test_a_mirror_serves_while_the_hub_is_away(hub: FakeHub, files: Files, tmp_path: Path) -> None:
     mirrored(hub, files, tmp_path / "one")
     hub.down = True

@@ -127,6 +127,31 @@ def test_empty_texts_are_as_good_as_missing() -> None:
     assert replace(deployment, models=()) == replace(parse(SOUND), models=())
 
 
+def test_the_engine_is_installed_unless_it_is_a_container_of_some_image() -> None:
+    plain = parse(SOUND)
+    assert (plain.engine, plain.engine_image, plain.bake_image) == ("install", None, False)
+    pinned = f"vllm/vllm-openai@sha256:{'ab' * 32}"
+    container = parse(SOUND | {"engine": "container", "engineImage": pinned})
+    assert (container.engine, container.engine_image) == ("container", pinned)
+    assert parse(SOUND | {"bakeImage": "true"}).bake_image
+
+
+@pytest.mark.parametrize(
+    ("odd", "told", "mend"),
+    [
+        ({"engine": "podman"}, "must be one of install, container", "engine install"),
+        ({"engineImage": "vllm:1"}, "of no use unless engine is container", "rm"),
+        ({"engine": "container", "engineImage": "a b"}, "does not look like", "vllm/vllm-openai:v0.32.0"),
+        ({"engine": "container", "bakeImage": True}, "bakes an installed engine", "bakeImage false"),
+        ({"bakeImage": "maybe"}, "must be true or false", "bakeImage false"),
+    ],
+)
+def test_an_engine_that_cannot_be_brought_is_refused(odd: dict[str, Any], told: str, mend: str) -> None:
+    (problem,) = refused(SOUND | odd).problems
+    assert told in problem
+    assert mend in problem
+
+
 def test_a_domain_is_lowered() -> None:
     assert parse(SOUND | {"domain": "LLM.Example.org", "certificateArn": ARN}).domain == "llm.example.org"
 

@@ -79,6 +79,7 @@ def test_everything_that_is_configured_arrives() -> None:
         ({"instanceTypes": ["g6"]}, "'g6' is not an EC2 instance type"),
         ({"instanceTypes": [7]}, "7 is not an EC2 instance type"),
         ({"market": "auction"}, "must be one of on-demand, spot, spot-then-on-demand"),
+        ({"weights": "torrent"}, "must be one of hub, s3"),
         ({"idleTimeout": 0}, "idleTimeout must be a whole number from 1 to 86400"),
         ({"idleTimeout": 86401}, "idleTimeout must be a whole number"),
         ({"idleTimeout": 2.5}, "idleTimeout must be a whole number"),
@@ -218,3 +219,10 @@ def test_a_long_name_is_cut_and_still_told_from_its_neighbour() -> None:
     assert slug(name).startswith("casperhansen-deepseek-r1-")
     assert slug(name) != slug(name + "-2")
     assert slug("x" * MAX_SLUG_CHARS) == "x" * MAX_SLUG_CHARS
+
+
+def test_weights_come_from_the_hub_unless_they_shall_be_mirrored_and_no_override_moves_them() -> None:
+    assert Model.parse(SMALL).weights == "hub"
+    assert Model.parse(SMALL | {"weights": "s3"}).weights == "s3"
+    with pytest.raises(InvalidModel, match="weights cannot be changed here"):
+        check_override(Model.parse(SMALL), {"weights": "s3"})

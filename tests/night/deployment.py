@@ -21,7 +21,7 @@ from tests.memory import (
     MemoryProbe,
     MemoryWishes,
 )
-from tests.memory_books import MemoryUsage
+from tests.memory_books import MemoryLimits, MemoryUsage
 from tests.memory_cloud import MemoryCloud
 from tests.memory_people import MemoryPeople
 from tests.night.stage import MemoryFront, MemoryStage
@@ -42,6 +42,7 @@ class Deployment:
         self.models, self.keys, self.cloud = MemoryModels(), MemoryKeys(), MemoryCloud(self.clock)
         self.fence, self.events = MemoryFence(self.clock), MemoryEvents()
         self.people = MemoryPeople()
+        self.usage, self.limits = MemoryUsage(), MemoryLimits()
         self.front, self.stage = MemoryFront(), MemoryStage(self.clock)
         self.cloud.add_group(GROUP)
 
@@ -51,12 +52,13 @@ class Deployment:
         return Adapters(
             stores,
             self.keys,
-            MemoryUsage(),
+            self.usage,
             self.cloud,
             MemoryProbe(),
             self.fronts,
             self.events,
             people=self.people.adapters,
+            limits=self.limits,
         )
 
     @property

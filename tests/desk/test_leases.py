@@ -6,11 +6,13 @@ import asyncio
 
 import pytest
 
+from control_plane.model import slug
 from tests.desk.story import opened
 
 pytestmark = pytest.mark.desk
 
 READY, STREAMING, LOADING = "alone/ready", "alone/streaming", "alone/loading"
+REPORT = "dynamodb:UpdateItem"
 LONG = "Tell me more [[tokens=900 gap=0.05]]"
 
 
@@ -41,3 +43,16 @@ async def test_a_node_that_cannot_read_its_lease_leaves_as_well() -> None:
         story.desk.add_fault(throttle="dynamodb:UpdateItem", times="always")
         await story.gone(READY)
         assert "the table cannot be read" in story.desk.node_log(node).read_text()
+
+
+async def test_a_node_that_may_no_longer_touch_its_row_leaves_by_its_own_count() -> None:
+    environment = {"DIOGENES_NODE_HEARTBEAT_S": "0.5", "DIOGENES_NODE_BLIND_LIMIT_S": "2"}
+    with opened(READY, idle_seconds=600, environment=environment, denied={REPORT}) as story:
+        assert (await story.ask(READY)).whole
+        node = await story.node(READY)
+        (role,) = (name for name in story.desk.account.roles() if slug(READY) in name)
+        story.desk.revoke(role, REPORT)
+        await story.gone(READY)
+        log = story.desk.node_log(node).read_text()
+        assert "the table cannot be read" in log
+        assert "UpdateItem: AccessDeniedException" in log

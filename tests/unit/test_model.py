@@ -85,6 +85,9 @@ def test_everything_that_is_configured_arrives() -> None:
         ({"idleTimeout": 2.5}, "idleTimeout must be a whole number"),
         ({"maxInstances": True}, "maxInstances must be a whole number from 1 to 8"),
         ({"maxInstances": 9}, "maxInstances must be a whole number"),
+        ({"maxLifetime": 3599}, "maxLifetime must be a whole number from 3600 to 604800"),
+        ({"maxLifetime": 604801}, "maxLifetime must be a whole number"),
+        ({"maxLifetime": "1d"}, "maxLifetime must be a whole number"),
         ({"vllmArgs": ["--x"]}, "vllmArgs must be text"),
         ({"vllmArgs": "x" * (MAX_VLLM_ARGS_CHARS + 1)}, "vllmArgs must be text of at most"),
         ({"vllmArgs": "--chat-template 'open"}, "cannot be split"),
@@ -226,3 +229,10 @@ def test_weights_come_from_the_hub_unless_they_shall_be_mirrored_and_no_override
     assert Model.parse(SMALL | {"weights": "s3"}).weights == "s3"
     with pytest.raises(InvalidModel, match="weights cannot be changed here"):
         check_override(Model.parse(SMALL), {"weights": "s3"})
+
+
+def test_a_node_lives_for_a_day_unless_its_model_says_otherwise() -> None:
+    assert Model.parse(SMALL).max_lifetime_s == 86400
+    assert Model.parse({**SMALL, "maxLifetime": 7200}).max_lifetime_s == 7200
+    with pytest.raises(InvalidModel, match="maxLifetime cannot be changed here"):
+        check_override(Model.parse(SMALL), {"maxLifetime": 7200})

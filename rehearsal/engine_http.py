@@ -153,7 +153,7 @@ class Api:
             raise Refused(500, "cannot schedule new futures after shutdown", "InternalServerError")
         name = self._name(body)
         _require(body, kind.required)
-        asked = body.get("messages") or body.get("prompt") or body.get("input")
+        asked = body.get("messages") or body.get("prompt") or body.get("input") or ""
         said = ""
         if body.get("continue_final_message"):
             asked, said = asked[:-1], prompt_text(asked[-1])

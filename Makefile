@@ -29,7 +29,7 @@ WEB := $(if $(NODE_20),web/dist/.built)
 WEB_SOURCES := $(shell find web/src web/public -type f) $(addprefix web/,index.html vite.config.ts tsconfig.json package.json)
 COMPILE := uv pip compile pyproject.toml --python-version 3.11 $(COMPILE_FLAGS)
 
-.PHONY: help install web run test test-vllm vllm check bench bench-image simulate soak lock
+.PHONY: help install web web-types run test test-vllm vllm check bench bench-image simulate soak lock
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -38,6 +38,10 @@ help: ## what there is
 install: $(VENV)/.deploy $(WEB) ## the packages of the Pulumi program and of the command line, into .venv; the web app
 
 web: web/dist/.built ## the web app, into web/dist (Node 20.19 or newer, npm)
+
+web-types: $(VENV)/.tests web/node_modules/.installed ## the web app's types of the API, after a route has changed
+	$(PYTHON) -m tests.api.openapi > web/openapi.json
+	npm run types --silent --prefix web
 
 run: $(VENV)/.rehearsal $(WEB) $(if $(filter vllm,$(ENGINE)),$(REHEARSAL_VLLM_VENV)/.installed) ## everything on this machine, without AWS; see rehearsal/README.md
 	@exec $(PYTHON) -m rehearsal

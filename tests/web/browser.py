@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from playwright.async_api import BrowserContext, ConsoleMessage, Page, Request, async_playwright, expect
+from playwright.async_api import BrowserContext, ConsoleMessage, Page, Response, async_playwright, expect
 
 from web.site import is_built
 
@@ -38,7 +38,7 @@ class Seat:
 
     context: BrowserContext
     url: str
-    questions: list[str] = field(default_factory=list)  # paths of the requests for an answer, of all tabs
+    questions: list[str] = field(default_factory=list)  # those of all tabs that were answered, by address
     complaints: list[str] = field(default_factory=list)  # of pages: errors, and what their policy forbade
 
     async def tab(self, path: str = "/") -> Page:
@@ -58,9 +58,9 @@ class Seat:
         if message.type == "error" and not message.text.startswith(_HARMLESS):
             self.complaints.append(message.text)
 
-    def _asked(self, request: Request) -> None:
-        if request.method == "POST" and request.url.endswith("/v1/chat/completions"):
-            self.questions.append(request.url)
+    def _answered(self, response: Response) -> None:
+        if response.status == 200 and response.url.endswith("/v1/chat/completions"):
+            self.questions.append(response.url)
 
 
 @asynccontextmanager
@@ -77,7 +77,7 @@ async def seated(
             context.set_default_timeout(30_000)
             seat = Seat(context, url.rstrip("/"))
             context.on("console", seat._said)
-            context.on("request", seat._asked)
+            context.on("response", seat._answered)
             yield seat
             assert seat.complaints == []
         finally:

@@ -10,7 +10,7 @@ from tests.desk.sleep import ENVIRONMENT, FRONT
 from tests.desk.story import Story, opened
 from tests.web.browser import browser_missing
 
-MODELS = ("first", "reloaded", "shared", "offline", "ended", "small")
+MODELS = ("first", "reloaded", "shared", "offline", "ended", "cancelled", "small")
 UNLUCKY = "unlucky"  # AWS never has a machine for it
 
 

@@ -25,7 +25,7 @@ async def test_from_all_asleep_to_the_answer_and_asleep_again(story: Story) -> N
         await ask(page, "What is a pithos?", "first")
         await expect(page.get_by_role("heading", name="Waking first")).to_be_visible(timeout=20_000)
         await expect(page).to_have_title(re.compile(r"◐ \d+ % Diogenes"))
-        await page.get_by_text("Starting the machine").or_(page.get_by_text("Loading weights")).first.click()
+        await page.locator(".start-steps summary").click()
         await expect(page.get_by_role("listitem").filter(has_text="Warming up")).to_be_visible()
         await answered(page)
         assert len(seat.questions) == 1
@@ -83,7 +83,7 @@ async def test_a_session_that_ends_loses_neither_draft_nor_question(story: Story
         await sign_in(page)
         await expect(page.get_by_label("Message", exact=True)).to_have_value("and this draft")
         await answered(page)
-        assert len([url for url in seat.questions if url]) >= 1
+        assert len(seat.questions) == 1
 
 
 async def test_no_capacity_is_told_with_what_can_be_done(story: Story) -> None:
@@ -101,7 +101,7 @@ async def test_no_capacity_is_told_with_what_can_be_done(story: Story) -> None:
 async def test_a_start_can_be_cancelled_and_the_question_stays(story: Story) -> None:
     async with seated(story.desk.web_url) as seat:
         page = await seat.signed_in()
-        await ask(page, "Never mind", "offline")
+        await ask(page, "Never mind", "cancelled")
         await page.get_by_role("button", name="Cancel").click(timeout=20_000)
         await expect(page.get_by_role("dialog")).to_contain_text("AWS bills at least 60 s")
         await page.get_by_role("button", name="Stop it").click()

@@ -60,7 +60,7 @@ async def test_a_model_is_edited_differs_from_pulumi_and_is_reset(story: Story) 
 
         await page.get_by_label("Instance types").fill("g5.xlarge\ng6.xlarge")
         await expect(page.get_by_label("Check")).to_contain_text(
-            "pulumi config set --path 'diogenes:models[0].instanceTypes[1]' g6.xlarge"
+            "pulumi config set --path 'diogenes:models[N].instanceTypes[1]' g6.xlarge"
         )
         await page.get_by_role("button", name="Reset Idle timeout").click()
         await expect(page.get_by_role("heading", name="Differs from Pulumi")).to_be_hidden()

@@ -2,6 +2,7 @@
 
 import { Emitter } from "@/lib/emitter";
 import { ApiError, errorOf, OFFLINE } from "./errors";
+import type { paths } from "./types.gen";
 
 /** Other sites' pages cannot set a header of their own on a request to us. */
 export const OWN_HEADERS = { "X-Diogenes-Csrf": "1" } as const;
@@ -25,8 +26,15 @@ export interface Call {
   headers?: Record<string, string>;
 }
 
+/** An address that the server describes, its parameters filled in. `/v1` answers without FastAPI, and is not described. */
+type Filled<T extends string> = T extends `${infer Head}{${string}}${infer Tail}`
+  ? `${Head}${string}${Filled<Tail>}`
+  : T;
+type Described = Filled<keyof paths & string>;
+export type Path = Described | `${Described}?${string}` | "/v1/chat/completions";
+
 /** The raw answer, if it is a good one. Throws ApiError, or the signal's reason. */
-export async function call(path: string, { method = "GET", body, signal, headers }: Call = {}): Promise<Response> {
+export async function call(path: Path, { method = "GET", body, signal, headers }: Call = {}): Promise<Response> {
   const response = await fetched(apiUrl(path), {
     method,
     headers: {
@@ -46,7 +54,7 @@ export async function call(path: string, { method = "GET", body, signal, headers
 }
 
 /** The answer's JSON. Throws as `call` does. */
-export async function request<T>(path: string, options?: Call): Promise<T> {
+export async function request<T>(path: Path, options?: Call): Promise<T> {
   const response = await call(path, options);
   if (response.status === 204) return undefined as T;
   return (await response.json()) as T;

@@ -1,6 +1,7 @@
 /** API keys. A key is in clear once, in the answer that makes it. */
 
 import { call, request } from "./client";
+import type { components } from "./types.gen";
 
 export interface KeyEntry {
   key_id: string;
@@ -16,14 +17,7 @@ export interface KeyEntry {
   requests_per_minute?: number | null;
 }
 
-export interface NewKey {
-  name: string;
-  expires_at?: number;
-  models?: string[];
-  monthly_budget_usd?: number;
-  requests_per_minute?: number;
-  wait_s?: number;
-}
+export type NewKey = components["schemas"]["NewKey"];
 
 export async function listKeys(signal?: AbortSignal): Promise<KeyEntry[]> {
   return (await request<{ keys: KeyEntry[] }>("/api/keys", { signal })).keys;

@@ -1,6 +1,7 @@
 /** The models: what is configured, what runs, and the hand on the switch. */
 
 import { call, pathOf, request } from "./client";
+import type { components } from "./types.gen";
 
 export type State = "cold" | "starting" | "ready" | "draining" | "failed";
 
@@ -96,18 +97,22 @@ export async function listModels(signal?: AbortSignal): Promise<Model[]> {
   return (await request<{ models: Model[] }>("/api/models", { signal })).models;
 }
 
-const at = (name: string, rest = ""): string => `/api/models/${pathOf(name)}${rest}`;
+const at = (name: string, rest: "" | "/cancel" | "/keep-awake" = "") => `/api/models/${pathOf(name)}${rest}` as const;
 
 export const getModel = (name: string, signal?: AbortSignal): Promise<Model> => request(at(name), { signal });
 
 /** Returns at once; twice is once. */
 export async function wake(name: string): Promise<void> {
-  await call("/api/cluster/scale", { method: "POST", body: { model: name, desired: 1 } });
+  await scale({ model: name, desired: 1 });
 }
 
 /** What runs may finish. */
 export async function putToSleep(name: string): Promise<void> {
-  await call("/api/cluster/scale", { method: "POST", body: { model: name, desired: 0 } });
+  await scale({ model: name, desired: 0 });
+}
+
+async function scale(body: components["schemas"]["Scale"]): Promise<void> {
+  await call("/api/cluster/scale", { method: "POST", body });
 }
 
 export async function cancelStart(name: string): Promise<void> {
@@ -115,7 +120,8 @@ export async function cancelStart(name: string): Promise<void> {
 }
 
 export async function keepAwake(name: string, until: number | null): Promise<void> {
-  await call(at(name, "/keep-awake"), { method: "PUT", body: { until } });
+  const body: components["schemas"]["KeepAwake"] = { until };
+  await call(at(name, "/keep-awake"), { method: "PUT", body });
 }
 
 /** `null` takes a change back. */

@@ -2,6 +2,7 @@
 
 import { call, request } from "./client";
 import { isRecord } from "./errors";
+import type { components } from "./types.gen";
 
 export interface Session {
   email: string;
@@ -23,7 +24,7 @@ export const getSession = (signal?: AbortSignal): Promise<Session> => request("/
 
 /** Where to send the browser to sign in. */
 export async function startSession(provider: string, returnTo: string): Promise<string> {
-  const body = { provider, return_to: returnTo };
+  const body: components["schemas"]["Start"] = { provider, return_to: returnTo };
   const started = await request<{ authorize_url: string }>("/api/session/start", { method: "POST", body });
   return started.authorize_url;
 }
@@ -59,7 +60,7 @@ export async function getAllowlist(signal?: AbortSignal): Promise<AllowlistEntry
   return told.entries;
 }
 
-const entry = (email: string): string => `/api/allowlist/${encodeURIComponent(email)}`;
+const entry = (email: string) => `/api/allowlist/${encodeURIComponent(email)}` as const;
 
 export async function allow(email: string): Promise<void> {
   await call(entry(email), { method: "PUT" });

@@ -69,6 +69,18 @@ describe("a start's progress", () => {
     expect(steps[1]?.detail).toBe("16.4 GB of 32.8 GB");
   });
 
+  test("weighs the phases by what they usually take, those ahead too", () => {
+    const told = [phase("instance", -40, { p50_s: 40 }), phase("load", 0, { p50_s: 20 })];
+    const ahead = { phase: "compile", started_at: 0, p50_s: 140 };
+    const progress = progressOf(starting({ elapsed_s: 40, phases: [...told, ahead] }), T0);
+    expect(progress?.share).toBeCloseTo(0.2);
+    expect(progress?.steps.map(({ phase, state }) => `${phase} ${state}`)).toEqual([
+      "instance done",
+      "load now",
+      "compile ahead",
+    ]);
+  });
+
   test("is none of a model that does not start", () => {
     expect(progressOf(modelOf(), T0)).toBeNull();
   });

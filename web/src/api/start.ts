@@ -63,24 +63,28 @@ export interface Progress {
 export function progressOf(model: Model, now: number): Progress | null {
   const { start } = model;
   if (!start) return null;
-  const entries = entriesOf(model, now);
+  const told = phasesOf(model);
+  const entries = begunOf(told, model, now);
   const current = entries.at(-1) ?? { phase: start.phase, started_at: now - start.elapsed_s };
   const inPhaseS = Math.max(0, now - current.started_at);
   const elapsedS = entries[0] ? Math.max(start.elapsed_s, now - entries[0].started_at) : start.elapsed_s;
   const leftS = leftOf(model, elapsedS);
   return {
     phase: current.phase,
-    share: shareOf(entries, current, inPhaseS, elapsedS, leftS),
+    share: shareOf(told, current, inPhaseS, elapsedS, leftS),
     elapsedS,
     leftS,
     pace: paceOf(current, inPhaseS, elapsedS, start.eta_s === null ? null : start.elapsed_s + start.eta_s),
-    steps: stepsOf(entries, now),
+    steps: stepsOf(entries, told, now),
   };
 }
 
-function entriesOf(model: Model, now: number): PhaseEntry[] {
-  const { start } = model;
-  const told = start?.phases ?? model.instances.find((each) => each.status === "starting")?.phases ?? [];
+/** As the server tells them; those ahead, of which it knows how long they take, began at 0. */
+function phasesOf({ start, instances }: Model): readonly PhaseEntry[] {
+  return start?.phases ?? instances.find((each) => each.status === "starting")?.phases ?? [];
+}
+
+function begunOf(told: readonly PhaseEntry[], { start }: Model, now: number): PhaseEntry[] {
   const begun = told.filter((entry) => entry.started_at > 0 && entry.started_at <= now + 5);
   if (begun.length || !start) return begun;
   return [{ phase: start.phase, started_at: now - start.elapsed_s }];
@@ -96,23 +100,25 @@ function leftOf({ start }: Model, elapsedS: number): Progress["leftS"] {
 }
 
 function shareOf(
-  entries: readonly PhaseEntry[],
+  told: readonly PhaseEntry[],
   current: PhaseEntry,
   inPhaseS: number,
   elapsedS: number,
   leftS: Progress["leftS"],
 ): number {
-  const measured = entries.some((entry) => entry.p50_s);
+  const measured = told.some((entry) => entry.p50_s);
   if (!measured && leftS && leftS.low + leftS.high > 0) {
     return Math.min(0.98, elapsedS / (elapsedS + (leftS.low + leftS.high) / 2));
   }
-  const usual = (phase: string): number => entries.find((e) => e.phase === phase)?.p50_s ?? USUAL_S[phase] ?? 20;
+  const skipped = (phase: string) => measured && !told.some((entry) => entry.phase === phase);
+  const usual = (phase: string): number =>
+    skipped(phase) ? 0 : (told.find((entry) => entry.phase === phase)?.p50_s ?? USUAL_S[phase] ?? 20);
   const at = PHASES.indexOf(current.phase as (typeof PHASES)[number]);
   const before = PHASES.slice(0, Math.max(0, at)).reduce((sum, phase) => sum + usual(phase), 0);
   const whole = PHASES.reduce((sum, phase) => sum + usual(phase), 0);
   const loaded = current.total_bytes
     ? (current.done_bytes ?? 0) / current.total_bytes
-    : inPhaseS / usual(current.phase);
+    : inPhaseS / Math.max(1, usual(current.phase));
   return Math.min(0.98, (before + usual(current.phase) * Math.min(0.95, loaded)) / whole);
 }
 
@@ -123,7 +129,7 @@ function paceOf(current: PhaseEntry, inPhaseS: number, elapsedS: number, usualS:
   return elapsedS > 3 * usualS + 30 ? "stuck" : elapsedS > 1.5 * usualS + 15 ? "slow" : "usual";
 }
 
-function stepsOf(entries: readonly PhaseEntry[], now: number): Step[] {
+function stepsOf(entries: readonly PhaseEntry[], told: readonly PhaseEntry[], now: number): Step[] {
   const done = entries.map((entry, i): Step => {
     const next = entries[i + 1];
     return {
@@ -135,7 +141,8 @@ function stepsOf(entries: readonly PhaseEntry[], now: number): Step[] {
     };
   });
   const last = PHASES.indexOf((entries.at(-1)?.phase ?? "launch") as (typeof PHASES)[number]);
-  const ahead = PHASES.slice(last + 1).filter((phase) => phase !== "driver");
+  const known = told.slice(entries.length).map(({ phase }) => phase);
+  const ahead = known.length ? known : PHASES.slice(last + 1).filter((phase) => phase !== "driver");
   return [
     ...done,
     ...ahead.map((phase): Step => ({ phase, word: phaseWord(phase), state: "ahead", seconds: null, detail: "" })),

@@ -45,15 +45,15 @@ export interface UsageQuery {
   by: By;
 }
 
-const path = (query: UsageQuery, model = ""): string =>
-  `/api/usage?${new URLSearchParams({ ...query, ...(model ? { model } : {}) })}`;
+const path = (query: UsageQuery, more: Record<string, string> = {}) =>
+  `/api/usage?${new URLSearchParams({ ...query, ...more }).toString()}` as const;
 
 /** Of all models, or of one. */
 export const getUsage = (query: UsageQuery, signal?: AbortSignal, model?: string): Promise<Usage> =>
-  request(path(query, model), { signal });
+  request(path(query, model ? { model } : {}), { signal });
 
 export const limitOf = ({ limit }: Budget): number | null => (limit > 0 ? limit : null);
 
 export async function usageCsv(query: UsageQuery): Promise<Blob> {
-  return await (await call(`${path(query)}&format=csv`)).blob();
+  return await (await call(path(query, { format: "csv" }))).blob();
 }

@@ -23,7 +23,7 @@ export function Bars({
   format: (value: number) => string;
 }) {
   const high = niceCeiling(Math.max(...bars.map(sumOf), 0));
-  const every = Math.ceil(bars.length / 10); // so many labels have room
+  const every = Math.ceil(bars.length / 6); // so many labels have room
   return (
     <figure className="chart" aria-label={label}>
       <div className="chart-body">

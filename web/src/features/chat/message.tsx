@@ -172,7 +172,8 @@ function stoppedWord({ finish, text, reasoning }: Message): string {
 }
 
 function Reasoning({ text, thinking, seconds }: { text: string; thinking: boolean; seconds: number | undefined }) {
-  const took = seconds ? `Thought for ${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s` : "Thought";
+  const took =
+    seconds && seconds >= 0.1 ? `Thought for ${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s` : "Thought";
   return (
     <details className="reasoning">
       <summary>{thinking ? "Thinking…" : took}</summary>

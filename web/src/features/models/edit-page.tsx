@@ -13,13 +13,13 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link } from "wouter";
 import { differences, formOf, hardwareOf, patchOf, problemsOf, type Form, type Problems } from "./form";
-import { linesFor } from "./pulumi-lines";
+import { linesFor, placeOf, type Place } from "./pulumi-lines";
 import "./models.css";
 
 export default function EditPage({ name }: { name: string }) {
   const { data: models, error, refetch } = useModels();
-  const place = models?.findIndex((model) => model.name === name) ?? -1;
-  const model = models?.[place];
+  const model = models?.find((each) => each.name === name);
+  const place = placeOf(models ?? []);
   return (
     <Page title={name} action={model && <StateMark state={model.status} />}>
       <p>
@@ -38,7 +38,7 @@ export default function EditPage({ name }: { name: string }) {
   );
 }
 
-function Editor({ model, place }: { model: Model; place: number }) {
+function Editor({ model, place }: { model: Model; place: Place }) {
   const [form, setForm] = useState<Form>(() => formOf(model));
   const client = useQueryClient();
   const save = useMutation({
@@ -209,7 +209,7 @@ function Differences({
   onReset,
 }: {
   model: Model;
-  place: number;
+  place: Place;
   busy: boolean;
   onReset: (key: keyof Override) => void;
 }) {
@@ -236,17 +236,7 @@ function Differences({
   );
 }
 
-function PulumiLines({
-  model,
-  place,
-  form,
-  problems,
-}: {
-  model: Model;
-  place: number;
-  form: Form;
-  problems: Problems;
-}) {
+function PulumiLines({ model, place, form, problems }: { model: Model; place: Place; form: Form; problems: Problems }) {
   const lines = problems.instanceTypes
     ? []
     : linesFor(place, { market: "on-demand", ...model.config }, hardwareOf(form));
@@ -254,9 +244,11 @@ function PulumiLines({
   return (
     <section className="card">
       <h2>Type where you deployed it</h2>
-      <p className="muted">
-        The number is the model’s place in <code>diogenes:models</code>; check it there if you ordered them by hand.
-      </p>
+      {place === "N" && (
+        <p className="muted">
+          N is the model’s place there, from 0: <code>pulumi config get diogenes:models</code> lists them.
+        </p>
+      )}
       <Command text={lines.join("\n")} />
     </section>
   );

@@ -53,6 +53,7 @@ test("the lines for Pulumi set what changed, and take away from the end", () => 
     "pulumi config set --path 'diogenes:models[1].market' spot",
     "pulumi up",
   ]);
+  expect(linesFor("N", config, { market: "spot" })[0]).toContain("'diogenes:models[N].market'");
   expect(linesFor(0, config, { instanceTypes: ["g5.xlarge"] })).toEqual([]);
 });
 

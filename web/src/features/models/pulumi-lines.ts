@@ -5,8 +5,13 @@ import type { ModelConfig } from "@/api/models";
 /** Keys that only Pulumi sets. */
 export type Hardware = Pick<ModelConfig, "repository" | "instanceTypes" | "market">;
 
+/** Where a model stands in `diogenes:models`. The server keeps no order, so of several nobody here knows: N. */
+export type Place = number | "N";
+
+export const placeOf = (models: readonly unknown[]): Place => (models.length === 1 ? 0 : "N");
+
 /** Lines that turn `before` into `after`, for the model at this place of `diogenes:models`. */
-export function linesFor(place: number, before: ModelConfig, after: Partial<ModelConfig>): string[] {
+export function linesFor(place: Place, before: ModelConfig, after: Partial<ModelConfig>): string[] {
   const lines: string[] = [];
   for (const [key, value] of Object.entries(after)) {
     const old = before[key as keyof ModelConfig];
@@ -16,7 +21,7 @@ export function linesFor(place: number, before: ModelConfig, after: Partial<Mode
   return lines.length ? [...lines, "pulumi up"] : [];
 }
 
-function listLines(place: number, key: string, value: readonly unknown[], old: unknown): string[] {
+function listLines(place: Place, key: string, value: readonly unknown[], old: unknown): string[] {
   const before: readonly unknown[] = Array.isArray(old) ? old : [];
   const given = value.flatMap((each, i) => (each === before[i] ? [] : [set(place, `${key}[${i}]`, String(each))]));
   // From the end, or the places of those that follow would move.
@@ -27,7 +32,7 @@ function listLines(place: number, key: string, value: readonly unknown[], old: u
   ];
 }
 
-const set = (place: number, key: string, value: string): string =>
+const set = (place: Place, key: string, value: string): string =>
   `pulumi config set --path ${quoted(`diogenes:models[${place}].${key}`)} ${quoted(value)}`;
 
 /** As a shell takes it for one word. */

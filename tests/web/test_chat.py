@@ -106,7 +106,7 @@ async def test_a_start_can_be_cancelled_and_the_question_stays(story: Story) -> 
         await expect(page.get_by_role("dialog")).to_contain_text("AWS bills at least 60 s")
         await page.get_by_role("button", name="Stop it").click()
         await expect(page.get_by_text("Not sent.")).to_be_visible()
-        await expect(page.get_by_role("button", name="Send again")).to_be_visible()
+        await expect(page.get_by_role("button", name="Send again", exact=True)).to_be_visible()
         assert seat.questions == []
 
 
@@ -125,7 +125,7 @@ async def test_branches_stop_and_history_on_a_phone(story: Story) -> None:
 
         await page.get_by_role("button", name="Edit and send again").click()
         await page.get_by_label("Edit message").fill("Two [[tokens=2000 gap=0.05]]")
-        await page.get_by_role("button", name="Send again").click()
+        await page.get_by_role("button", name="Send again", exact=True).click()
         await expect(page.locator(".answered .markdown")).to_contain_text("stand-in", timeout=ANSWERED_MS)
         await page.get_by_role("button", name="Stop").click()
         await expect(page.get_by_text("Stopped.")).to_be_visible()
@@ -133,8 +133,8 @@ async def test_branches_stop_and_history_on_a_phone(story: Story) -> None:
         await page.get_by_role("button", name="Chats").click()
         await page.get_by_label(re.compile("More about One")).click()
         await page.get_by_role("button", name="Rename").click()
-        await page.get_by_label("Name").fill("Jars")
-        await page.get_by_role("button", name="Rename").click()
+        await page.get_by_role("textbox", name="Name").fill("Jars")
+        await page.get_by_role("dialog").get_by_role("button", name="Rename").click()
         await expect(page.get_by_role("link", name="Jars")).to_be_visible()
         await page.get_by_label("Search chats").fill("2000")
         await expect(page.get_by_role("link", name="Jars")).to_be_visible()

@@ -23,7 +23,7 @@ async def test_a_key_is_shown_once_and_ends_when_it_is_revoked(story: Story) -> 
     async with seated(story.desk.web_url) as seat:
         page = await seat.signed_in("/keys")
         await page.get_by_role("button", name="New key").click()
-        await page.get_by_label("Name").fill("a script")
+        await page.get_by_role("textbox", name="Name").fill("a script")
         await page.get_by_role("button", name="Make the key").click()
         key = await page.get_by_role("dialog").locator(".command code").inner_text()
         assert key.startswith("dio-")
@@ -117,6 +117,7 @@ async def test_everybody_can_use_every_page(story: Story, theme: str, size: tupl
         await expect(page.get_by_role("button", name="Sign in with Desk")).to_be_visible()
         found = {"/signin": await violations(page)}
         await sign_in(page)
+        await expect(page.get_by_role("navigation", name="Pages")).to_be_visible()
         for path in PAGES:
             await go(seat, page, path)
             found[path] = await violations(page)

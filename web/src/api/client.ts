@@ -16,6 +16,8 @@ export function setApiBase(url: string): void {
 
 export const apiUrl = (path: string): string => base + path;
 
+const SESSION = "/api/session" satisfies Path;
+
 /** Some request was refused for want of a session. */
 export const sessionEnded = new Emitter<void>();
 
@@ -49,7 +51,7 @@ export async function call(path: Path, { method = "GET", body, signal, headers }
   });
   if (response.ok) return response;
   const error = errorOf(response.status, await jsonOf(response), response.headers.get("Retry-After"));
-  if (error.unauthenticated) sessionEnded.emit();
+  if (error.unauthenticated && path !== SESSION) sessionEnded.emit(); // else whoever asks for the session asks again
   throw error;
 }
 

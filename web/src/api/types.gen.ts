@@ -68,6 +68,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/budgets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Budgets
+         * @description This month of every scope that concerns the caller; of all, for the owner. Micro-dollars.
+         */
+        get: operations["list_budgets_api_budgets_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/budgets/{scope}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Set Budget
+         * @description The owner's to set: ``deployment``, ``speculative``, ``user:<email>`` or ``key:<id>``. Holds within 30 s.
+         */
+        put: operations["set_budget_api_budgets__scope__put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/cluster": {
         parameters: {
             query?: never;
@@ -102,6 +142,47 @@ export interface paths {
          * @description Wake a model, or put it to sleep. Returns at once.
          */
         post: operations["scale_api_cluster_scale_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Events
+         * @description Newest first, or ``after`` an id oldest first. ``next`` is the cursor to go on with: as ``before``, null at the
+         *     beginning of the log; as ``after``, never null, since more may happen.
+         */
+        get: operations["list_events_api_events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/events/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Stream Events
+         * @description Server-sent events, from ``Last-Event-ID`` (or ``after``) on, else from now on; none is lost or sent twice.
+         */
+        get: operations["stream_events_api_events_stream_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -233,6 +314,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/models/{name}/prewarm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Prewarm
+         * @description Somebody picked this model and will ask it soon: start it, if the budget for speculation allows.
+         */
+        post: operations["prewarm_api_models__name__prewarm_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/session": {
         parameters: {
             query?: never;
@@ -275,6 +376,48 @@ export interface paths {
          * @description The address to go to. Stores nothing here, and wakes nothing.
          */
         post: operations["start_api_session_start_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Usage
+         * @description Rows and their total over some days of a time zone, both ends included; this month's where none are named.
+         *
+         *     The deployment's owner sees everybody, or one ``owner``; others see themselves.
+         */
+        get: operations["usage_api_usage_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/usage/break-even": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compare
+         * @description What the same tokens would have cost at closed APIs, by a dated list of prices.
+         */
+        get: operations["compare_api_usage_break_even_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -343,6 +486,12 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * By
+         * @description What a row of a report is for.
+         * @enum {string}
+         */
+        By: "day" | "model" | "key" | "owner";
+        /**
          * ComeBack
          * @description What the provider sent the browser back with: an ID token or a code.
          */
@@ -360,6 +509,12 @@ export interface components {
             /** State */
             state: string;
         };
+        /**
+         * EventKind
+         * @description What happened, in a word; all that is ever told.
+         * @enum {string}
+         */
+        EventKind: "model-woken" | "model-put-to-sleep" | "model-kept-awake" | "model-changed" | "wish-refused" | "launch-refused" | "launch-abandoned" | "start-failed" | "node-launched" | "node-phase" | "node-ready" | "node-adopted" | "node-draining" | "node-failed" | "node-terminating" | "node-released" | "node-gone" | "tasks-set" | "listener-turned" | "front-moved" | "key-created" | "key-revoked" | "signed-in" | "sign-in-refused" | "signed-out" | "allowlist-changed" | "budget-changed" | "budget-warned" | "budget-reached" | "budget-exceeded";
         /** HTTPValidationError */
         HTTPValidationError: {
             /** Detail */
@@ -372,6 +527,16 @@ export interface components {
         KeepAwake: {
             /** Until */
             until: number | null;
+        };
+        /**
+         * NewBudget
+         * @description US dollars a month; null takes back what was set, and what is configured holds again.
+         */
+        NewBudget: {
+            /** Hard Cap Usd */
+            hard_cap_usd?: number | null;
+            /** Monthly Usd */
+            monthly_usd: number | null;
         };
         /** NewKey */
         NewKey: {
@@ -550,6 +715,65 @@ export interface operations {
             };
         };
     };
+    list_budgets_api_budgets_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+        };
+    };
+    set_budget_api_budgets__scope__put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                scope: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewBudget"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     cluster_api_cluster_get: {
         parameters: {
             query?: never;
@@ -594,6 +818,76 @@ export interface operations {
                     "application/json": {
                         [key: string]: unknown;
                     };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_events_api_events_get: {
+        parameters: {
+            query?: {
+                limit?: number;
+                before?: string | null;
+                after?: string | null;
+                model?: string | null;
+                kind?: components["schemas"]["EventKind"] | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    stream_events_api_events_stream_get: {
+        parameters: {
+            query?: {
+                after?: string | null;
+                model?: string | null;
+                kind?: components["schemas"]["EventKind"] | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
                 };
             };
             /** @description Validation Error */
@@ -868,6 +1162,39 @@ export interface operations {
             };
         };
     };
+    prewarm_api_models__name__prewarm_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     who_api_session_get: {
         parameters: {
             query?: never;
@@ -966,6 +1293,80 @@ export interface operations {
                 "application/json": components["schemas"]["Start"];
             };
         };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    usage_api_usage_get: {
+        parameters: {
+            query?: {
+                from?: string | null;
+                to?: string | null;
+                zone?: string;
+                by?: components["schemas"]["By"];
+                model?: string | null;
+                owner?: string | null;
+                format?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    compare_api_usage_break_even_get: {
+        parameters: {
+            query?: {
+                from?: string | null;
+                to?: string | null;
+                zone?: string;
+                model?: string | null;
+                owner?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
         responses: {
             /** @description Successful Response */
             200: {

@@ -28,6 +28,7 @@ export default function ChatPage({ id }: { id: string | undefined }) {
   useNewChatKey();
   return (
     <div className="chat">
+      <h1 className="visually-hidden">Chat</h1>
       <div className="chat-side" data-open={open}>
         <History chats={chats} current={id ?? ""} onChosen={() => setOpen(false)} />
       </div>

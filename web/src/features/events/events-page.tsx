@@ -123,11 +123,13 @@ function Filters({
 
 function Runs({ runs }: { runs: readonly Run[] }) {
   return (
-    <ol className="runs" role="log" aria-label="Events">
-      {runs.map((run) =>
-        run.events.length > 1 ? <RunOf key={run.key} run={run} /> : <Line key={run.key} event={run.events[0]} />,
-      )}
-    </ol>
+    <div role="log" aria-label="Events">
+      <ol className="runs">
+        {runs.map((run) =>
+          run.events.length > 1 ? <RunOf key={run.key} run={run} /> : <Line key={run.key} event={run.events[0]} />,
+        )}
+      </ol>
+    </div>
   );
 }
 

@@ -258,8 +258,8 @@ def told_to_a_node(template: Registration) -> EngineSettings:
 
 # -- the baked image -------------------------------------------------------------------------------------------------
 
-BAKED: Mapping[str, Answer] = {"aws:ec2/getAmiIds:getAmiIds": lambda given: {"ids": ["ami-baked", "ami-older"]}}
-UNBAKED: Mapping[str, Answer] = {"aws:ec2/getAmiIds:getAmiIds": lambda given: {"ids": []}}
+BAKED: Mapping[str, Answer] = {":getAmiIds": lambda given: {"ids": ["ami-baked", "ami-older"]}}
+UNBAKED: Mapping[str, Answer] = {":getAmiIds": lambda given: {"ids": []}}
 
 
 def test_without_the_switch_nothing_is_baked_or_asked_for() -> None:

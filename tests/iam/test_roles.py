@@ -50,7 +50,7 @@ TASK: Mapping[str, str] = {
     **FLEET_GRANTS,
     **FALLBACK_GRANTS,
     "dynamodb:UpdateItem sessions": LATER,
-    "dynamodb:Query usage": "nobody shows usage yet; it is written",
+    "ec2:DescribeSpotPriceHistory *": "asked at a launch on Spot only",
     "ecs:DescribeServices service": FRONT,
     "ecs:UpdateService service": FRONT,
     "elasticloadbalancing:DescribeListeners *": FRONT,
@@ -72,8 +72,10 @@ NIGHT: Mapping[str, str] = {
     **{f"dynamodb:{action}Item sessions": SIGNS_IN for action in ("Delete", "Get", "Put", "Update")},
     "dynamodb:Scan sessions": SIGNS_IN,
     "dynamodb:UpdateItem api-keys": "when a key was used last is written by batches, some time after the answer",
-    "dynamodb:Query usage": LEDGER,
+    "dynamodb:PutItem usage": TICK,
     "dynamodb:UpdateItem usage": LEDGER,
+    "ec2:DescribeInstances *": TICK,
+    "ec2:DescribeSpotPriceHistory *": TICK,
     "elasticloadbalancing:ModifyListener listener": ROUND,
     "logs:CreateLogStream log-group": LAMBDA,
     "logs:PutLogEvents log-group": LAMBDA,
@@ -89,8 +91,11 @@ JANITOR: Mapping[str, str] = {
     "dynamodb:DeleteItem control": TICK,
     "dynamodb:PutItem control": TICK,
     "dynamodb:PutItem instances": TICK,
+    "dynamodb:PutItem usage": TICK,
     "dynamodb:UpdateItem instances": TICK,
     "dynamodb:UpdateItem models": TICK,
+    "ec2:DescribeInstances *": TICK,
+    "ec2:DescribeSpotPriceHistory *": TICK,
     **{
         f"ec2:CreateFleet {kind}": TICK
         for kind in (

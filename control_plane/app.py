@@ -18,22 +18,20 @@ from control_plane.accounts import Accounts
 from control_plane.api_keys import ApiKeys
 from control_plane.books import LimitStore, UsageStore
 from control_plane.catalogue import Catalogue
-from control_plane.chronicle import Chronicle
 from control_plane.dialect import DIALECTS
 from control_plane.effects import Effects, Stores
 from control_plane.errors import Unavailable
-from control_plane.event_feed import EventFeed
-from control_plane.event_log import EventLog
 from control_plane.exchange import Receive, Scope, Send
 from control_plane.fleet import Fleet
 from control_plane.front import Doorkeeper
 from control_plane.launcher import Launcher
-from control_plane.loops import either, forever
+from control_plane.loops import forever
 from control_plane.observer import Observer
 from control_plane.people import PeopleAdapters
 from control_plane.ports import Clock, Cloud, EventStore, FrontStore, KeyStore, Probe, StageHands, Wish
 from control_plane.reception import Reception
 from control_plane.reconciler import Cadence, Reconciler
+from control_plane.record import MEASURE_S, Record
 from control_plane.relay import Relay
 from control_plane.repositories import AskHub, Repositories, unasked
 from control_plane.routes import allowlist, cluster, events, keys, models, render, session, usage
@@ -47,12 +45,10 @@ from control_plane.settings import Settings
 from control_plane.slumber import Slumber
 from control_plane.tuning import allowance, policy
 from control_plane.upstream import Upstreams
-from control_plane.usage import Meter, month_of
+from control_plane.usage import Meter
 from control_plane.wants import keeps_warm
 
 BEAT_S = 1.0
-EVENTS_S = 5.0  # between attempts to write events; what was just told is written at once
-GATHER_S = 0.2  # what is told together is written together
 LAST_EVENTS_S = 5.0  # what the end of the process may take for them
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -103,12 +99,9 @@ class ControlPlane:
         self._settings = settings
         self._stores = adapters.stores
         self._clock = clock
-        self._event_store = adapters.events
         self._streams = streams
-        self._feed = EventFeed(adapters.events) if adapters.events else None
-        poke = self._feed.poke if self._feed else lambda: None
-        self.log = EventLog(adapters.events, clock=clock, writer=holder, cause=cause, written=poke)
-        self.chronicle = Chronicle(self.log)
+        self.record = Record(adapters.events, clock=clock, writer=holder, cause=cause, deployment=settings.namespace)
+        self.log, self.chronicle = self.record.log, self.record.chronicle
         self.fleet = Fleet(clock=clock, max_waiters=settings.max_waiters)
         self.catalogue = Catalogue(self._stores.models, clock=clock)
         self.keys = ApiKeys(adapters.keys, clock=clock, entropy=entropy, cache_s=settings.key_cache_s)
@@ -147,12 +140,7 @@ class ControlPlane:
         )
         self.reconciler = self._made_reconciler(adapters, holder=holder, token=token)
         self._slumber = self._made_slumber(adapters.front)
-        numbers = itertools.count(1)
-
-        def request_id() -> str:  # unique without asking the system for randomness on every request
-            return f"req_{holder}{next(numbers):x}"
-
-        self.request_id = request_id
+        self.request_id = _request_ids(holder)
         self._inference = self._made_inference()
 
     @cached_property
@@ -228,8 +216,8 @@ class ControlPlane:
             task=self.accounts.task,
             log=self.log,
             chronicle=self.chronicle,
-            events=self._event_store,
-            feed=self._feed if self._streams else None,
+            events=self.record.store,
+            feed=self.record.feed if self._streams else None,
         )
         return Gate(management_app(services, self._cookies), self.authenticator, request_id=self.request_id)
 
@@ -279,7 +267,14 @@ class ControlPlane:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The loops, for as long as the server is up; the ledger is flushed at the end."""
-        steps = [self.reconciler.turn, self.reconciler.watch, self._beat, self._flush, self._write_events]
+        steps = [
+            self.reconciler.turn,
+            self.reconciler.watch,
+            self._beat,
+            self._flush,
+            self._write_events,
+            self._measure,
+        ]
         if self._slumber:
             steps.append(self._slumber.turn)
         if self.accounts.task:
@@ -301,8 +296,8 @@ class ControlPlane:
     def send_away(self) -> None:
         """The process is about to stop: nobody may wait here any more; what streams goes on."""
         self.fleet.close(restarting())
-        if self._feed:
-            self._feed.close()
+        if self.record.feed:
+            self.record.feed.close()
         if self._slumber:
             self._slumber.leave()
 
@@ -327,13 +322,11 @@ class ControlPlane:
         self.reception.tell_turned_away()
 
     async def _write_events(self) -> None:
-        if not self.chronicle.recalled:
-            await self.chronicle.recall(self._event_store)
-        if self._observer.world and self._observer.world.budgets:
-            self.chronicle.spent(self._observer.world.budgets, month_of(self._clock()))
-        await either(self.log.told, EVENTS_S)
-        await asyncio.sleep(GATHER_S)
-        await self.log.flush()
+        await self.record.write(self._observer.world)
+
+    async def _measure(self) -> None:
+        await asyncio.sleep(MEASURE_S)
+        await self.record.measure(self._observer.world, self.fleet.waiters)
 
     async def _last_flush(self) -> None:
         try:
@@ -342,6 +335,12 @@ class ControlPlane:
                 await self.accounts.task.extend()
         except Unavailable as error:
             log.error("usage lost at the end", extra={"error": str(error)})
+
+
+def _request_ids(holder: str) -> Callable[[], str]:
+    """Unique without asking the system for randomness on every request."""
+    numbers = itertools.count(1)
+    return lambda: f"req_{holder}{next(numbers):x}"
 
 
 class Gateway:

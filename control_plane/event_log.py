@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from control_plane import metrics
 from control_plane.errors import Unavailable
 from control_plane.event import Event, EventKind, EventValue
 from control_plane.nodes import NodeId
@@ -47,14 +48,17 @@ class EventLog:
         clock: Clock,
         writer: str,
         cause: str,
+        deployment: str = "",
         written: Callable[[], None] = lambda: None,
     ) -> None:
-        """``writer`` is this process's alone; ``cause`` is whose deed it is where nobody else is named; ``written``
-        hears when entries have been added. Without a store, log lines are all there is."""
+        """``writer`` is this process's alone; ``cause`` is whose deed it is where nobody else is named; ``deployment``
+        is what metrics are told of; ``written`` hears when entries have been added. Without a store, log lines are all
+        there is."""
         self._store = store
         self._clock = clock
         self._writer = writer
         self._cause = cause
+        self._deployment = deployment
         self._written = written
         self._queue: deque[Event] = deque()
         self._batch: Sequence[Event] = ()
@@ -84,7 +88,7 @@ class EventLog:
         event = replace(event, message=_clean(event.message))
         level = logging.WARNING if event.kind in _WARNINGS else logging.INFO
         if log.isEnabledFor(level):
-            log.log(level, event.message, extra=_fields(event))
+            log.log(level, event.message, extra={**_fields(event), **self._counted(event)})
         self.kinds[str(event.kind)] += 1
         if self._store is None:
             return
@@ -93,6 +97,10 @@ class EventLog:
             self._queue.popleft()
             self._dropped += 1
         self.told.set()
+
+    def _counted(self, event: Event) -> Mapping[str, object]:
+        values = metrics.of_event(event)
+        return metrics.embedded(self._deployment, values, event.at) if values else {}
 
     @property
     def waiting(self) -> int:

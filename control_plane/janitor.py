@@ -15,10 +15,12 @@ from typing import Any
 
 from control_plane import logs
 from control_plane.app import Adapters, ControlPlane, FrontAdapters
+from control_plane.errors import Unavailable
 from control_plane.event import EventKind
 from control_plane.front import Doorkeeper
+from control_plane.metrics import Metric, embedded, overdue
 from control_plane.outside import adapters
-from control_plane.ports import Clock
+from control_plane.ports import Clock, FrontState
 from control_plane.settings import InvalidSettings, Settings
 
 CAUSE = "janitor"
@@ -51,6 +53,7 @@ async def clean(settings: Settings, outside: Adapters, front: FrontAdapters, *, 
     finally:
         # What was mended stays mended, whether or not anybody hears of it.
         await control_plane.log.settle(EVENTS_S)
+    await _measure(settings, outside, found.state, clock=clock)
     mended = {kind: count for kind, count in control_plane.log.kinds.items() if kind not in _NOT_MENDED}
     found = replace(found, mended=mended)
     log.info("janitor's round", extra=found.told)
@@ -69,6 +72,24 @@ async def _mend(
     await keeper.look(wanted=wanted)
     state = (await keeper.look(wanted=wanted)).state  # what a move made necessary
     return Round(str(state), acted)
+
+
+async def _measure(settings: Settings, outside: Adapters, state: str, *, clock: Clock) -> None:
+    """What should not be, as metrics; nothing where all is well."""
+    now, values = clock(), dict[Metric, float]()
+    try:
+        nodes, wishes = await outside.stores.nodes.list(), await outside.stores.wishes.list()
+    except Unavailable as error:
+        log.warning("not measured", extra={"error": str(error)})
+        return
+    limits = {"boot_limit_s": settings.boot_limit_s, "drain_timeout_s": settings.drain_timeout_s}
+    if late := sum(overdue(node, now, **limits) for node in nodes):
+        values[Metric.OVERDUE_NODES] = late
+    wanted = any(wish.desired and max(wish.hold_until, wish.keep_awake_until) > now for wish in wishes)
+    if state == FrontState.AWAKE and not nodes and not wanted:
+        values[Metric.IDLE_AWAKE] = 1
+    if values:
+        log.warning("something is amiss", extra=embedded(settings.namespace, values, now))
 
 
 async def _round(settings: Settings) -> Round:

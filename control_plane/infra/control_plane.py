@@ -18,6 +18,7 @@ from control_plane.infra.image import Image
 from control_plane.infra.network import Network
 from control_plane.infra.policies import Place, Statement
 from control_plane.infra.service import Service
+from control_plane.infra.watch import Watch
 from control_plane.settings import Settings
 
 
@@ -74,6 +75,7 @@ class ControlPlane(pulumi.ComponentResource):
         service.role.allow(serving)
         NightWatch("night", deployment=deployment, front=front, program=program, statements=serving, opts=child)
         cleaning = _statements(place, data, front, service, tables=policies.JANITOR_TABLES, spot=spot)
+        Watch("watch", deployment=deployment, opts=child)
         Janitor("janitor", deployment=deployment, program=program, statements=cleaning, opts=child)
 
         self.image_uri = image.uri

@@ -125,3 +125,15 @@ async def test_an_ask_that_races_a_drop_survives_it(wishes: WishStore) -> None:
         again = replace(WISH, asked_at=AT + turn + 0.5, hold_until=AT + turn + 0.5)
         await asyncio.gather(wishes.drop(read), wishes.ask(again), return_exceptions=True)
         assert (await only(wishes)).hold_until == again.hold_until
+
+
+async def test_only_the_wish_that_begins_wakes_the_model(wishes: WishStore) -> None:
+    assert await wishes.ask(WISH)
+    assert not await wishes.ask(replace(WISH, asked_at=AT + 1, hold_until=WISH.hold_until + 1))
+    assert not await wishes.ask(replace(WISH, asked_at=AT + 2, desired=3))
+    assert await wishes.ask(replace(WISH, asked_at=WISH.hold_until + 2, hold_until=WISH.hold_until + 120))
+
+
+async def test_a_model_that_is_only_kept_awake_is_woken_by_the_first_wish(wishes: WishStore) -> None:
+    await wishes.keep_awake(WISH.model, AT + 500, by="ann@example.com", at=AT)
+    assert await wishes.ask(WISH)

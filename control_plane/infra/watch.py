@@ -1,0 +1,115 @@
+"""What tells the owner that something is amiss: alarms, a topic that mails, and a dashboard."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from control_plane.deployment import Deployment
+from control_plane.metrics import DIMENSION, NAMESPACE, Metric
+from control_plane.schema import TAG
+
+PERIOD_S = 300
+DAY_S = 86400
+
+PACE = 10
+"""A day may cost this fraction of the month's budget; more, and the owner is told."""
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """One alarm: so many periods in a row in which the sum lies above the threshold."""
+
+    name: str
+    metric: Metric
+    why: str
+    threshold: float = 0.0
+    period_s: int = PERIOD_S
+    periods: int = 1
+
+
+def watched(deployment: Deployment) -> Sequence[_Watched]:
+    """Nothing of it is ever sent while all is well, so what is missing is good."""
+    idle = -(-deployment.control_plane_idle_timeout_s // PERIOD_S) + 2
+    pace = deployment.monthly_budget_usd / PACE
+    return (
+        _Watched("repairs", Metric.REPAIRS, "The janitor repaired something: see the events of cause janitor."),
+        _Watched("overdue", Metric.OVERDUE_NODES, "A node is older than anything allows: see /api/cluster.", periods=2),
+        _Watched("idle-awake", Metric.IDLE_AWAKE, "The control plane is awake, and nothing needs it.", periods=idle),
+        _Watched("failed-starts", Metric.FAILED_STARTS, "A start failed: see the events of kind start-failed."),
+        _Watched("budgets", Metric.BUDGETS, "A budget is nearly spent, or spent: see /api/budgets."),
+        _Watched("pace", Metric.DOLLARS, f"A tenth of the month's budget in one day: {pace:g} $.", pace, DAY_S),
+    )
+
+
+class Watch(pulumi.ComponentResource):
+    """One topic for all alarms; the owner confirms its mail once."""
+
+    def __init__(self, name: str, *, deployment: Deployment, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("diogenes:control_plane:Watch", name, {}, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        tags = {TAG: deployment.namespace}
+        topic = aws.sns.Topic(name, name=f"{deployment.namespace}-alarms", tags=tags, opts=child)
+        aws.sns.TopicSubscription(
+            name, topic=topic.arn, protocol="email", endpoint=deployment.allowed_emails[0], opts=child
+        )
+        for each in watched(deployment):
+            aws.cloudwatch.MetricAlarm(
+                f"{name}-{each.name}",
+                name=f"{deployment.namespace}-{each.name}",
+                alarm_description=each.why,
+                namespace=NAMESPACE,
+                metric_name=str(each.metric),
+                dimensions={DIMENSION: deployment.namespace},
+                statistic="Sum",
+                comparison_operator="GreaterThanThreshold",
+                threshold=each.threshold,
+                period=each.period_s,
+                evaluation_periods=each.periods,
+                treat_missing_data="notBreaching",
+                alarm_actions=[topic.arn],
+                tags=tags,
+                opts=child,
+            )
+        aws.cloudwatch.Dashboard(
+            name, dashboard_name=deployment.namespace, dashboard_body=dashboard(deployment), opts=child
+        )
+        self.register_outputs({"topic": topic.arn})
+
+
+def dashboard(deployment: Deployment) -> str:
+    """Two rows of graphs: what runs and costs, and what is amiss."""
+    rows = (
+        (Metric.NODES, Metric.WAITING, Metric.DOLLARS),
+        (Metric.REPAIRS, Metric.OVERDUE_NODES, Metric.IDLE_AWAKE),
+        (Metric.FAILED_STARTS, Metric.BUDGETS),
+    )
+    widgets = [
+        _graph(deployment, metric, x=8 * column, y=6 * row)
+        for row, metrics in enumerate(rows)
+        for column, metric in enumerate(metrics)
+    ]
+    return json.dumps({"widgets": widgets})
+
+
+def _graph(deployment: Deployment, metric: Metric, *, x: int, y: int) -> Mapping[str, Any]:
+    gauge = metric in (Metric.NODES, Metric.WAITING)
+    return {
+        "type": "metric",
+        "x": x,
+        "y": y,
+        "width": 8,
+        "height": 6,
+        "properties": {
+            "title": str(metric),
+            "region": deployment.region,
+            "stat": "Maximum" if gauge else "Sum",
+            "period": PERIOD_S,
+            "metrics": [[NAMESPACE, str(metric), DIMENSION, deployment.namespace]],
+        },
+    }

@@ -1,0 +1,81 @@
+"""Numbers for CloudWatch, in its embedded metric format: a log line that is a metric as well. Pure.
+
+Only what happens is measured, and what runs while it runs: a deployment at rest sends nothing, and pays for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+from control_plane.event import Event, EventKind
+from control_plane.nodes import LEAVING, STARTING, Node
+from gpu_node.protocol import NodeState
+
+NAMESPACE = "Diogenes"
+DIMENSION = "Deployment"
+OVERDUE_S = 600.0
+"""How long a node may outlive every reason that is known for it: what is mended in time shows in no alarm."""
+
+_MICRO = 1_000_000
+_MINUTES = 60
+
+
+class Metric(StrEnum):
+    """All that is ever sent."""
+
+    REPAIRS = "Repairs"  # by the janitor, each of which nobody else had made
+    FAILED_STARTS = "FailedStarts"
+    BUDGETS = "BudgetsTouched"  # nearly spent, spent, overspent
+    OVERDUE_NODES = "OverdueNodes"  # there, and nobody's any more
+    IDLE_AWAKE = "AwakeWithoutReason"  # the control plane runs, and nothing needs it
+    NODES = "Nodes"
+    WAITING = "WaitingRequests"
+    DOLLARS = "Dollars"  # of nodes, by the minute
+
+
+_REPAIRS = frozenset(
+    {
+        EventKind.NODE_ADOPTED,
+        EventKind.NODE_DRAINING,
+        EventKind.NODE_FAILED,
+        EventKind.NODE_TERMINATING,
+        EventKind.LAUNCH_ABANDONED,
+        EventKind.LISTENER_TURNED,
+    }
+)
+_BUDGETS = frozenset({EventKind.BUDGET_WARNED, EventKind.BUDGET_REACHED, EventKind.BUDGET_EXCEEDED})
+
+
+def of_event(event: Event, *, repairer: str = "janitor") -> Mapping[Metric, float]:
+    """What an event counts as; most count as nothing."""
+    if event.cause == repairer and event.kind in _REPAIRS:
+        return {Metric.REPAIRS: 1}
+    if event.kind is EventKind.START_FAILED:
+        return {Metric.FAILED_STARTS: 1}
+    return {Metric.BUDGETS: 1} if event.kind in _BUDGETS else {}
+
+
+def of_minute(nodes: Iterable[Node], waiting: Mapping[str, int]) -> Mapping[Metric, float]:
+    """What runs, and what a minute of it costs."""
+    there = [node for node in nodes if node.state is not NodeState.TERMINATED]
+    dollars = sum(node.micro_usd_per_hour for node in there) / _MICRO / _MINUTES
+    return {Metric.NODES: len(there), Metric.WAITING: sum(waiting.values()), Metric.DOLLARS: round(dollars, 6)}
+
+
+def overdue(node: Node, now: float, *, boot_limit_s: float, drain_timeout_s: float) -> bool:
+    """Whether it should have been gone, or ready, for so long that somebody must look."""
+    if node.state in STARTING:
+        return now > node.launched_at + boot_limit_s + OVERDUE_S
+    if node.state in LEAVING:
+        since = max(node.draining_since, node.heartbeat_at, node.launched_at)
+        return now > since + drain_timeout_s + OVERDUE_S
+    return now > max(node.lease_until, node.heartbeat_at) + OVERDUE_S
+
+
+def embedded(deployment: str, values: Mapping[Metric, float], at: float) -> Mapping[str, object]:
+    """Members of a log line from which CloudWatch takes these values."""
+    metrics = [{"Name": str(name), "Unit": "Count"} for name in values]
+    directive = {"Namespace": NAMESPACE, "Dimensions": [[DIMENSION]], "Metrics": metrics}
+    told = {"_aws": {"Timestamp": int(at * 1000), "CloudWatchMetrics": [directive]}, DIMENSION: deployment}
+    return {**told, **{str(name): value for name, value in values.items()}}

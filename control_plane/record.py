@@ -1,0 +1,51 @@
+"""One process's part in the log of events: where it tells, how that is put into words, kept, and followed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from control_plane import metrics
+from control_plane.chronicle import Chronicle
+from control_plane.event_feed import EventFeed
+from control_plane.event_log import EventLog
+from control_plane.loops import either
+from control_plane.ports import Clock, EventStore
+from control_plane.usage import month_of
+from control_plane.world import World
+
+MEASURE_S = 60.0
+EVENTS_S = 5.0  # between attempts to write events; what was just told is written at once
+GATHER_S = 0.2  # what is told together is written together
+
+log = logging.getLogger(__name__)
+
+
+class Record:
+    """Wired; its two steps are for loops."""
+
+    def __init__(self, store: EventStore | None, *, clock: Clock, writer: str, cause: str, deployment: str) -> None:
+        self.store = store
+        self.feed = EventFeed(store) if store else None
+        written = self.feed.poke if self.feed else lambda: None
+        self.log = EventLog(store, clock=clock, writer=writer, cause=cause, deployment=deployment, written=written)
+        self.chronicle = Chronicle(self.log)
+        self._clock = clock
+        self._deployment = deployment
+
+    async def write(self, world: World | None) -> None:
+        """What was told, after a pause for more. Raises Unavailable; nothing is lost then."""
+        if not self.chronicle.recalled:
+            await self.chronicle.recall(self.store)
+        if world and world.budgets:
+            self.chronicle.spent(world.budgets, month_of(self._clock()))
+        await either(self.log.told, EVENTS_S)
+        await asyncio.sleep(GATHER_S)
+        await self.log.flush()
+
+    async def measure(self, world: World | None, waiting: Mapping[str, int]) -> None:
+        """One line of numbers."""
+        if world:
+            values = metrics.of_minute(world.nodes, waiting)
+            log.info("measured", extra=metrics.embedded(self._deployment, values, self._clock()))

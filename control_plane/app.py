@@ -49,7 +49,8 @@ from control_plane.usage import Meter
 from control_plane.wants import keeps_warm
 
 BEAT_S = 1.0
-LAST_EVENTS_S = 5.0  # what the end of the process may take for them
+LAST_EVENTS_S = 2.0  # what the end of the process may take for them
+LAST_FLUSH_S = 3.0  # with the last looks of slumber.py, within the ten seconds that ECS leaves a task
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -287,9 +288,9 @@ class ControlPlane:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.reconciler.close()
+            await self._last_flush()
             if self._slumber:
                 await self._slumber.last_look()
-            await self._last_flush()
             await self.log.settle(LAST_EVENTS_S)
             self._upstreams.close()
 
@@ -330,11 +331,12 @@ class ControlPlane:
 
     async def _last_flush(self) -> None:
         try:
-            await self.meter.flush()
-            if self.accounts.task:
-                await self.accounts.task.extend()
-        except Unavailable as error:
-            log.error("usage lost at the end", extra={"error": str(error)})
+            async with asyncio.timeout(LAST_FLUSH_S):
+                await self.meter.flush()
+                if self.accounts.task:
+                    await self.accounts.task.extend()
+        except (Unavailable, TimeoutError) as error:
+            log.error("usage lost at the end", extra={"error": str(error) or "no answer in time"})
 
 
 def _request_ids(holder: str) -> Callable[[], str]:

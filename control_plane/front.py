@@ -6,7 +6,8 @@ holds a request, the janitor on its schedule, and the control plane in its loop;
  1. Wanted, and ASLEEP: WAKING. FALLING-ASLEEP is taken back, to AWAKE while the task still serves, else to WAKING.
  2. WAKING: one task; once it is healthy, the listener faces it, and then the state is AWAKE. Nothing ever faces a
     task that is not healthy, or that was healthy when it was woken: that one may just be told to end (5), and only
-    one that outlives it for a while is sure to stay.
+    one that outlives it for a while is sure to stay. One that does not get healthy for long, and that nobody wants
+    any more, is given up: ASLEEP. ECS would start it again and again.
  3. AWAKE: one task, faced. One that is not healthy any more is waited for again: WAKING, with the night watch in front.
  4. FALLING-ASLEEP: the night watch in front. If whoever began it does not end it in time, it ends here: ASLEEP.
  5. ASLEEP: the night watch in front, then no task. Somebody who wakes it at this very moment raises the count again:
@@ -22,11 +23,12 @@ from typing import assert_never
 from control_plane.errors import Stale
 from control_plane.ports import Clock, Front, FrontState, FrontStore, Stage, StageHands
 
+WAKE_LIMIT_S = 900.0  # a task is healthy within a minute or two; one that never is costs by the minute
 FALL_LIMIT_S = 180.0  # falling asleep takes half a minute; whoever began it and took longer is gone
 
 MOVES: dict[FrontState, frozenset[FrontState]] = {
     FrontState.ASLEEP: frozenset({FrontState.WAKING}),
-    FrontState.WAKING: frozenset({FrontState.AWAKE}),
+    FrontState.WAKING: frozenset({FrontState.AWAKE, FrontState.ASLEEP}),
     FrontState.AWAKE: frozenset({FrontState.FALLING_ASLEEP, FrontState.WAKING}),
     FrontState.FALLING_ASLEEP: frozenset({FrontState.ASLEEP, FrontState.WAKING, FrontState.AWAKE}),
 }
@@ -73,7 +75,9 @@ def _steps(front: Front, stage: Stage, *, wanted: bool, now: float, linger_s: fl
             yield Move(_taken_back(stage))  # 1
         case FrontState.WAKING | FrontState.AWAKE:
             stays = front.state is FrontState.AWAKE or now >= front.since + linger_s
-            yield from _up(front, stage, healthy=stage.healthy and stays)  # 2, 3
+            healthy = stage.healthy and stays
+            given_up = not wanted and not healthy and _hopeless(front, now)
+            yield from [Move(FrontState.ASLEEP)] if given_up else _up(front, stage, healthy=healthy)  # 2, 3
         case FrontState.FALLING_ASLEEP:
             yield from _facing(stage, control_plane=False)  # 4
             if now > front.since + FALL_LIMIT_S:
@@ -93,6 +97,10 @@ def _up(front: Front, stage: Stage, *, healthy: bool) -> Iterator[Step]:
     target = FrontState.AWAKE if healthy else FrontState.WAKING
     if front.state is not target:
         yield Move(target)
+
+
+def _hopeless(front: Front, now: float) -> bool:
+    return front.state is FrontState.WAKING and now > front.since + WAKE_LIMIT_S
 
 
 def _taken_back(stage: Stage) -> FrontState:

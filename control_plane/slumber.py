@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from control_plane.errors import Stale, Unavailable
 from control_plane.front import Doorkeeper
@@ -13,6 +14,7 @@ from control_plane.ports import Clock, FrontState
 
 LAST_LOOKS = 3  # of a task that ends
 LAST_PAUSE_S = 1.0
+LAST_LIMIT_S = 4.0  # of the ten that ECS leaves a task after the streams' own time
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,11 @@ class Slumber:
 
         More than once: somebody who saw this task healthy a moment ago may turn the listener to it just now.
         """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_LIMIT_S):
+                await self._last_looks()
+
+    async def _last_looks(self) -> None:
         for _ in range(LAST_LOOKS):
             try:
                 if (await self._keeper.look(wanted=False)).state is FrontState.ASLEEP:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ Sleep = Callable[[float], Awaitable[None]]
 class Pace:
     """Seconds."""
 
-    hold_s: float = 45.0  # below what the edge allows between bytes, and the function's own time limit
+    hold_s: float = 45.0  # from the request on: below what the edge allows between bytes, and the function's time limit
     poll_s: float = 1.0
     settle_s: float = 2.0  # from the turn of the listener until a redirected client finds it turned
     launch_s: float = 10.0  # a launch may finish, however short the client's own patience is
@@ -50,18 +51,20 @@ class Waking:
         self._policy = policy
         self._pace = pace
 
-    async def hold(self, model: str, limit_s: float) -> bool:
+    async def hold(self, model: str, limit_s: float, *, since: float) -> bool:
         """True once the control plane answers, False when the time is over. The model's wish must stand already.
 
-        Raises StartFailed as soon as it is known that the model cannot start.
+        ``since`` is when the request came: what was spent on it before is no longer there to be held. Raises
+        StartFailed as soon as it is known that the model cannot start.
         """
-        until = self._clock() + min(limit_s, self._pace.hold_s)
+        last = since + self._pace.hold_s
+        until = min(self._clock() + limit_s, last)
         launching = asyncio.ensure_future(self._launched(model))
         try:
-            await self._awake()  # a look that moves the front leaves it to the next one to raise the count
-            while not await self._awake():
-                if launching.done():
-                    launching.result()
+            await self._awake(last)  # a look that moves the front leaves it to the next one to raise the count
+            while not await self._awake(last):
+                if launching.done() and not launching.result():  # another tick was at work, from before our wish
+                    launching = asyncio.ensure_future(self._launched(model))
                 if self._clock() + self._pace.poll_s > until:
                     return False
                 await self._sleep(self._pace.poll_s)
@@ -69,34 +72,44 @@ class Waking:
             return True
         finally:
             # What is cut off here left its intent: the control plane repeats the call with the same token.
-            await asyncio.wait([launching], timeout=max(self._pace.launch_s, until - self._clock()))
+            now = self._clock()
+            await asyncio.wait([launching], timeout=max(0.0, min(max(now + self._pace.launch_s, until), last) - now))
             launching.cancel()
 
     async def begin(self) -> None:
-        """Set it all going, and hold nobody. Raises Unavailable."""
-        await self._awake()
-        await self._awake()  # as above
-        await self._launch()
+        """Set it all going, and hold nobody longer than a request. Raises Unavailable."""
+        last = self._clock() + self._pace.hold_s
+        await self._awake(last)
+        await self._awake(last)  # as above
+        with contextlib.suppress(TimeoutError):  # as above: its intent stands
+            async with asyncio.timeout(max(0.0, last - self._clock())):
+                await self._launch()
 
-    async def refuse_what_stands(self, model: str) -> None:
-        """Raises StartFailed while a failure of the model still stands; Unavailable."""
-        for row in await self._models.list():
-            failure = standing_failure(row, self._clock(), self._policy)
-            if row.name == model and failure:
-                raise StartFailed(failure)
+    async def usual_start_s(self, model: str) -> float | None:
+        """How long its starts take, if that is known. Raises StartFailed while a failure of it stands; Unavailable."""
+        row = next((row for row in await self._models.list() if row.name == model), None)
+        failure = standing_failure(row, self._clock(), self._policy)
+        if failure:
+            raise StartFailed(failure)
+        return row.usual_start_s if row else None
 
-    async def _awake(self) -> bool:
+    async def _awake(self, last: float) -> bool:
+        """Until when it may take: AWS may be long in saying nothing."""
         try:
-            front = await self._keeper.look(wanted=True)
-        except Unavailable as error:
-            log.warning("front not seen", extra={"error": str(error)})
+            async with asyncio.timeout(max(0.0, last - self._clock())):
+                front = await self._keeper.look(wanted=True)
+        except (Unavailable, TimeoutError) as error:
+            log.warning("front not seen", extra={"error": str(error) or "no answer in time"})
             return False
         return front.state is FrontState.AWAKE
 
-    async def _launched(self, model: str) -> None:
+    async def _launched(self, model: str) -> bool:
+        """False where this tick was not ours to make, or not to be finished."""
         try:
-            await self._launch()
+            acted = await self._launch()
+            if acted:
+                await self.usual_start_s(model)
         except Unavailable as error:
             log.warning("launch left to the control plane", extra={"error": str(error)})
-            return
-        await self.refuse_what_stands(model)
+            return False
+        return acted

@@ -7,6 +7,7 @@ follow a 307 with method, body and key, so a chain of holds bridges the start; t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from control_plane.catalogue import Catalogue
 from control_plane.chronicle import Chronicle
@@ -22,6 +23,14 @@ from control_plane.waking import Waking
 
 COME_BACK_S = 5
 _STAY_PUT = (b"pydantic-ai/",)  # clients that were seen not to follow a redirect
+
+
+@dataclass(frozen=True)
+class _Held:
+    """How the hold of a request ended."""
+
+    goes_on: bool  # its client shall go to the same address again
+    usual_s: float | None  # how long a start of its model takes
 
 
 class Asleep:
@@ -56,30 +65,32 @@ class Asleep:
             if scope["method"] != "POST":
                 extra.append((b"allow", b"POST"))
                 raise MethodNotAllowed(f"Only POST is allowed at {dialect.path}.")
-            send_on = await self._admit(dialect, headers, Incoming(receive))
+            held = await self._admit(dialect, headers, Incoming(receive))
         except Exception as error:  # noqa: BLE001 - rendered: a client never sees a bare 500
             await refuse(send, as_request_error(error), dialect=dialect, extra=extra)
             return
-        await self._send_on(scope, send, dialect, stays=not send_on, extra=extra)
+        await self._send_on(scope, send, dialect, held=held, extra=extra)
 
-    async def _admit(self, dialect: Dialect, headers: Mapping[bytes, bytes], incoming: Incoming) -> bool:
-        """Everything up to the end of the hold. True when the client shall go to the same address again."""
+    async def _admit(self, dialect: Dialect, headers: Mapping[bytes, bytes], incoming: Incoming) -> _Held:
+        """Everything up to the end of the hold."""
+        came_at = self._clock()
         caller = await self._authenticator.admit(headers, "POST")
         body = await read_body(incoming, headers, limit=self._settings.max_body_bytes)
         model = await self._catalogue.get(parse(dialect, body).model)
         await self._authenticator.allow(caller, model.name)
         asked_s = max_wait_s(headers)
         limit_s = caller.wait_s if asked_s is None else asked_s
-        await self._waking.refuse_what_stands(model.name)
+        usual_s = await self._waking.usual_start_s(model.name)
         now = self._clock()
         hold_until = now + self._settings.cancel_grace_s
         if await self._wishes.ask(Wish(model.name, 1, hold_until, caller.email, now, key=caller.key_id)):
             self._chronicle.woken(model.name, by=caller.email)
-        awake = await self._waking.hold(model.name, self._settings.max_wait_s if limit_s is None else limit_s)
-        return _follows(headers) and (awake or limit_s is None)
+        patience_s = self._settings.max_wait_s if limit_s is None else limit_s
+        awake = await self._waking.hold(model.name, patience_s, since=came_at)
+        return _Held(_follows(headers) and (awake or limit_s is None), usual_s)
 
     async def _send_on(
-        self, scope: Scope, send: Send, dialect: Dialect, *, stays: bool, extra: list[tuple[bytes, bytes]]
+        self, scope: Scope, send: Send, dialect: Dialect, *, held: _Held, extra: list[tuple[bytes, bytes]]
     ) -> None:
         """307 to the same path and query; whoever would not go there is told to come back."""
         error = ModelStarting(
@@ -87,8 +98,9 @@ class Asleep:
             "that by themselves (curl: -L).",
             retry_after_s=COME_BACK_S,
             should_retry=True,
+            details={"eta_s": held.usual_s},
         )
-        if stays:
+        if not held.goes_on:
             await refuse(send, error, dialect=dialect, extra=extra)
             return
         query = scope.get("query_string", b"")

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from control_plane.errors import Stale, Unavailable
-from control_plane.front import FALL_LIMIT_S, MOVES, Doorkeeper, Face, Move, Step, Want, correction
+from control_plane.front import FALL_LIMIT_S, MOVES, WAKE_LIMIT_S, Doorkeeper, Face, Move, Step, Want, correction
 from control_plane.ports import Front, FrontState, Stage
 from tests.memory import FakeClock
 from tests.night.stage import MemoryFront, MemoryStage
@@ -53,6 +53,16 @@ def test_a_task_that_was_healthy_when_it_was_woken_is_not_trusted_at_once() -> N
     woken = Front(WAKING, 5, NOW - 1)
     assert correction(woken, STARTED, wanted=True, now=NOW, linger_s=LINGER_S) == []
     assert correction(woken, STARTED, wanted=True, now=NOW + LINGER_S, linger_s=LINGER_S) == [Face(True), Move(AWAKE)]
+
+
+def test_a_task_that_never_gets_healthy_is_given_up_once_nobody_wants_it() -> None:
+    """A broken image: ECS would start it for ever, and each try costs."""
+    hopeless = Front(WAKING, 5, NOW - WAKE_LIMIT_S - 1)
+    assert correction(hopeless, STARTING, wanted=True, now=NOW, linger_s=LINGER_S) == []
+    assert correction(hopeless, STARTING, wanted=False, now=NOW, linger_s=LINGER_S) == [Move(ASLEEP)]
+    assert correction(hopeless, STARTED, wanted=False, now=NOW, linger_s=LINGER_S) == [Face(True), Move(AWAKE)]
+    patient = Front(WAKING, 5, NOW - WAKE_LIMIT_S)
+    assert correction(patient, STARTING, wanted=False, now=NOW, linger_s=LINGER_S) == []
 
 
 def test_a_fall_that_nobody_ends_is_ended() -> None:

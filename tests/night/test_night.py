@@ -6,8 +6,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
 
 import pytest
 from mangum.handlers import ALB
@@ -15,10 +15,12 @@ from mangum.protocols import HTTPCycle
 
 from control_plane.api_keys import ApiKeys
 from control_plane.app import Gateway
-from control_plane.errors import NoCapacity, Unavailable
-from control_plane.night import Night
+from control_plane.boots import Boot
+from control_plane.errors import NoCapacity, Stale, Unavailable
+from control_plane.night import Night, night_app
 from control_plane.ports import FrontState
 from control_plane.settings import InvalidSettings
+from control_plane.waking import Pace
 from tests.night.deployment import GROUP, Deployment
 from tests.night.deployment import MODEL as MODEL  # the simulation takes it from here
 
@@ -221,6 +223,41 @@ async def test_where_a_control_plane_is_at_work_it_alone_launches() -> None:
         assert answer.status == 307
         assert world.cloud.launches == []
         assert world.wishes.rows[MODEL].by == "ann@example.com"
+
+
+async def test_a_launch_that_another_tick_stood_in_the_way_of_is_made_up_for() -> None:
+    """That tick may have looked before the wish was written."""
+    async with asleep() as (world, key):
+        world.fence.broken.fail("take_over", Stale("another's tick"), times=2)
+        answer = await call(world.app(), "POST", "/v1/chat/completions", key=key, body=ASK)
+        assert answer.status == 307
+        assert len(world.cloud.launches) == 1
+
+
+async def never(*_: object, **__: object) -> NoReturn:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def test_aws_that_says_nothing_holds_nobody_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the function's time limit would cut the request, without a word."""
+    async with asleep() as (world, key):
+        monkeypatch.setattr(world.stage, "look", never)
+        monkeypatch.setattr(world.cloud, "launch", never)
+        app = night_app(
+            world.settings, world.outside, world.fronts, clock=world.clock, sleep=world.sleep, pace=Pace(hold_s=0.05)
+        )
+        answer = await call(app, "POST", "/v1/chat/completions", key=key, body=ASK)
+        assert answer.status == 307
+        scaled = await call(app, "POST", "/api/cluster/scale", key=key, body={"model": MODEL, "desired": 1})
+        assert scaled.status in (200, 202)
+
+
+async def test_what_is_told_to_come_back_hears_how_long_starts_take() -> None:
+    async with asleep() as (world, key):
+        world.models.rows[MODEL] = replace(world.models.rows[MODEL], boots=(Boot(95.0),))
+        answer = await call(world.app(), "POST", "/v1/chat/completions", key=key, body=ASK, x_diogenes_wait="0")
+        assert json.loads(answer.body)["error"]["eta_s"] == 95.0
 
 
 async def test_tables_that_cannot_be_read_are_told_as_such() -> None:

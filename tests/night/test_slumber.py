@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import pytest
 
 from control_plane.errors import Unavailable
 from control_plane.front import Doorkeeper
 from control_plane.ports import Front, FrontState
-from control_plane.slumber import Slumber
+from control_plane.slumber import LAST_LIMIT_S, Slumber
 from tests.memory import FakeClock
 from tests.night.stage import MemoryFront, MemoryStage
 from tests.stories.virtual import story
@@ -127,3 +128,15 @@ async def test_the_last_look_of_a_task_turns_the_listener_and_does_not_fail() ->
     assert bench.stage.facing
     await bench.slumber.last_look()
     assert (bench.state, bench.stage.facing, bench.stage.desired) == (FrontState.WAKING, False, 1)
+
+
+@story
+async def test_the_last_look_of_a_task_ends_before_ecs_ends_it() -> None:
+    bench = Bench()
+
+    async def never() -> NoReturn:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    bench.stage.look = never  # type: ignore[method-assign]
+    await asyncio.wait_for(bench.slumber.last_look(), LAST_LIMIT_S + 1.0)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
-WHOLE = ("image", "vllm", "provider", "infra")
-"""Folders whose files share what is dear to make: a daemon and an image, an engine, a provider, a program that ran."""
+WHOLE = ("image", "vllm", "provider", "infra", "web")
+"""Folders whose files share what is dear to make: a daemon and an image, an engine, a provider, a desk."""
 
-FIRST = ("image", "vllm", "desk", "provider", "rehearsal")
-"""What takes longest begins first. Of these, image and desk mostly wait, so that others get on beside them."""
+FIRST = ("image", "vllm", "desk", "web", "provider", "rehearsal")
+"""What takes longest begins first. Of these, image, desk and web mostly wait, so that others get on beside them."""
 
 
 @pytest.hookimpl(tryfirst=True)

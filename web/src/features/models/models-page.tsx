@@ -71,10 +71,14 @@ function Money({ models }: { models: readonly Model[] }) {
             <dd>
               {microUsd(data.total.micro_usd)}
               {limit ? <span className="muted"> of {microUsd(limit)}</span> : ""}
+              {limit ? (
+                <progress
+                  max={limit}
+                  value={Math.min(limit, data.total.micro_usd)}
+                  aria-label="Of the month’s budget"
+                />
+              ) : null}
             </dd>
-            {limit ? (
-              <progress max={limit} value={Math.min(limit, data.total.micro_usd)} aria-label="Of the month’s budget" />
-            ) : null}
           </div>
         </>
       )}

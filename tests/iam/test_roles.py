@@ -160,6 +160,7 @@ async def every_route(story: Story) -> None:
         (await http.delete(f"api/keys/{made['key_id']}")).raise_for_status()
         (await http.patch(f"api/models/{ANSWERS}", json={"idleTimeout": 700})).raise_for_status()
         (await http.get("api/cluster")).raise_for_status()
+        (await http.get("api/events")).raise_for_status()
 
 
 async def sign_in(story: Story) -> None:

@@ -10,7 +10,6 @@ Whatever it prints is shown to whoever waits, and read by ``phases``.
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import os
 import re
@@ -34,19 +33,13 @@ from gpu_node.compile_cache import CacheKey, CacheUnusable, CompileCache
 from gpu_node.download import Download
 from gpu_node.engine_settings import EngineKind, EngineSettings, InvalidEngineSettings
 from gpu_node.hub import Hub, HubUnavailable
+from gpu_node.installation import ContainerEngine, InstalledEngine
 from gpu_node.mirror import Mirror
 from gpu_node.weights import Manifest, Road, Source, WeightsFailure, pinned, road, streamed, value_of
-
-BAKED = Path("/opt/diogenes-engine")
-"""Where an image of our own has the engine."""
-
-STAMP = ".installed"
-"""In the engine's folder once it is whole: the digest of the list that it was installed from."""
 
 _PRINT_S = 1.0
 _FAILED = 3
 _OWN = re.compile(r"^(AWS|DIOGENES)_")
-_INSIDE = re.compile(r"(HF|VLLM|RUNAI|NCCL)_|AWS_(DEFAULT_)?REGION$|DO_NOT_TRACK$|PYTHONUNBUFFERED$")
 _S3 = Config(
     connect_timeout=5,
     read_timeout=60,
@@ -299,92 +292,10 @@ def main(arguments: Sequence[str]) -> int:
     os.execvpe(program[0], list(program), environment)  # noqa: S606 - never through a shell
 
 
-class InstalledEngine:
-    """vLLM in a virtual environment: the image's, or one that is made now."""
-
-    def __init__(self, home: Path, package: Path) -> None:
-        """``package``: where the agent's lies, and with it the engine's list and what installs it."""
-        self._lock = package / "requirements-engine.txt"
-        self._installer = package / "install.sh"
-        self._folder = next((each for each in (BAKED, home / "vllm") if self._is_whole(each)), None)
-        self._target = home / "vllm"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def version(self) -> str:
-        found = re.search(r"^vllm==(\S+)", self._lock.read_text(), re.MULTILINE)
-        return f"vllm {found[1]}" if found else "vllm"
-
-    def install(self) -> int:
-        if self._folder:
-            return 0
-        _write("diogenes: installing the engine\n")
-        # In the engine's process group: who ends the engine ends its installation.
-        self._process = subprocess.Popen([self._installer, self._target])  # noqa: S603
-        status = self._process.wait()
-        self._folder = self._target
-        return status
-
-    def give_up(self) -> None:
-        _end(self._process)
-
-    def program(self, arguments: Sequence[str], environment: Mapping[str, str]) -> Sequence[str]:
-        return [str((self._folder or self._target) / "bin" / "vllm"), *arguments]
-
-    def _is_whole(self, folder: Path) -> bool:
-        """Whether it was installed from the list that this package has: an image may be older."""
-        stamp = folder / STAMP
-        expected = hashlib.sha256(self._lock.read_bytes()).hexdigest()
-        return stamp.is_file() and stamp.read_text().strip() == expected
-
-
-class ContainerEngine:
-    """vLLM in its makers' image, by Docker, which the machine's image brings."""
-
-    def __init__(self, image: str, home: Path) -> None:
-        self._image = image
-        self._home = home
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def version(self) -> str:
-        return self._image
-
-    def install(self) -> int:
-        _write("diogenes: fetching the engine's image\n")
-        self._process = subprocess.Popen(["docker", "pull", "--quiet", self._image])  # noqa: S603, S607
-        return self._process.wait()
-
-    def give_up(self) -> None:
-        _end(self._process)
-
-    def program(self, arguments: Sequence[str], environment: Mapping[str, str]) -> Sequence[str]:
-        return container_command(self._image, arguments, environment, home=self._home, user=(os.getuid(), os.getgid()))
-
-
-def container_command(
-    image: str, arguments: Sequence[str], environment: Mapping[str, str], *, home: Path, user: tuple[int, int]
-) -> Sequence[str]:
-    """``docker run`` of the engine: its own user, all GPUs, the machine's addresses, and of the disk ``home`` alone.
-
-    Variables are named, not told: a command line is no place for a token.
-    """
-    kept = [name for name in sorted(environment) if _INSIDE.match(name)]
-    return [
-        *("docker", "run", "--rm", "--init", "--name", "diogenes-engine"),
-        *("--gpus", "all", "--ipc", "host", "--network", "host", "--ulimit", "memlock=-1"),
-        *("--user", f"{user[0]}:{user[1]}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
-        *("--volume", f"{home}:{home}", "--env", f"HOME={home}", "--env", "USER=diogenes"),
-        *(word for name in kept for word in ("--env", name)),
-        *("--entrypoint", "vllm", image),
-        *arguments,
-    ]
-
-
 def _engine(settings: EngineSettings, home: Path, *, package: Path) -> InstalledEngine | ContainerEngine:
     if settings.kind is EngineKind.CONTAINER:
-        return ContainerEngine(settings.image, home)
-    return InstalledEngine(home, package)
+        return ContainerEngine(settings.image, home, write=_write)
+    return InstalledEngine(home, package, write=_write)
 
 
 def _tools(settings: EngineSettings, engine: InstalledEngine | ContainerEngine) -> Tools:
@@ -415,11 +326,6 @@ def _gpu() -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return told.splitlines()[0].strip() if told.strip() else ""
-
-
-def _end(process: subprocess.Popen[bytes] | None) -> None:
-    if process and process.poll() is None:
-        process.terminate()
 
 
 def _leave_behind(afterwards: Afterwards, arguments: Sequence[str]) -> None:

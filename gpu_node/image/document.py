@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from gpu_node.package import Package
 
 ENGINE_HOME = "/opt/diogenes-engine"
-"""Where ``provision.BAKED`` looks for the engine."""
+"""Where ``installation.BAKED`` looks for the engine."""
 
 _SCRATCH = "/opt/diogenes-baking"
 

@@ -60,23 +60,12 @@ class GpuNodes(pulumi.ComponentResource):
         ``after``: what a node needs, to its last minute, of the network around it.
         """
         super().__init__("diogenes:gpu_node:GpuNodes", name, None, opts)
-        child = pulumi.ResourceOptions(parent=self)
-        files = NodeFiles(f"{namespace}-nodes", tags=tags, opts=child)
-        image = ami_id or _newest_image(self)
+        files = NodeFiles(f"{namespace}-nodes", tags=tags, opts=pulumi.ResourceOptions(parent=self))
+        image: pulumi.Input[str] = ami_id or _newest_image(self)
         if bake_image:
-            pipeline = ImagePipeline(
-                f"{name}-image",
-                namespace=namespace,
-                region=region,
-                package=files.package,
-                bucket_name=files.bucket_name,
-                bucket_arn=files.bucket_arn,
-                parent_image=image,
-                tags=tags,
-                opts=pulumi.ResourceOptions(parent=self, depends_on=[files.uploaded]),
+            image = self._baked(
+                f"{name}-image", namespace=namespace, region=region, files=files, parent_image=image, tags=tags
             )
-            image = baked_image(namespace, otherwise=image, parent=self)
-            self.bake_command = pipeline.start_command
         surroundings = Surroundings(
             region=region,
             subnet_ids=subnet_ids,
@@ -94,21 +83,51 @@ class GpuNodes(pulumi.ComponentResource):
             engine=engine,
             after=after,
         )
-        models = [
-            ModelNodes(
-                model,
-                groups=[group for group in groups if group.model == model],
-                surroundings=surroundings,
-                tags=tags,
-                opts=child,
-            )
-            for model in dict.fromkeys(group.model for group in groups)
-        ]
+        models = self._models(groups, surroundings, tags)
         arns = {group: arn for model in models for group, arn in model.group_arns.items()}
         self.group_arns = [arns[group.name] for group in groups]
         self.role_arns = [model.role_arn for model in models]
         self.bucket_name, self.bucket_arn = files.bucket_name, files.bucket_arn
         self.register_outputs({"bucketName": self.bucket_name})
+
+    def _baked(
+        self,
+        name: str,
+        *,
+        namespace: str,
+        region: str,
+        files: NodeFiles,
+        parent_image: pulumi.Input[str],
+        tags: Mapping[str, str],
+    ) -> pulumi.Output[str]:
+        """The newest image that was baked, ``parent_image`` while there is none; and what bakes the next one."""
+        pipeline = ImagePipeline(
+            name,
+            namespace=namespace,
+            region=region,
+            package=files.package,
+            bucket_name=files.bucket_name,
+            bucket_arn=files.bucket_arn,
+            parent_image=parent_image,
+            tags=tags,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[files.uploaded]),
+        )
+        self.bake_command = pipeline.start_command
+        return baked_image(namespace, otherwise=parent_image, parent=self)
+
+    def _models(
+        self, groups: Sequence[NodeGroup], surroundings: Surroundings, tags: Mapping[str, str]
+    ) -> Sequence[ModelNodes]:
+        return [
+            ModelNodes(
+                model,
+                groups=[group for group in groups if group.model == model],
+                surroundings=surroundings,
+                tags=tags,
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+            for model in dict.fromkeys(group.model for group in groups)
+        ]
 
 
 def _newest_image(parent: pulumi.Resource) -> pulumi.Output[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.gpu_node.files import Files
 from tests.gpu_node.process import StartNode, starting
 
 
@@ -46,6 +47,12 @@ def aws_endpoint(_aws_process: int, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     _reset(_aws_process)
     return f"http://127.0.0.1:{_aws_process}"
+
+
+@pytest.fixture
+def files(aws_endpoint: str) -> Files:
+    """An empty bucket there."""
+    return Files(aws_endpoint)
 
 
 def _reset(port: int) -> int:

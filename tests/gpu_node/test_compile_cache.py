@@ -21,11 +21,6 @@ KEY = CacheKey(
 MANIFEST = f"{KEY.prefix}manifest"
 
 
-@pytest.fixture
-def files(aws_endpoint: str) -> Files:
-    return Files(aws_endpoint)
-
-
 def compiled(root: Path, name: str = "a1b2") -> None:
     """As an engine leaves it."""
     graph = root / "torch_compile_cache" / name / "rank_0_0" / "cache.bin"

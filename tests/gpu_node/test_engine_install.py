@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gpu_node.installation import STAMP, InstalledEngine
 from gpu_node.package import HOME
 from gpu_node.phases import ENGINE_NOT_INSTALLED, explain
-from gpu_node.provision import STAMP, InstalledEngine
 from tests.gpu_node.machine import Machine, Outcome
 
 # `python3 -m venv --clear FOLDER`, where uv "installs" what a test said.
@@ -27,6 +27,11 @@ for needed in "$@"; do :; done
 printf '#!/bin/bash\\necho vllm "$@"\\n' > "$(dirname "$0")/vllm"
 chmod +x "$(dirname "$0")/vllm"
 """
+
+
+def installed(machine: Machine, package: Path) -> InstalledEngine:
+    """As the engine's program sees what is on the machine."""
+    return InstalledEngine(machine.root, package, write=lambda text: None)
 
 
 class Engine:
@@ -47,7 +52,7 @@ class Engine:
     @property
     def is_installed(self) -> bool:
         """To who would start it: nothing is left to be done."""
-        return InstalledEngine(self.machine.root, HOME).install() == 0 if self._is_stamped else False
+        return installed(self.machine, HOME).install() == 0 if self._is_stamped else False
 
     @property
     def _is_stamped(self) -> bool:
@@ -66,9 +71,9 @@ def test_what_was_installed_is_taken_for_installed(engine: Engine) -> None:
     lock = (HOME / "requirements-engine.txt").read_bytes()
     assert (engine.folder / STAMP).read_text().strip() == hashlib.sha256(lock).hexdigest()
     assert engine.is_installed
-    installed = InstalledEngine(engine.machine.root, HOME)
-    assert installed.program(["serve"], {}) == [str(engine.folder / "bin/vllm"), "serve"]
-    assert installed.version == "vllm 0.32.0"
+    found = installed(engine.machine, HOME)
+    assert found.program(["serve"], {}) == [str(engine.folder / "bin/vllm"), "serve"]
+    assert found.version == "vllm 0.32.0"
 
 
 def test_an_engine_of_another_list_is_installed_anew(engine: Engine, tmp_path: Path) -> None:
@@ -78,7 +83,7 @@ def test_an_engine_of_another_list_is_installed_anew(engine: Engine, tmp_path: P
     (package / "requirements-engine.txt").write_text("vllm==0.33.0\n")
     (package / "install.sh").write_text("#!/bin/bash\nexit 6\n")
     (package / "install.sh").chmod(0o755)
-    newer = InstalledEngine(engine.machine.root, package)
+    newer = installed(engine.machine, package)
     assert (newer.version, newer.install()) == ("vllm 0.33.0", 6)
 
 

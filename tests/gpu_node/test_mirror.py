@@ -25,11 +25,6 @@ HOME = f"weights/org--tiny/{COMMIT}"
 
 
 @pytest.fixture
-def files(aws_endpoint: str) -> Files:
-    return Files(aws_endpoint)
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for path, body in CONTENT.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)

@@ -4,97 +4,34 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
-import pulumi
 import pytest
 
 from control_plane import schema
 from gpu_node import package
 from gpu_node.engine_settings import EngineKind, EngineSettings
-from gpu_node.image.document import ENGINE_HOME as BAKED_ENGINE
-from gpu_node.image.document import Baking
-from gpu_node.infra import GpuNodes, NodeGroup
 from gpu_node.infra.files import COMPILE_CACHE_DAYS
 from gpu_node.infra.group import bounded
 from gpu_node.protocol import DRAIN_HOOK, DRAIN_HOOK_S
 from gpu_node.settings import NodeSettings
 from gpu_node.weights import Source
-from tests.infra.component import ACCOUNT, REGION, Answer, Registration, Registrations, run_component
-
-NAMESPACE = "diogenes-prod"
-LONG = "casperhansen-deepseek-r1-distill-llama-70b-awq"
-AMI = "ami-0123456789abcdef0"  # what the harness says is AWS's newest
-DYNAMO = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table"
-
-
-def node_group(model: str, slug: str, *, market: str = "on-demand", types: Sequence[str] = ("g5.xlarge",)) -> NodeGroup:
-    tags = {schema.TAG: NAMESPACE, schema.MODEL_TAG: model, schema.MARKET_TAG: market}
-    return NodeGroup(schema.group_name(NAMESPACE, slug, market), model, market, types, tags)
-
-
-SPOT = node_group("Qwen/Qwen3-14B-AWQ", "qwen-qwen3-14b-awq", market="spot", types=("g6.xlarge", "g5.xlarge"))
-ON_DEMAND = replace(
+from tests.infra.component import Registration, Registrations
+from tests.infra.nodes import (
+    AMI,
+    BIG,
+    GROUPS,
+    NAMESPACE,
+    ON_DEMAND,
     SPOT,
-    name=SPOT.name.replace("spot", "on-demand"),
-    market="on-demand",
-    tags={**SPOT.tags, schema.MARKET_TAG: "on-demand"},
+    built,
+    default,
+    groups_of,
+    node_group,
+    templates,
 )
-BIG = node_group("casperhansen/deepseek-r1-distill-llama-70b-awq", LONG, types=("g5.12xlarge",))
-GROUPS = (SPOT, ON_DEMAND, BIG)
-
-
-def built(
-    groups: Sequence[NodeGroup] = GROUPS,
-    *,
-    ami_id: str | None = None,
-    token: bool = True,
-    engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
-    bake_image: bool = False,
-    answers: Mapping[str, Answer] | None = None,
-) -> Registrations:
-    def build() -> None:
-        nodes = GpuNodes(
-            "nodes",
-            namespace=NAMESPACE,
-            region=REGION,
-            groups=groups,
-            max_size=schema.GROUP_MAX_SIZE,
-            subnet_ids=[pulumi.Output.from_input("subnet-a"), "subnet-b"],
-            security_group_id=pulumi.Output.from_input("sg-nodes"),
-            instances_table_arn=f"{DYNAMO}/{NAMESPACE}-instances",
-            instances_table_name=f"{NAMESPACE}-instances",
-            models_table_arn=f"{DYNAMO}/{NAMESPACE}-models",
-            models_table_name=f"{NAMESPACE}-models",
-            hf_token_parameter_arn=f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/{NAMESPACE}/hf-token" if token else None,
-            hf_token_parameter_name=f"/{NAMESPACE}/hf-token" if token else None,
-            ami_id=ami_id,
-            root_volume_gb=120,
-            engine=engine,
-            bake_image=bake_image,
-            tags={schema.TAG: NAMESPACE},
-        )
-        assert len(nodes.group_arns) == len(groups)
-        assert len(nodes.role_arns) == len({group.model for group in groups})
-
-    return run_component(build, calls=answers)
-
-
-@cache
-def default() -> Registrations:
-    return built()
-
-
-def templates(registrations: Registrations) -> Mapping[str, Registration]:
-    return {each.inputs["name"]: each for each in registrations.of(":LaunchTemplate")}
-
-
-def groups_of(registrations: Registrations) -> Mapping[str, Registration]:
-    return {each.inputs["name"]: each for each in registrations.of("autoscaling/group:Group")}
-
 
 # -- groups --------------------------------------------------------------------------------------------------------
 
@@ -254,75 +191,6 @@ def told_to_a_node(template: Registration) -> EngineSettings:
     files = {file["path"]: file["content"] for file in json.loads(text.split("\n", 1)[1])["write_files"]}
     lines = files["/etc/diogenes/node.env"].splitlines()
     return EngineSettings.from_env(dict(line.split("=", 1) for line in lines), node="")
-
-
-# -- the baked image -------------------------------------------------------------------------------------------------
-
-BAKED: Mapping[str, Answer] = {":getAmiIds": lambda given: {"ids": ["ami-baked", "ami-older"]}}
-UNBAKED: Mapping[str, Answer] = {":getAmiIds": lambda given: {"ids": []}}
-
-
-def test_without_the_switch_nothing_is_baked_or_asked_for() -> None:
-    assert not [each for each in default() if "imagebuilder" in each.type]
-
-
-@pytest.mark.parametrize(("answers", "image"), [(BAKED, "ami-baked"), (UNBAKED, AMI)])
-def test_nodes_boot_from_the_newest_image_that_was_baked_and_from_awss_until_there_is_one(
-    answers: Mapping[str, Answer], image: str
-) -> None:
-    registrations = built(bake_image=True, answers=answers)
-    assert {each.inputs["imageId"] for each in templates(registrations).values()} == {image}
-    assert registrations.one(":ImageRecipe").inputs["parentImage"] == AMI
-
-
-def test_the_pipeline_installs_the_engine_from_the_package_that_it_checked() -> None:
-    registrations = built(bake_image=True, answers=UNBAKED)
-    component, recipe = registrations.one("imagebuilder/component:Component"), registrations.one(":ImageRecipe")
-    told = json.loads(component.inputs["data"])
-    commands = "\n".join(step["inputs"]["commands"][0] for phase in told["phases"] for step in phase["steps"])
-    assert package.build().key in commands
-    assert f"echo '{package.build().sha256}  /opt/diogenes-baking/package.tar.gz' | sha256sum --check" in commands
-    assert f"/opt/diogenes-baking/install.sh {BAKED_ENGINE}" in commands
-    assert len(component.inputs["data"]) < 16_000  # what Image Builder takes in line
-    assert recipe.inputs["components"] == [{"componentArn": component.state["arn"]}]
-    assert recipe.inputs["version"] == component.inputs["version"]
-    pipeline = registrations.one("imagebuilder/imagePipeline:ImagePipeline")
-    assert "schedule" not in pipeline.inputs  # it is started by hand
-
-
-def test_another_parent_or_package_is_another_version_of_the_image() -> None:
-    one = Baking("eu-west-1", "nodes-1", package.Package(b"a"), "ami-1")
-    versions = {
-        one.version,
-        replace(one, parent_image="ami-2").version,
-        replace(one, package=package.Package(b"b")).version,
-    }
-    assert len(versions) == 3
-    for version in versions:
-        assert max(int(number) for number in version.split(".")) < 2**30
-
-
-def test_what_bakes_reads_the_package_and_older_images_go_with_their_snapshots() -> None:
-    registrations = built(bake_image=True, answers=UNBAKED)
-    bucket = registrations.one("s3/bucket:Bucket")
-    policy = json.loads(registrations.one("iam/rolePolicy:RolePolicy", f"{NAMESPACE}-bake").inputs["policy"])
-    (statement,) = policy["Statement"]
-    assert (statement["Action"], statement["Resource"]) == (["s3:GetObject"], [f"{bucket.state['arn']}/agent/*"])
-    builder = registrations.one(":InfrastructureConfiguration")
-    assert builder.inputs["instanceMetadataOptions"] == {"httpTokens": "required", "httpPutResponseHopLimit": 1}
-    assert builder.inputs["terminateInstanceOnFailure"] is True
-    (detail,) = registrations.one(":LifecyclePolicy").inputs["policyDetails"]
-    assert detail["action"] == {"type": "DELETE", "includeResources": {"amis": True, "snapshots": True}}
-    assert detail["filter"] == {"type": "COUNT", "value": 2}
-    services = {
-        json.loads(each.inputs["assumeRolePolicy"])["Statement"][0]["Principal"]["Service"]
-        for each in registrations.of("iam/role:Role")
-        if each.name in (f"{NAMESPACE}-bake", f"{NAMESPACE}-tidy")
-    }
-    assert services == {"ec2.amazonaws.com", "imagebuilder.amazonaws.com"}
-    for each in registrations:
-        if "imagebuilder" in each.type:
-            assert each.inputs["tags"][schema.TAG] == NAMESPACE
 
 
 # -- roles ---------------------------------------------------------------------------------------------------------

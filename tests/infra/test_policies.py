@@ -236,15 +236,29 @@ TRUST: Mapping[str, Mapping[str, Any]] = {
     "service-execution": {**trusting("ecs-tasks.amazonaws.com"), "Condition": FOR_OUR_TASKS},
     "night-role": trusting("lambda.amazonaws.com"),
     "janitor-role": trusting("lambda.amazonaws.com"),
+    "diogenes-desk-bake": trusting("ec2.amazonaws.com"),
+    "diogenes-desk-tidy": trusting("imagebuilder.amazonaws.com"),
 }
 NODE_TRUST = trusting("ec2.amazonaws.com")
 
 RESOURCE_POLICIES = {"ecr/repositoryPolicy:RepositoryPolicy", "s3/bucketPolicy:BucketPolicy"}
-NO_IAM = {"cloudfront/responseHeadersPolicy:ResponseHeadersPolicy", "ecr/lifecyclePolicy:LifecyclePolicy"}
+NO_IAM = {
+    "cloudfront/responseHeadersPolicy:ResponseHeadersPolicy",
+    "ecr/lifecyclePolicy:LifecyclePolicy",
+    "imagebuilder/lifecyclePolicy:LifecyclePolicy",
+}
+"""Rules that let nobody in; what deletes images does so by a role of its own."""
+
+MANAGED = {
+    "diogenes-desk-bake": {"EC2InstanceProfileForImageBuilder", "AmazonSSMManagedInstanceCore"},
+    "diogenes-desk-tidy": {"service-role/EC2ImageBuilderLifecycleExecutionPolicy"},
+}
+"""AWS's own policies, which its guide to Image Builder names for these roles; no other role has one."""
 
 
-def test_every_role_is_for_one_service_of_aws() -> None:
-    for role in configured("as published").registrations.of("iam/role:Role"):
+@pytest.mark.parametrize("name", sorted(CONFIGURATIONS))
+def test_every_role_is_for_one_service_of_aws(name: str) -> None:
+    for role in configured(name).registrations.of("iam/role:Role"):
         assert role.name in TRUST or role.name.endswith("-node")
         assert statements(role.inputs["assumeRolePolicy"]) == [TRUST.get(role.name, NODE_TRUST)]
 
@@ -254,6 +268,28 @@ def test_no_resource_has_a_policy_that_is_not_looked_at_here(name: str) -> None:
     found = {each.type.partition(":")[2] for each in configured(name).registrations if each.type.endswith("Policy")}
     assert found - NO_IAM == {*RESOURCE_POLICIES, "iam/rolePolicy:RolePolicy"}
     assert not [each.type for each in configured(name).registrations.of(":VpcEndpoint") if "policy" in each.inputs]
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGURATIONS))
+def test_only_what_bakes_images_has_policies_of_aws(name: str) -> None:
+    registrations = configured(name).registrations
+    found: dict[str, set[str]] = {}
+    for each in registrations.of("iam/rolePolicyAttachment:RolePolicyAttachment"):
+        prefix, _, policy = each.inputs["policyArn"].partition("arn:aws:iam::aws:policy/")
+        assert prefix == ""
+        found.setdefault(each.inputs["role"], set()).add(policy)
+    assert found == (MANAGED if name == "a baked image" else {})
+    assert not [role.name for role in registrations.of("iam/role:Role") if role.inputs.get("managedPolicyArns")]
+
+
+def test_images_are_deleted_by_the_role_for_it_and_only_those_that_are_ours() -> None:
+    registrations = configured("a baked image").registrations
+    policy = registrations.one("imagebuilder/lifecyclePolicy:LifecyclePolicy").inputs
+    assert policy["executionRole"] == registrations.one("iam/role:Role", "diogenes-desk-tidy").state["arn"]
+    assert policy["resourceType"] == "AMI_IMAGE"
+    assert policy["resourceSelection"]["tagMap"][schema.TAG] == "diogenes-desk"
+    builders = [each for each in registrations.of("iam/instanceProfile:InstanceProfile") if each.name in MANAGED]
+    assert [(each.name, each.inputs["role"]) for each in builders] == [("diogenes-desk-bake", "diogenes-desk-bake")]
 
 
 def test_lambda_pulls_the_image_for_our_functions_only() -> None:

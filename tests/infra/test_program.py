@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-import pulumi
 import pytest
 from pulumi.runtime import rpc
 
@@ -18,11 +17,10 @@ from control_plane.cost import at_rest_usd
 from control_plane.deployment import Deployment
 from control_plane.geometry import Unread
 from control_plane.infra import functions, policies, service
-from rehearsal.program import StackConfig, run
+from rehearsal.program import run
 from tests.infra.component import ACCOUNT, REGION, Registration
 from tests.infra.whole import (
     CONFIGURATIONS,
-    GENERAL,
     OFFLINE,
     TOKEN,
     Ran,
@@ -310,103 +308,6 @@ def test_a_preview_needs_nothing_that_is_known_only_afterwards() -> None:
     recorder = recording()
     run(stack_config(), recorder, preview=True, environment=OFFLINE)
     assert recorder.registrations.one("ecs/service:Service")
-
-
-# -- what a change touches ------------------------------------------------------------------------------------------
-
-
-def test_a_models_idle_timeout_changes_its_row_only() -> None:
-    config = stack_config().values["diogenes:models"]
-    changed = [{**model, "idleTimeout": 900} if model["name"] == GENERAL else model for model in config]
-    assert _differences(ran(), ran(models=changed)) == {"~ TableItem data-model-qwen-qwen3-14b-awq"}
-
-
-def test_another_model_changes_nothing_of_the_others() -> None:
-    assert all(change.startswith("+") for change in _differences(configured("one model"), configured("as published")))
-
-
-def test_another_machine_image_changes_launch_templates_only() -> None:
-    changes = _differences(configured("as published"), configured("a pinned image"))
-    assert {change.split()[:2][1] for change in changes} == {"LaunchTemplate"}
-    assert all(change.startswith("~") for change in changes)
-
-
-def test_one_more_zone_moves_no_subnet_and_touches_neither_load_balancer_nor_service() -> None:
-    changes = _differences(ran(zones=3), ran(zones=4))
-    assert {change for change in changes if change.startswith("+")} == {
-        "+ Subnet network-us-east-1d",
-        "+ RouteTableAssociation network-us-east-1d",
-    }
-    assert {change.split()[1] for change in changes if change.startswith("~")} == {"Group"}
-
-
-def _differences(before: Ran, after: Ran) -> set[str]:
-    def told(found: Ran) -> dict[str, str]:
-        return {
-            f"{each.type.rpartition(':')[2]} {each.name}": text(each.inputs)
-            for each in found.registrations
-            if not each.type.startswith("diogenes:")
-        }
-
-    old, new = told(before), told(after)
-    return (
-        {f"- {key}" for key in old.keys() - new.keys()}
-        | {f"+ {key}" for key in new.keys() - old.keys()}
-        | {f"~ {key}" for key in old.keys() & new.keys() if old[key] != new[key]}
-    )
-
-
-# -- configurations that cannot be deployed -------------------------------------------------------------------------
-
-
-def test_a_configuration_that_cannot_be_deployed_stops_before_anything_is_registered_and_tells_all() -> None:
-
-    recorder = recording()
-    wrong = stack_config(
-        models=[
-            {"name": "acme/one", "instanceTypes": ["t3.nano"]},
-            {"name": "acme/other", "instanceTypes": ["g5.xlarge"], "idleTimeout": -1},
-        ],
-        edge="public",
-        zones=9,
-        keysOnly=False,
-        idleTimeOut=5,
-    )
-    with pytest.raises(pulumi.RunError) as raised:
-        run(wrong, recorder, environment=OFFLINE)
-    told = str(raised.value)
-    for words in ("t3.nano", "idleTimeout", "domain", "zones", "googleClientId", "idleTimeOut", "pulumi config"):
-        assert words in told
-    assert list(recorder.registrations) == []
-    assert recorder.asked == []
-
-
-def test_a_token_in_clear_is_refused_and_not_repeated() -> None:
-
-    with pytest.raises(pulumi.RunError, match="--secret hfToken") as raised:
-        run_stack(stack_config(hfToken=TOKEN))
-    assert TOKEN not in str(raised.value)
-
-
-def test_an_empty_token_counts_as_none() -> None:
-    secret = frozenset({"diogenes:hfToken"})
-    for config in (stack_config(hfToken=""), stack_config(hfToken="", secrets=secret)):
-        registrations = run_stack(config).registrations
-        assert registrations.one("ssm/parameter:Parameter", "data-session-key")
-        assert all("hf-token" not in text(each.inputs) for each in registrations)
-
-
-def test_a_stack_without_models_is_told_so() -> None:
-    with pytest.raises(pulumi.RunError, match="no model is configured"):
-        run_stack(stack_config(models=[]))
-
-
-def test_a_missing_region_is_told() -> None:
-
-    config = stack_config()
-    values = {name: value for name, value in config.values.items() if name != "aws:region"}
-    with pytest.raises(pulumi.RunError, match="aws:region"):
-        run_stack(StackConfig("desk", values))
 
 
 def test_account_numbers_come_from_the_account_and_from_nowhere_else() -> None:

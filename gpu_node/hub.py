@@ -68,9 +68,13 @@ class Hub:
                 yield answer
         except urllib.error.HTTPError as error:
             error.close()
-            raise _refused(error) from error
+            raise (_refused(error) if self._is_hub(error.url) else _storage(error)) from error
         except (urllib.error.URLError, http.client.HTTPException) as error:
             raise HubUnavailable(f"the hub cannot be reached ({getattr(error, 'reason', error)})") from error
+
+    def _is_hub(self, url: str) -> bool:
+        """Or the storage that the hub sent us to, whose refusals say nothing of the repository."""
+        return urllib.parse.urlsplit(url)[:2] == urllib.parse.urlsplit(self.endpoint)[:2]
 
     def _asked(self, path: str, headers: Mapping[str, str]) -> Any:
         told = urllib.parse.urlsplit(self.endpoint)
@@ -113,6 +117,10 @@ def _refused(error: urllib.error.HTTPError) -> Exception:
     if error.code in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
         return WeightsFailure("gated_model", "the repository is gated, and the token (or its lack) gives no access")
     return HubUnavailable(f"the hub answered {error.code}")
+
+
+def _storage(error: urllib.error.HTTPError) -> HubUnavailable:
+    return HubUnavailable(f"the hub's storage answered {error.code}")
 
 
 class _OwnHostOnly(urllib.request.HTTPRedirectHandler):

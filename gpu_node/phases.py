@@ -184,7 +184,7 @@ _EXPLANATIONS: Sequence[tuple[Failure, re.Pattern[str]]] = (
         ),
         re.compile(
             r"diogenes: model_not_found_on_hub|is not a valid model identifier|is not a valid git identifier"
-            r"|RepositoryNotFoundError|RevisionNotFoundError|EntryNotFoundError"
+            r"|RepositoryNotFoundError|RevisionNotFoundError|(?<!Local)EntryNotFoundError"
         ),
     ),
     (

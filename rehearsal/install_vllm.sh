@@ -27,6 +27,7 @@ for requirement in email.message_from_bytes(wheel.read(metadata)).get_all("Requi
     if "extra ==" not in requirement and not left_out.match(requirement) and not torch_for_others.match(requirement):
         print(requirement)
 print("apache-tvm-ffi")  # what xgrammar needs of its requirements
+print("runai-model-streamer[s3]>=0.15.7")  # as a GPU node has it, see Makefile
 PYTHON
 
 "${pip[@]}" install -r "$scratch/requirements.txt"

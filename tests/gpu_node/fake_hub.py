@@ -29,6 +29,7 @@ class FakeHub:
     refusal: tuple[int, str] = (403, "GatedRepo")
     missing: bool = False
     down: bool = False
+    storage_refusal: int = 0  # the status with which the storage refuses what the hub sent there
     cuts: dict[str, list[int]] = field(default_factory=dict)  # a file's answers end after so many bytes, one by one
     corrupt: dict[str, int] = field(default_factory=dict)  # so many answers have another content
     ignores_ranges: bool = False
@@ -93,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
         if hub.down:
             return 503, ""
         if path.startswith("/storage/"):
-            return None
+            return (hub.storage_refusal, "") if hub.storage_refusal else None
         if hub.missing:
             return 404, "RepoNotFound"
         if hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":

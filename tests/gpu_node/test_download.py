@@ -226,6 +226,17 @@ def test_a_hub_that_is_down_is_not_the_models_fault(hub: FakeHub) -> None:
         Hub("http://hub.example.org").manifest("org/tiny", None)
 
 
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_what_the_storage_refuses_says_nothing_of_the_repository(hub: FakeHub, status: int) -> None:
+    """A link that expired, or too many at once: the next one may be good."""
+    client = Hub(hub.endpoint)
+    manifest = client.manifest("org/tiny", None)
+    hub.storage_refusal = status
+    large = next(file for file in manifest.files if file.path == SHARD)
+    with pytest.raises(HubUnavailable, match=f"storage answered {status}"), client.opened(manifest, large, 0):
+        pass
+
+
 def test_a_hub_whose_list_leads_out_of_the_folder_is_not_followed(hub: FakeHub) -> None:
     hub.files["../../etc/cron.d/x"] = b"boo"
     paths = [file.path for file in Hub(hub.endpoint).manifest("org/tiny", None).files]

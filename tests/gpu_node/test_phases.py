@@ -132,6 +132,12 @@ def test_a_progress_bar_that_counts_files_is_not_taken_for_bytes() -> None:
         ),
         ("OSError: [Errno 28] No space left on device", "disk_full", True),
         ("OSError: We couldn't connect to 'https://huggingface.co' to load the files", "hub_unreachable", False),
+        (  # the hub's library says so as well when it cannot reach the hub
+            "huggingface_hub.errors.LocalEntryNotFoundError: An error happened while trying to locate the file",
+            "hub_unreachable",
+            False,
+        ),
+        ("huggingface_hub.errors.EntryNotFoundError: 404 Client Error.", "model_not_found_on_hub", True),
         ("requests.exceptions.HTTPError: 503 Server Error: Service Unavailable for url", "hub_unreachable", False),
         ("diogenes: the engine could not be installed", "engine_not_installed", False),
         ("RuntimeError: Found no NVIDIA driver on your system.", "driver_missing", True),

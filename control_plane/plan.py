@@ -25,7 +25,8 @@
   9. A wish that has its nodes is fulfilled; idle time is counted from here on.
   10. Wanted, and fewer nodes (counting those on their way, but not those that AWS wants back) than wanted: launch one,
       unless a budget forbids it: what is spent, what runs or was just begun until it has idled out, and this start must
-      fit below the limit. Wanted is what a wish, warm hours or the load asks for, and a replacement while a node that
+      fit below the limit. Wanted is the most of what a wish, warm hours and the load ask for (the same number that 5
+      drains to), and a replacement while a node that
       AWS wants back is at work. Waiters, and such work, keep their wish alive. Warm hours keep what runs, as long as
       the deployment's budget lasts.
 
@@ -239,12 +240,12 @@ class _Planner:
             return Drain(node, "its agent fell silent")
         if self._capped:
             return Drain(node, _CAPPED)
-        if surplus:
-            return Drain(node, "more nodes than wanted")
         if node.model not in self._world.models:
             return Drain(node, "its model is no longer configured")
         if self._wants.asleep(node.model):
             return Drain(node, "put to sleep by hand")
+        if surplus:
+            return Drain(node, "more nodes than wanted")
         return None if self._busy(node) or self._awake(node) else Drain(node, "idle")
 
     def _wanted_back(self, node: Node) -> str:
@@ -279,9 +280,7 @@ class _Planner:
         for name, model in self._world.models.items():
             ready = [node for node in self._wants.nodes(name, {NodeState.READY}) if not self._taken(node)]
             ready.sort(key=lambda node: (not self._wants.stays(node), node.ready_at))  # what goes anyway counts last
-            wish = self._world.wishes.get(name)
-            asked = wish.desired if wish else self._world.load.get(name, model.max_instances)
-            surplus += [node.id for node in ready[min(asked or model.max_instances, model.max_instances) :]]
+            surplus += [node.id for node in ready[self._wants.needed(model, unheard=model.max_instances) :]]
         return frozenset(surplus)
 
     # -- models

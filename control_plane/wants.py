@@ -36,9 +36,14 @@ class Wants:
         model = self._world.models.get(node.model)
         return model is not None and self._now >= replaced_from(node, model.max_lifetime_s, self._policy)
 
-    def needed(self, model: Model) -> int:
+    def needed(self, model: Model, *, unheard: int = 1) -> int:
+        """How many nodes: what starts one more, and what drains one too many, or they would undo each other's work.
+
+        The greater of what the load asks for and what is wished: a wish is a lower bound, which also stands for hours
+        (keep-awake). ``unheard`` is taken for the load as long as nothing is known of it.
+        """
         wish = self._world.wishes.get(model.name)
-        load = self._world.load.get(model.name, 1)
+        load = self._world.load.get(model.name, unheard)
         return min(max(load, wish.desired if wish else 1), model.max_instances)
 
     def wanted(self, name: str) -> bool:

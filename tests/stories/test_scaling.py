@@ -91,3 +91,15 @@ async def test_many_of_one_conversation_at_once_are_shared_out() -> None:
         world.behaviour.token_s = 5.0
         by = await asyncio.gather(*(ask(world) for _ in range(10)))
         assert max(by.count(one) for one in set(by)) == 7  # an even share, and a quarter more
+
+
+@story
+async def test_a_model_kept_awake_grows_with_its_load_once_and_keeps_what_it_grew_to() -> None:
+    async with deployment(maxInstances=2) as world, world.http() as http:
+        world.slots, world.behaviour.token_s = 2, 10.0
+        await http.post("/api/cluster/scale", json={"model": MODEL, "desired": 1})
+        kept = await http.put(f"/api/models/{MODEL}/keep-awake", json={"until": world.clock() + 7200})
+        assert kept.status_code == 200
+        await world.until_ready()
+        await loaded(world, at_once=8, seconds=1200)
+        assert (len(world.cloud.launches), len(serving(world))) == (2, 2)

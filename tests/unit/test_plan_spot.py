@@ -11,7 +11,7 @@ from control_plane.failures import REPLACED, TAKEN_BACK
 from control_plane.model import Model
 from control_plane.nodes import Node, NodeId
 from control_plane.plan import HAND_OVER_S, LATE_S, plan
-from control_plane.ports import ModelRow
+from control_plane.ports import ModelRow, Wish
 from control_plane.world import World
 from gpu_node.protocol import NodeState
 from tests.unit.planning import (
@@ -161,3 +161,33 @@ def test_what_somebody_asked_for_by_hand_is_not_taken_away_by_load() -> None:
     old, young = node(ready_at=NOW - 90), node(NodeState.READY, "i-2", ready_at=NOW - 10)
     awake = {NAME: wish(desired=2, keep_awake_until=NOW + 900)}
     assert kinds(young, old, models={NAME: WANTED_TWO}, load={NAME: 1}, wishes=awake) == []
+
+
+WARM = Model.parse({**CONFIG, "maxInstances": 2, "warmHours": [{"cron": "0 0 * * *", "minutes": 1440}]})
+
+
+@pytest.mark.parametrize(
+    ("model", "wishes"),
+    [
+        (WANTED_TWO, {NAME: wish(hold_until=0.0, keep_awake_until=NOW + 900)}),
+        (WARM, {NAME: wish(hold_until=0.0)}),
+        (WARM, {}),
+    ],
+    ids=["kept awake", "warm hours", "warm hours, nobody asked"],
+)
+def test_what_load_brought_up_is_not_drained_for_a_lesser_wish(model: Model, wishes: dict[str, Wish]) -> None:
+    old, young = node(ready_at=NOW - 90), node(NodeState.READY, "i-2", ready_at=NOW - 10)
+    asked: dict[str, object] = {"models": {NAME: model}, "wishes": wishes}
+    assert Start in kinds(old, load={NAME: 2}, **asked)
+    assert Drain not in kinds(old, young, load={NAME: 2}, **asked)
+    assert Start not in kinds(old, young, load={NAME: 2}, **asked)
+    assert Drain(young, "more nodes than wanted") in actions(old, young, load={NAME: 1}, **asked)
+    assert Drain not in kinds(old, young, **asked)  # nothing is known of the load yet
+
+
+def test_a_wish_by_hand_for_fewer_than_the_load_needs_is_fulfilled_and_takes_none_away() -> None:
+    old, young = node(ready_at=NOW - 90), node(NodeState.READY, "i-2", ready_at=NOW - 10)
+    asked = wish(desired=1)
+    both: dict[str, object] = {"models": {NAME: WANTED_TWO}, "wishes": {NAME: asked}}
+    assert actions(old, young, load={NAME: 2}, **both) == [Fulfil(asked)]
+    assert actions(old, young, load={NAME: 1}, **both) == [Drain(young, "more nodes than wanted"), Fulfil(asked)]

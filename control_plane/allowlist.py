@@ -88,28 +88,39 @@ class Allowlist:
             self._made = entrance, overrides, Roster(entrance.allowed, overrides)
         return self._made[2]
 
-    async def permit(self, email: str, *, by: str, owner: bool = False) -> str:
-        """Let somebody in, or everybody of ``*@domain``; the folded entry. Raises InvalidRequest, Unavailable."""
-        return await self._decide(email, by=by, allowed=True, owner=owner)
+    async def permit(self, email: str, *, by: str, owner: bool | None = None) -> Override:
+        """Let somebody in, or everybody of ``*@domain``. Raises InvalidRequest, Unavailable.
+
+        Without ``owner``, who was made one stays one.
+        """
+        entry = folded(email)
+        if owner is None:
+            owner = any(known.owner for known in await self._store.list() if known.entry == entry and known.allowed)
+        return await self._decide(entry, by=by, allowed=True, owner=owner)
 
     async def forbid(self, email: str, *, by: str) -> str:
-        """The same, to keep somebody out, whoever let them in. Raises Conflict for the owner, too."""
-        return await self._decide(email, by=by, allowed=False, owner=False)
+        """Keep out, whoever let them in; the folded entry. Raises as ``permit``, and Conflict for the owner."""
+        return (await self._decide(folded(email), by=by, allowed=False, owner=False)).entry
 
-    async def _decide(self, email: str, *, by: str, allowed: bool, owner: bool) -> str:
-        try:
-            entry = fold_entry(email)
-        except InvalidAddress:
-            raise InvalidRequest("This is no email address and no *@domain.", param="email") from None
+    async def _decide(self, entry: str, *, by: str, allowed: bool, owner: bool) -> Override:
         if owner and entry.startswith("*"):
             raise InvalidRequest("A whole domain cannot be an owner.", param="owner")
         if not allowed and entry in (await self._entrance.get()).allowed[:1]:
             raise Conflict(
                 f"{entry} is the owner of this deployment, the first of `allowedEmails`, and stays.", code="owner_stays"
             )
-        await self._store.put(Override(entry, allowed, owner, by, self._clock()))
+        decided = Override(entry, allowed, owner, by, self._clock())
+        await self._store.put(decided)
         self._overrides.forget()
-        return entry
+        return decided
+
+
+def folded(email: str) -> str:
+    """The entry as it is kept. Raises InvalidRequest."""
+    try:
+        return fold_entry(email)
+    except InvalidAddress:
+        raise InvalidRequest("This is no email address and no *@domain.", param="email") from None
 
 
 def not_on_allowlist(email: str) -> Forbidden:

@@ -10,6 +10,7 @@ those read may be new: it is looked for again, the more rarely the oftener that 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import zlib
@@ -107,6 +108,15 @@ class ApiKeys:
             raise NotFound(f"There is no API key {key_id} any more.") from error
         self._roll.forget()
         return row
+
+    async def revoke_all(self, email: str) -> Sequence[KeyRow]:
+        """Every key of this person; those that are gone now. Raises Unavailable."""
+        rows = await self.list(email)
+        for row in rows:
+            with contextlib.suppress(Stale):  # revoked meanwhile
+                await self._store.revoke(row.key_hash, row.email)
+        self._roll.forget()
+        return rows
 
     async def flush(self) -> None:
         """Write when keys were last used; each at most once a minute. What fails is tried again next time."""

@@ -273,6 +273,7 @@ class ControlPlane:
             self.reconciler.watch,
             self._beat,
             self._flush,
+            self._flush_reception,
             self._write_events,
             self._measure,
         ]
@@ -291,7 +292,7 @@ class ControlPlane:
             await self._last_flush()
             if self._slumber:
                 await self._slumber.last_look()
-            await self.log.settle(LAST_EVENTS_S)
+            await self.reception.settle(LAST_EVENTS_S, last=True)
             self._upstreams.close()
 
     def send_away(self) -> None:
@@ -319,8 +320,10 @@ class ControlPlane:
     async def _flush(self) -> None:
         await asyncio.sleep(self._settings.usage_flush_s)
         await self.meter.flush()
-        await self.keys.flush()
-        self.reception.tell_turned_away()
+
+    async def _flush_reception(self) -> None:  # a loop of its own: neither waits for the other, or fails with it
+        await asyncio.sleep(self._settings.usage_flush_s)
+        await self.reception.flush()
 
     async def _write_events(self) -> None:
         await self.record.write(self._observer.world)

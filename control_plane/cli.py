@@ -24,14 +24,17 @@ from control_plane.addresses import InvalidAddress, fold
 from control_plane.allowlist import EFFECTIVE_S, Allowlist, not_on_allowlist
 from control_plane.api_keys import ApiKeys
 from control_plane.app import ControlPlane
-from control_plane.dynamo import DynamoKeys, DynamoOverrides, open_dynamo
+from control_plane.dynamo import DynamoEvents, DynamoKeys, DynamoOverrides, open_dynamo
 from control_plane.errors import DiogenesError, InvalidRequest
+from control_plane.event import EventKind
+from control_plane.event_log import EventLog
 from control_plane.fresh import Fresh
 from control_plane.outside import adapters
 from control_plane.parameters import SsmEntrance
 from control_plane.prices import FILE
 from control_plane.settings import InvalidSettings, Settings
 
+EVENT_S = 10.0  # what writing an event may add to a command
 GC_THRESHOLD = 50_000  # young objects between collections: a pause of the collector is a pause of every stream
 
 
@@ -100,7 +103,12 @@ async def create_key(settings: Settings, *, email: str, name: str) -> str:
         if not (await allowlist.roster()).admits(person):
             raise not_on_allowlist(person)
         keys = ApiKeys(DynamoKeys(client, settings.namespace), clock=time.time, entropy=secrets.token_bytes)
-        key, _ = await keys.create(email=person, name=name)
+        key, row = await keys.create(email=person, name=name)
+        store = DynamoEvents(client, settings.namespace, clock=time.time)
+        log = EventLog(store, clock=time.time, writer=secrets.token_hex(16), cause="command line")
+        told = f"The key {row.name} was made for {person} by command."
+        log.tell(EventKind.KEY_CREATED, told, data={"key_id": row.id, "of": person})
+        await log.settle(EVENT_S)  # the key is there: it is printed, whatever becomes of its event
         return key
 
 

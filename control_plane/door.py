@@ -13,7 +13,7 @@ from control_plane.identity import IdTokens
 from control_plane.limits import Limits
 from control_plane.people import Entrance, Session
 from control_plane.ports import KeyRow
-from control_plane.sessions import Sessions
+from control_plane.sessions import Sessions, session_over
 from control_plane.turned_away import TurnedAway
 
 CSRF_HEADER = "X-Diogenes-Csrf"
@@ -89,14 +89,17 @@ class Door:
             self._turned_away.note(error.code)
             raise
 
-    async def allow(self, principal: Principal, model: str) -> None:
-        """May they ask this model now? It counts as one request. Raises Forbidden, RateLimited, what a guard raises."""
+    async def allow(self, principal: Principal, model: str, *, again: bool = False) -> None:
+        """May they ask this model now? It counts as one request, but for one that we sent to come ``again``.
+
+        Raises Forbidden, RateLimited, what a guard raises.
+        """
         if not principal.may_ask(model):
             raise Forbidden(f"This API key may not ask {model}.", code="model_not_allowed", param="model")
         for guard in self.guards:
             await guard(principal, model)
         key = principal.key
-        if key and key.requests_per_minute:
+        if key and key.requests_per_minute and not again:
             self._limits.count(key.key_hash, per_minute=key.requests_per_minute, whose="This API key")
 
     async def _admit(self, brought: Credentials) -> Principal:
@@ -129,6 +132,8 @@ class Door:
         if brought.changes:
             await self._check_origin(brought)
         session = await self._sessions.find(brought.cookie)
+        if (await self._entrance.get()).provider(session.provider) is None:
+            raise session_over()  # nobody trusts any more who vouched for them
         roster = _admitting(await self._allowlist.roster(), session.email)
         return Principal(session.email, roster.owns(session.email), session=session, provider=session.provider)
 

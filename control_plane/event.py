@@ -44,6 +44,17 @@ class EventKind(StrEnum):
     BUDGET_EXCEEDED = "budget-exceeded"  # what runs is stopped
 
 
+PERSONAL = frozenset(
+    {
+        EventKind.KEY_CREATED,
+        EventKind.KEY_REVOKED,
+        EventKind.SIGNED_IN,
+        EventKind.SIGNED_OUT,
+        EventKind.ALLOWLIST_CHANGED,
+    }
+)
+"""Told to whose deed it was, to whom it befell (``of`` in its data), and to owners."""
+
 EventValue = str | int | float | bool | None
 
 
@@ -58,6 +69,13 @@ class Event:
     model: str | None = None  # where it is one's, and known
     node: NodeId | None = None
     data: Mapping[str, EventValue] = field(default_factory=dict)  # what a program wants to know besides
+
+    def concerns(self, email: str) -> bool:
+        """May somebody see it who is no owner? Nothing of another person's keys, comings and goings, and budgets."""
+        if self.kind in PERSONAL:
+            return email in (self.cause, self.data.get("of"))
+        scope = str(self.data.get("scope", ""))
+        return not scope.startswith(("user:", "key:")) or scope == f"user:{email}"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator
 
@@ -49,8 +50,11 @@ class EventFeed:
         """The newest number that can be read. Raises Unavailable."""
         return await self._store.end()
 
-    async def follow(self, number: int) -> AsyncIterator[Stretch]:
-        """What comes after this number, as it comes, until the feed is closed. Raises TooManyStreams."""
+    async def follow(self, number: int, *, beat_s: float | None = None) -> AsyncIterator[Stretch]:
+        """What comes after this number, as it comes, until the feed is closed. Raises TooManyStreams.
+
+        An empty stretch after every ``beat_s`` in which nothing came.
+        """
         if len(self._news) >= MAX_FOLLOWERS:
             raise TooManyStreams(f"{MAX_FOLLOWERS} streams of events are open already.", retry_after_s=30)
         news = asyncio.Event()
@@ -65,7 +69,10 @@ class EventFeed:
                     number = stretch.reached
                     yield stretch
                 else:
-                    await news.wait()
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(news.wait(), beat_s)
+                    if not news.is_set():
+                        yield Stretch((), number)
         finally:
             self._news.discard(news)
             if not self._news and self._poll:

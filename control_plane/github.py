@@ -12,7 +12,7 @@ from control_plane.limits import Limits
 from control_plane.people import Provider, Web
 
 MAX_CODE_CHARS = 512
-CODES_PER_MINUTE = 30
+CODES_PER_MINUTE = 3  # of one sign-in that was begun
 
 
 class GitHub:
@@ -42,8 +42,8 @@ class GitHub:
         """
         if len(code) > MAX_CODE_CHARS:
             raise _refused()
-        # Anybody can begin a sign-in and make up a code: GitHub must not think that we try them out.
-        self._limits.count("codes", per_minute=CODES_PER_MINUTE, whose="All sign-ins with GitHub together")
+        # Of each sign-in by itself, which its verifier names: whoever makes up codes locks out nobody else.
+        self._limits.count(verifier, per_minute=CODES_PER_MINUTE, whose="A sign-in with GitHub")
         told = await self._web.post(
             provider.token_url,
             {

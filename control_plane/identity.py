@@ -7,6 +7,7 @@ payload, an algorithm of the list. Keys come from the issuer's own document alon
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
@@ -132,6 +133,7 @@ class Issuer:
     _keys: Sequence[Mapping[str, Any]] = ()
     _read_at: float = -math.inf
     _tried_at: float = -math.inf
+    _reading: asyncio.Future[None] | None = None
 
     async def authorize_url(self) -> str:
         """Where a browser signs in. Raises Unavailable."""
@@ -144,27 +146,46 @@ class Issuer:
         if self.clock() - self._read_at >= KEYS_FRESH_S:
             await self._renew()
         found = self._matching(told)
-        if found is None and self.clock() - self._tried_at >= self.ask_again_s:  # they may have been rotated
+        if found is None and (self._reading or self._may_ask):  # they may have been rotated
             await self._renew()
             found = self._matching(told)
         if found is None:
             raise _invalid("it is signed with a key that its issuer does not have")
         return found
 
+    @property
+    def _may_ask(self) -> bool:
+        return self.clock() - self._tried_at >= self.ask_again_s
+
     async def _renew(self) -> None:
-        """Read again, at most every ``ask_again_s``. Raises Unavailable without keys that may still be used."""
-        now = self.clock()
+        """Read again, once for all who want it meanwhile. Raises Unavailable without keys that may still be used."""
         try:
-            if now - self._tried_at < self.ask_again_s:
-                raise Unavailable(f"{self.url} did not answer a moment ago")
-            self._tried_at = now
-            told = _document(await self.web.get(f"{self.url.rstrip('/')}/.well-known/openid-configuration"), self.url)
-            keys = _usable(await self.web.get(told["jwks_uri"]))
+            await asyncio.shield(self._begin())  # who came first may leave first
         except Unavailable:
-            if now - self._read_at >= KEYS_KEPT_S:
+            if self.clock() - self._read_at >= KEYS_KEPT_S:
                 raise
-            return
-        self._authorize_url, self._keys, self._read_at = told["authorization_endpoint"], keys, now
+
+    def _begin(self) -> asyncio.Future[None]:
+        """What is being read, or a new read, at most every ``ask_again_s``. Raises Unavailable when it is too early."""
+        if self._may_ask:  # a read that is older was frozen with its process, and may never end
+            self._tried_at = self.clock()
+            self._reading = asyncio.ensure_future(self._read(self._tried_at))
+            self._reading.add_done_callback(self._done)
+        if self._reading is None:
+            raise Unavailable(f"{self.url} did not answer a moment ago")
+        return self._reading
+
+    def _done(self, reading: asyncio.Future[None]) -> None:
+        if not reading.cancelled():
+            reading.exception()  # seen, even where everybody left
+        if reading is self._reading:
+            self._reading = None
+
+    async def _read(self, now: float) -> None:
+        told = _document(await self.web.get(f"{self.url.rstrip('/')}/.well-known/openid-configuration"), self.url)
+        keys = _usable(await self.web.get(told["jwks_uri"]))
+        if now >= self._read_at:  # else a later read was faster
+            self._authorize_url, self._keys, self._read_at = told["authorization_endpoint"], keys, now
 
     def _matching(self, told: Unverified) -> Key | None:
         kid = told.header.get("kid")

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, MutableMapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -28,7 +28,7 @@ from control_plane.waking import Pace, Sleep, Waking
 
 SCALE_PATH = "/api/cluster/scale"
 PREWARM = "/prewarm"  # ends the path of the other order
-EVENTS_S = 2.0  # what writing events may add to a call: after it, the process is frozen
+EVENTS_S = 2.0  # what writing events, and when keys were used, may add to a call: after it, the process is frozen
 
 CAUSE = "night watch"
 
@@ -70,19 +70,38 @@ def night_app(
         try:
             await asleep(scope, receive, send)
         finally:
-            control_plane.reception.tell_turned_away()
-            await control_plane.log.settle(EVENTS_S)
+            await control_plane.reception.settle(EVENTS_S)
 
     async def management(scope: Scope, receive: Receive, send: Send) -> None:
+        answer = _Answer(send)
         try:
-            await control_plane.management(scope, receive, send)
-            if scope["method"] == "POST" and (scope["path"] == SCALE_PATH or scope["path"].endswith(PREWARM)):
+            await control_plane.management(scope, receive, answer)
+            if answer.good and _orders(scope):
                 await _begin(control_plane, outside, waking, now=clock())
         finally:
-            control_plane.reception.tell_turned_away()
-            await control_plane.log.settle(EVENTS_S)
+            await control_plane.reception.settle(EVENTS_S)
 
     return Gateway(inference, management, _nothing_runs)
+
+
+class _Answer:
+    """Hands an answer on, and knows whether it was a good one: an order that was refused is none."""
+
+    good = False
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.good = 200 <= message["status"] < 300
+        await self._send(message)
+
+
+def _orders(scope: Scope) -> bool:
+    """Nodes, by hand or before the first question."""
+    path = str(scope["path"])
+    return scope["method"] == "POST" and (path == SCALE_PATH or path.endswith(PREWARM))
 
 
 async def _begin(control_plane: ControlPlane, outside: Adapters, waking: Waking, *, now: float) -> None:

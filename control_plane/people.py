@@ -5,7 +5,7 @@ All times are Unix seconds. Stores raise ``errors.Stale`` and ``errors.Unavailab
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -94,6 +94,9 @@ class SessionStore(Protocol):
 
     async def end_all(self, email: str) -> int:
         """Every session of this person; how many there were."""
+
+    async def emails(self) -> Collection[str]:
+        """Of whom there are sessions."""
 
     async def use_once(self, token_hash: str, *, until: float) -> None:
         """Remember until then that it was used. Raises Stale when it was before."""

@@ -7,7 +7,7 @@ that was ended elsewhere dies within that time.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from control_plane.errors import Stale, Unauthenticated
@@ -62,11 +62,15 @@ class Sessions:
         self._cache = {key: held for key, held in self._cache.items() if held[0].email != email}
         return ended
 
+    async def emails(self) -> Collection[str]:
+        """Of whom there are sessions. Raises Unavailable."""
+        return await self._store.emails()
+
     async def _id_hash(self, cookie: str) -> str:
         try:
             return digest((await self._seal()).open(_PURPOSE, cookie))
         except BrokenSeal:
-            raise _over() from None
+            raise session_over() from None
 
     async def _seal(self) -> Seal:
         return Seal((await self._entrance.get()).secret)
@@ -78,7 +82,7 @@ class Sessions:
     async def _read(self, id_hash: str) -> Session:
         session = await self._store.get(id_hash)
         if session is None or session.expires_at <= self._clock():
-            raise _over()
+            raise session_over()
         self._keep(session)
         return session
 
@@ -91,7 +95,7 @@ class Sessions:
             await self._store.extend(session.id_hash, until)
         except Stale:
             self._cache.pop(session.id_hash, None)
-            raise _over() from None
+            raise session_over() from None
         return self._keep(replace(session, expires_at=until))
 
     def _keep(self, session: Session) -> Session:
@@ -101,5 +105,5 @@ class Sessions:
         return session
 
 
-def _over() -> Unauthenticated:
+def session_over() -> Unauthenticated:
     return Unauthenticated("You are not signed in, or not any more. Sign in again.", code="session_expired")

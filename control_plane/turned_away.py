@@ -22,10 +22,13 @@ class TurnedAway:
     def note(self, code: str | None) -> None:
         self._counts[code or "refused"] += 1
 
-    def take(self) -> Mapping[str, int]:
-        """What is to be told now, and will not be told again; empty when there is nothing, or it is too early."""
+    def take(self, *, last: bool = False) -> Mapping[str, int]:
+        """What is to be told now, and will not be told again; empty when there is nothing, or it is too early.
+
+        ``last``: it is never too early.
+        """
         now = self._clock()
-        if not self._counts or now - self._told_at < TELL_EVERY_S:
+        if not self._counts or (not last and now - self._told_at < TELL_EVERY_S):
             return {}
         counts, self._counts, self._told_at = self._counts, Counter(), now
         return dict(sorted(counts.items()))

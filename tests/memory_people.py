@@ -61,6 +61,9 @@ class MemorySessions(Fallible):
             del self.rows[id_hash]
         return len(theirs)
 
+    async def emails(self) -> set[str]:
+        return {session.email for session in self.rows.values()}
+
     async def use_once(self, token_hash: str, *, until: float) -> None:
         if token_hash in self.used:
             raise Stale(token_hash)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
@@ -44,6 +44,9 @@ class DynamoSessions:
         for row in rows:
             await self.end(row["id_hash"])
         return len(rows)
+
+    async def emails(self) -> Collection[str]:
+        return {row["email"] for row in await self._rows.scan() if "email" in row}
 
     async def use_once(self, token_hash: str, *, until: float) -> None:
         await self._rows.insert({"id_hash": _USED + token_hash, "expires_at": until})

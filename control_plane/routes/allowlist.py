@@ -9,6 +9,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
+from control_plane.addresses import domain_entry
+from control_plane.allowlist import folded
 from control_plane.door import Principal
 from control_plane.event import EventKind, EventValue
 from control_plane.routes.caller import Caller
@@ -34,10 +36,11 @@ async def show(request: Request) -> dict[str, Any]:
 async def permit(email: str, request: Request, caller: Caller, permission: Permission | None = None) -> None:
     """Let an address in, or everybody of *@domain. Holds everywhere within a minute; `pulumi up` leaves it alone."""
     services: Services = request.app.state.services
-    owner = bool(permission and permission.owner)
-    entry = await services.allowlist.permit(email, by=caller.email, owner=owner)
-    told = f"{caller.email} let {entry} in{' as an owner' if owner else ''}."
-    _tell(services, told, caller, {"entry": entry, "allowed": True, "owner": owner})
+    await _put_out(services, folded(email), caller)  # what they had when they were let in before is not theirs again
+    owner = permission.owner if permission else None
+    decided = await services.allowlist.permit(email, by=caller.email, owner=owner)
+    told = f"{caller.email} let {decided.entry} in{' as an owner' if decided.owner else ''}."
+    _tell(services, told, caller, {"entry": decided.entry, "allowed": True, "owner": decided.owner})
 
 
 @router.delete("/api/allowlist/{email}", status_code=204)
@@ -46,6 +49,23 @@ async def forbid(email: str, request: Request, caller: Caller) -> None:
     services: Services = request.app.state.services
     entry = await services.allowlist.forbid(email, by=caller.email)
     _tell(services, f"{caller.email} keeps {entry} out.", caller, {"entry": entry, "allowed": False})
+    await _put_out(services, entry, caller)
+
+
+async def _put_out(services: Services, entry: str, caller: Principal) -> None:
+    """End the sessions and revoke the keys of everybody of this entry whom nothing admits. Raises Unavailable."""
+    roster = await services.allowlist.roster()
+    known = {*(row.email for row in await services.keys.list()), *await services.sessions.emails()}
+    for email in sorted(known):
+        if entry in (email, domain_entry(email)) and not roster.admits(email):
+            await services.sessions.end_all(email)
+            for row in await services.keys.revoke_all(email):
+                services.log.tell(
+                    EventKind.KEY_REVOKED,
+                    f"{caller.email} revoked a key of {email}, who is kept out.",
+                    cause=caller.email,
+                    data={"key_id": row.id, "of": email},
+                )
 
 
 def _tell(services: Services, told: str, caller: Principal, data: Mapping[str, EventValue]) -> None:

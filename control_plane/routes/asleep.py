@@ -6,12 +6,14 @@ follow a 307 with method, body and key, so a chain of holds bridges the start; t
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from control_plane.catalogue import Catalogue
 from control_plane.chronicle import Chronicle
 from control_plane.dialect import DIALECTS, Dialect
+from control_plane.door import Principal
 from control_plane.errors import MethodNotAllowed, ModelStarting
 from control_plane.exchange import Receive, Scope, Send, refuse
 from control_plane.ports import Clock, Wish, WishStore
@@ -22,6 +24,8 @@ from control_plane.settings import Settings
 from control_plane.waking import Waking
 
 COME_BACK_S = 5
+AGAIN_S = 30.0  # who was sent on is back by then, or asks anew
+MAX_SENT_ON = 1000
 _STAY_PUT = (b"pydantic-ai/",)  # clients that were seen not to follow a redirect
 
 
@@ -56,6 +60,7 @@ class Asleep:
         self._clock = clock
         self._settings = settings
         self._request_id = request_id
+        self._sent_on = _SentOn(clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         dialect = DIALECTS[scope["path"]]
@@ -77,7 +82,8 @@ class Asleep:
         caller = await self._authenticator.admit(headers, "POST")
         body = await read_body(incoming, headers, limit=self._settings.max_body_bytes)
         model = await self._catalogue.get(parse(dialect, body).model)
-        await self._authenticator.allow(caller, model.name)
+        question = self._sent_on.question(caller, dialect, body)
+        await self._authenticator.allow(caller, model.name, again=question in self._sent_on)
         asked_s = max_wait_s(headers)
         limit_s = caller.wait_s if asked_s is None else asked_s
         usual_s = await self._waking.usual_start_s(model.name)
@@ -87,7 +93,10 @@ class Asleep:
             self._chronicle.woken(model.name, by=caller.email)
         patience_s = self._settings.max_wait_s if limit_s is None else limit_s
         awake = await self._waking.hold(model.name, patience_s, since=came_at)
-        return _Held(_follows(headers) and (awake or limit_s is None), usual_s)
+        goes_on = _follows(headers) and (awake or limit_s is None)
+        if goes_on:
+            self._sent_on.add(question)
+        return _Held(goes_on, usual_s)
 
     async def _send_on(
         self, scope: Scope, send: Send, dialect: Dialect, *, held: _Held, extra: list[tuple[bytes, bytes]]
@@ -110,6 +119,26 @@ class Asleep:
         headers.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": 307, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+class _SentOn:
+    """The questions that a 307 sent here again: one that comes is no other question, however many holds it takes."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until: dict[bytes, float] = {}
+
+    def question(self, caller: Principal, dialect: Dialect, body: bytes) -> bytes:
+        return hashlib.sha256(f"{caller.key_id} {dialect.path} ".encode() + body).digest()
+
+    def add(self, question: bytes) -> None:
+        now = self._clock()
+        self._until = {known: until for known, until in self._until.items() if until > now}
+        if len(self._until) < MAX_SENT_ON:
+            self._until[question] = now + AGAIN_S
+
+    def __contains__(self, question: bytes) -> bool:
+        return self._clock() < self._until.get(question, 0.0)
 
 
 def _follows(headers: Mapping[bytes, bytes]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -12,6 +12,9 @@ from control_plane.routes.cookies import Cookies, parse
 
 PRINCIPAL = "diogenes.principal"
 """Where a request's scope holds who makes it."""
+
+READMIT = "diogenes.readmit"
+"""And how to ask again whether they may come in, for answers that go on for long."""
 
 LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -36,9 +39,9 @@ class Authenticator:
             )
         )
 
-    async def allow(self, principal: Principal, model: str) -> None:
-        """Raises Forbidden, RateLimited, and what a guard raises."""
-        await self._door.allow(principal, model)
+    async def allow(self, principal: Principal, model: str, *, again: bool = False) -> None:
+        """As Door.allow. Raises Forbidden, RateLimited, and what a guard raises."""
+        await self._door.allow(principal, model, again=again)
 
 
 def _text(headers: Mapping[bytes, bytes], name: bytes) -> str:
@@ -50,4 +53,13 @@ async def _caller(request: Request) -> Principal:
     return caller
 
 
+async def _readmit(request: Request) -> Readmit:
+    readmit: Readmit = request.scope[READMIT]
+    return readmit
+
+
+Readmit = Callable[[], Awaitable[Principal]]
+"""Raises what ``Authenticator.admit`` does."""
+
 Caller = Annotated[Principal, Depends(_caller)]
+CallerAgain = Annotated[Readmit, Depends(_readmit)]

@@ -10,11 +10,12 @@ import orjson
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from control_plane.errors import InvalidRequest, RequestError
+from control_plane.door import Principal
+from control_plane.errors import DiogenesError, InvalidRequest, RequestError
 from control_plane.event import Entry, EventKind, Stretch, event_id
 from control_plane.event_feed import EventFeed
 from control_plane.ports import EventStore
-from control_plane.routes.caller import Caller
+from control_plane.routes.caller import Caller, CallerAgain, Readmit
 from control_plane.services import Services
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ MAX_LOOKED_AT = 2000
 
 MAX_ID_CHARS = 12
 READ = 200
+CHECK_S = 10.0  # who streams is looked at as often: as soon as a revoked key is seen elsewhere
 PING_S = 15  # well below what any proxy waits for between bytes
 RETRY_MS = 3000
 
@@ -45,7 +47,7 @@ class AsleepNoStream(RequestError):
 @router.get("/api/events")
 async def list_events(
     request: Request,
-    _caller: Caller,
+    caller: Caller,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     before: Id = None,
     after: Id = None,
@@ -59,7 +61,7 @@ async def list_events(
         raise InvalidRequest("Either `before` or `after`.", param="before")
     if services.events is None:
         return {"events": [], "next": after, "more": False}
-    passes = _filter(model, kind)
+    passes = _filter(caller, model, kind)
     if after is not None:
         return await _after(services.events, _number(after, "after"), limit=limit, passes=passes)
     newest = await services.events.end() + 1
@@ -69,7 +71,7 @@ async def list_events(
 
 @router.get("/api/events/stream")
 async def stream_events(
-    request: Request, _caller: Caller, after: Id = None, model: Model = None, kind: EventKind | None = None
+    request: Request, again: CallerAgain, after: Id = None, model: Model = None, kind: EventKind | None = None
 ) -> Response:
     """Server-sent events, from ``Last-Event-ID`` (or ``after``) on, else from now on; none is lost or sent twice."""
     from sse_starlette import EventSourceResponse, ServerSentEvent  # it reaches into uvicorn: only who streams needs it
@@ -83,7 +85,8 @@ async def stream_events(
         )
     end = await services.feed.end()
     cursor = request.headers.get("last-event-id") or after
-    stream = _Stream(services.feed, min(_number(cursor, "Last-Event-ID"), end) if cursor else end, _filter(model, kind))
+    begin = min(_number(cursor, "Last-Event-ID"), end) if cursor else end
+    stream = _Stream(services.feed, begin, lambda caller: _filter(caller, model, kind), again)
     return EventSourceResponse(
         stream.messages(ServerSentEvent),
         sep="\n",
@@ -95,24 +98,31 @@ async def stream_events(
 class _Stream:
     """One client's way through the log."""
 
-    def __init__(self, feed: EventFeed, number: int, passes: Passes) -> None:
+    def __init__(self, feed: EventFeed, number: int, passes: Callable[[Principal], Passes], again: Readmit) -> None:
+        """Before everything that it tells, and at least every CHECK_S, the caller is let in ``again``."""
         self._feed = feed
         self._number = number
         self._passes = passes
+        self._again = again
 
     async def messages(self, message: type[ServerSentEvent]) -> AsyncIterator[ServerSentEvent]:
         # An id alone is no event, but whoever is cut off now comes back with it.
         yield message(id=event_id(self._number), retry=RETRY_MS)
-        async with aclosing(self._feed.follow(self._number)) as stretches:  # type: ignore[type-var]
+        async with aclosing(self._feed.follow(self._number, beat_s=CHECK_S)) as stretches:  # type: ignore[type-var]
             async for stretch in stretches:
-                for each in self._told(stretch, message):
+                try:
+                    passes = self._passes(await self._again())
+                except DiogenesError:
+                    return  # who may come in nevertheless, or again, comes back by itself, with the last id
+                for each in self._told(stretch, message, passes) if stretch.reached > self._number else ():
                     yield each
+                self._number = stretch.reached
 
-    def _told(self, stretch: Stretch, message: type[ServerSentEvent]) -> list[ServerSentEvent]:
+    def _told(self, stretch: Stretch, message: type[ServerSentEvent], passes: Passes) -> list[ServerSentEvent]:
         told = [
             message(orjson.dumps(_entry(entry)).decode(), event=str(entry.event.kind), id=entry.id)
             for entry in stretch.entries
-            if self._passes(entry)
+            if passes(entry)
         ]
         return told or [message(id=event_id(stretch.reached))]
 
@@ -164,8 +174,13 @@ def _entry(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _filter(model: str | None, kind: EventKind | None) -> Passes:
-    return lambda entry: model in (None, entry.event.model) and kind in (None, entry.event.kind)
+def _filter(caller: Principal, model: str | None, kind: EventKind | None) -> Passes:
+    def passes(entry: Entry) -> bool:
+        event = entry.event
+        asked = model in (None, event.model) and kind in (None, event.kind)
+        return asked and (caller.owner or event.concerns(caller.email))
+
+    return passes
 
 
 def _number(cursor: str, param: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
+from functools import partial
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -11,7 +12,7 @@ from control_plane.dialect import CHAT
 from control_plane.exchange import Receive, Scope, Send, refuse
 from control_plane.routes.access import PUBLIC
 from control_plane.routes.admission import Incoming, read_body
-from control_plane.routes.caller import PRINCIPAL, Authenticator
+from control_plane.routes.caller import PRINCIPAL, READMIT, Authenticator
 from control_plane.routes.render import as_request_error
 
 MAX_BODY_BYTES = 64 * 1024
@@ -32,7 +33,8 @@ class Gate:
         incoming = Incoming(receive)
         try:
             if f"{scope['method']} {scope['path']}" not in PUBLIC:
-                scope[PRINCIPAL] = await self._authenticator.admit(headers, scope["method"])
+                scope[READMIT] = partial(self._authenticator.admit, headers, scope["method"])
+                scope[PRINCIPAL] = await scope[READMIT]()
             body = await read_body(incoming, headers, limit=MAX_BODY_BYTES)
         except Exception as error:  # noqa: BLE001 - rendered: a client never sees a bare 500
             await refuse(

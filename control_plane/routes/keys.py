@@ -63,9 +63,9 @@ async def list_keys(request: Request, caller: Caller, everyone: bool = False) ->
 async def revoke_key(key_id: str, request: Request, caller: Caller) -> None:
     """One's own; an owner's hand reaches all. Holds everywhere within ten seconds."""
     services: Services = request.app.state.services
-    await services.keys.revoke(key_id, email=None if caller.owner else caller.email)
+    row = await services.keys.revoke(key_id, email=None if caller.owner else caller.email)
     told = f"{caller.email} revoked a key."
-    services.log.tell(EventKind.KEY_REVOKED, told, cause=caller.email, data={"key_id": key_id})
+    services.log.tell(EventKind.KEY_REVOKED, told, cause=caller.email, data={"key_id": key_id, "of": row.email})
 
 
 def _entry(row: KeyRow) -> dict[str, Any]:

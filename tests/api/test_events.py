@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,9 +13,11 @@ from typing import Any
 import httpx
 import pytest
 
+from control_plane.api_keys import ApiKeys, hash_key
 from control_plane.errors import Unavailable
 from control_plane.event import EventKind
 from control_plane.event_log import EventLog
+from control_plane.routes.events import CHECK_S
 from tests.api.asking import awake, refusal
 from tests.stories.virtual import story
 from tests.stories.world import MODEL, World, deployment
@@ -240,3 +243,53 @@ async def test_a_task_that_ends_lets_its_listeners_go_and_the_next_tells_them_th
 async def test_an_odd_last_event_id_is_refused() -> None:
     async with deployment() as world, world.http(Last_Event_ID="yesterday") as http:
         assert refusal(await http.get(STREAM), 400, "invalid_cursor")["param"] == "Last-Event-ID"
+
+
+# -- whose
+
+
+async def key_of(world: World, email: str) -> str:
+    keys = ApiKeys(world.keys, clock=world.clock, entropy=secrets.token_bytes)
+    return (await keys.create(email=email, name="theirs"))[0]
+
+
+@story
+async def test_a_stream_ends_soon_after_its_listener_may_not_come_in_any_more() -> None:
+    for busy in (False, True):
+        async with deployment() as world, listening(world, Last_Event_ID="0") as stream:
+            await anext(stream)
+            key_hash = hash_key(world.api_key)
+            await asyncio.sleep(60)  # nothing happens, and they may: it goes on
+            (row,) = await world.keys.list()
+            await world.keys.revoke(key_hash, row.email)
+            gone_at = world.clock()
+            telling = asyncio.create_task(tell_on(world)) if busy else None
+            async for _ in stream:
+                pass
+            assert world.clock() - gone_at <= world.settings.key_cache_s + CHECK_S + 1
+            if telling:
+                telling.cancel()
+
+
+async def tell_on(world: World) -> None:
+    while True:
+        await told(world, 1, writer=secrets.token_hex(4))
+        await asyncio.sleep(1)
+
+
+@story
+async def test_a_stream_tells_nobody_of_another_persons_keys() -> None:
+    async with deployment() as world:
+        key = await key_of(world, "bob@example.com")
+        log = EventLog(world.events, clock=world.clock, writer="w", cause="w")
+        for email in ("carl@example.com", "bob@example.com"):
+            log.tell(EventKind.KEY_CREATED, f"{email} made the key x.", cause=email, data={"key_id": "x"})
+        for scope in ("user:carl@example.com", "key:x", "user:bob@example.com", "deployment"):
+            log.tell(EventKind.BUDGET_WARNED, "w", data={"scope": scope})
+        await log.flush()
+        async with listening(world, Last_Event_ID="0", authorization=f"Bearer {key}") as stream:
+            heard = [(await anext(stream)), *[await anext(stream) for _ in range(3)]][1:]
+        assert [message.told["cause"] for message in heard] == ["bob@example.com", "w", "w"]
+        assert [message.told["data"].get("scope") for message in heard[1:]] == ["user:bob@example.com", "deployment"]
+        async with listening(world, Last_Event_ID="0") as stream:
+            assert len([await anext(stream) for _ in range(7)]) == 7  # the owner hears it all

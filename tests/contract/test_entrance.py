@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 from control_plane import schema
 from control_plane.api_keys import hash_key
 from control_plane.cli import create_key
+from control_plane.dynamo import DynamoEvents, open_dynamo
 from control_plane.errors import Forbidden, InvalidRequest, Unavailable
+from control_plane.event import EventKind
 from control_plane.parameters import SsmEntrance
 from control_plane.settings import Settings
 from rehearsal.faults import Fault
@@ -71,6 +74,11 @@ async def test_the_first_key_is_somebodys_on_the_allowlist(ssm: Any, dynamo_stor
     key = await create_key(settings, email="Ann@Example.com", name="first")
     (row,) = await dynamo_stores.keys.list()
     assert (row.key_hash, row.email, row.name) == (hash_key(key), "ann@example.com", "first")
+    async with open_dynamo() as client:
+        log = await DynamoEvents(client, namespace, clock=time.time).after(0, limit=10)
+    (told,) = (entry.event for entry in log.entries)
+    assert (told.kind, told.cause) == (EventKind.KEY_CREATED, "command line")
+    assert dict(told.data) == {"key_id": row.id, "of": "ann@example.com"}
     with pytest.raises(Forbidden, match=r"eve@elsewhere\.org is not on the allowlist"):
         await create_key(settings, email="eve@elsewhere.org", name="first")
     with pytest.raises(InvalidRequest, match="no email address"):

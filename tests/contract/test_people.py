@@ -44,6 +44,7 @@ async def test_everywhere_is_every_session_of_one_person(sessions: SessionStore)
     await sessions.add(replace(SESSION, id_hash="cd" * 32))
     await sessions.add(replace(SESSION, id_hash="ef" * 32, email="bob@example.com"))
     await sessions.use_once("12" * 32, until=AT + 600)
+    assert set(await sessions.emails()) == {"ann@example.com", "bob@example.com"}
     assert await sessions.end_all("ann@example.com") == 2
     assert await sessions.get(SESSION.id_hash) is None
     assert await sessions.get("ef" * 32) is not None

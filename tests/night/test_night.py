@@ -13,7 +13,7 @@ import pytest
 from mangum.handlers import ALB
 from mangum.protocols import HTTPCycle
 
-from control_plane.api_keys import ApiKeys
+from control_plane.api_keys import ApiKeys, Grant
 from control_plane.app import Gateway
 from control_plane.boots import Boot
 from control_plane.errors import NoCapacity, Stale, Unavailable
@@ -49,9 +49,9 @@ async def asleep(**model: object) -> AsyncIterator[tuple[Deployment, str]]:
     yield world, key
 
 
-async def _key(world: Deployment) -> str:
-    keys = ApiKeys(world.keys, clock=world.clock, entropy=lambda size: b"k" * size)
-    key, _ = await keys.create(email="ann@example.com", name="laptop")
+async def _key(world: Deployment, grant: Grant | None = None, *, entropy: bytes = b"k") -> str:
+    keys = ApiKeys(world.keys, clock=world.clock, entropy=lambda size: entropy * size)
+    key, _ = await keys.create(email="ann@example.com", name="laptop", grant=grant)
     return key
 
 
@@ -107,6 +107,20 @@ async def test_a_start_longer_than_one_hold_is_bridged_by_another() -> None:
             assert world.clock() - began <= 46 * (hop + 1)
         assert world.stage.facing
         assert len(world.cloud.launches) == 1
+
+
+async def test_a_question_that_is_sent_on_again_and_again_counts_once() -> None:
+    async with asleep() as (world, _):
+        key = await _key(world, Grant(requests_per_minute=1), entropy=b"r")
+        world.stage.start_s = 200
+        app = world.app()
+        for _ in range(5):  # each is back at once
+            assert (await call(app, "POST", "/v1/chat/completions", key=key, body=ASK)).status == 307
+        assert world.stage.facing
+        another = {**ASK, "temperature": 0}
+        assert (await call(app, "POST", "/v1/chat/completions", key=key, body=another)).status == 307  # minutes later
+        yet_another = await call(app, "POST", "/v1/chat/completions", key=key, body={**ASK, "temperature": 1})
+        assert (yet_another.status, yet_another.code) == (429, "rate_limit_exceeded")
 
 
 async def test_the_control_plane_that_comes_up_takes_over_without_a_wait() -> None:
@@ -312,3 +326,38 @@ async def test_events_are_read_while_it_sleeps_and_not_streamed() -> None:
         refused = await call(app, "GET", "/api/events/stream", key=key)
         assert (refused.status, refused.code) == (503, "asleep_no_stream")
         assert world.front.front.state is FrontState.ASLEEP
+
+
+@pytest.mark.parametrize("path", ["/api/cluster/scale", f"/api/models/{MODEL}/prewarm"])
+async def test_a_strangers_order_sets_nothing_going_though_a_wish_stands(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with asleep() as (world, key):
+        app = world.app()
+        scaled = await call(app, "POST", "/api/cluster/scale", key=key, body={"model": MODEL, "desired": 1})
+        assert scaled.status == 202
+        moves, launches, reads = len(world.front.history), len(world.cloud.launches), world.keys.lists
+        world.front.front = replace(world.front.front, state=FrontState.ASLEEP)
+
+        async def read(*_: object) -> NoReturn:
+            raise AssertionError("a table was read for a stranger")
+
+        for store in (world.wishes, world.nodes, world.models, world.launches):
+            monkeypatch.setattr(store, "list", read)
+        monkeypatch.setattr(world.front, "read", read)
+        for stranger in ("", "dio-nobody"):
+            refused = await call(app, "POST", path, key=stranger, body={"model": MODEL, "desired": 1})
+            assert refused.status == 401
+        assert (len(world.front.history), len(world.cloud.launches), world.keys.lists) == (moves, launches, reads)
+
+
+async def test_when_a_key_was_used_is_written_with_the_call_and_a_failure_of_it_is_no_failure_of_the_call() -> None:
+    async with asleep() as (world, key):
+        app = world.app()
+        world.keys.broken.fail("used", Unavailable("throttled"))
+        assert (await call(app, "GET", "/v1/models", key=key)).status == 200
+        (row,) = world.keys.rows.values()
+        assert not row.last_used_at
+        assert (await call(app, "GET", "/v1/models", key=key)).status == 200
+        (row,) = world.keys.rows.values()
+        assert row.last_used_at == world.clock()

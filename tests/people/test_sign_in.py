@@ -237,16 +237,24 @@ def test_a_code_that_github_does_not_know_is_told(front: Front, github: Browser)
     assert reply.error == (401, "invalid_code")
 
 
-def test_github_is_not_asked_for_code_after_code(front: Front, github: Browser) -> None:
+def test_of_one_sign_in_github_is_not_asked_for_code_after_code_and_others_go_on(front: Front, github: Browser) -> None:
     front.people.web.documents[GITHUB.token_url] = {"error": "bad_verification_code"}
+    state = github.begin(GITHUB)["state"]
     refusals = [
-        github.ask("POST", "/api/session", body={"state": github.begin(GITHUB)["state"], "code": f"{number}"}).error
+        github.ask("POST", "/api/session", body={"state": state, "code": f"{number}"}).error
         for number in range(CODES_PER_MINUTE + 5)
     ]
     assert refusals == [(401, "invalid_code")] * CODES_PER_MINUTE + [(429, "rate_limit_exceeded")] * 5
+    front.people.web.documents[GITHUB.token_url] = {"access_token": "gho_1", "token_type": "bearer"}
+    other = Browser(front)
+    assert other.ask("POST", "/api/session", body={"state": other.begin(GITHUB)["state"], "code": "abc"}).status == 201
 
 
-def test_without_a_begun_sign_in_github_is_not_asked(front: Front, github: Browser) -> None:
-    reply = Browser(front).ask("POST", "/api/session", body={"state": "s" * 43, "code": "abc"})
-    assert reply.error == (401, "invalid_state")
+def test_without_a_begun_sign_in_github_is_not_asked_and_nothing_counted(front: Front, github: Browser) -> None:
+    state = github.begin(GITHUB)["state"]
+    for _ in range(2 * CODES_PER_MINUTE):
+        for made_up in ("s" * 43, state):  # a state that somebody saw is nothing without its cookie
+            reply = Browser(front).ask("POST", "/api/session", body={"state": made_up, "code": "abc"})
+            assert reply.error == (401, "invalid_state")
     assert not front.people.web.posted
+    assert github.ask("POST", "/api/session", body={"state": state, "code": "abc"}).status == 201

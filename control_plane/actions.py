@@ -100,6 +100,7 @@ class Renew:
 @dataclass(frozen=True)
 class CountFailure:
     model: str
+    node: NodeId
     failure: Failure
     count: int
     log_tail: Sequence[str] = ()  # of the engine that failed; its node's row goes

@@ -242,7 +242,7 @@ class Chronicle:
                 if wish:  # else nothing was taken back
                     told = f"The wish for {model} was taken back: {failure.message}"
                     self._log.tell(EventKind.WISH_REFUSED, told, model=model, data=_why(failure) | {"by": wish.by})
-            case CountFailure(model, failure, count):
+            case CountFailure(model, _, failure, count):
                 told = f"A start of {model} failed: {failure.message}"
                 self._log.tell(EventKind.START_FAILED, told, model=model, data=_why(failure) | {"in_a_row": count})
 

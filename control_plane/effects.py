@@ -138,8 +138,10 @@ class Effects:
                 await self._stores.models.started(model, boot, forgives=forgives)
             case Hold(wish):
                 await self._stores.wishes.ask(wish)
-            case CountFailure(model, failure, count, log_tail):
-                await self._stores.models.failed(model, failure, at=self._clock(), count=count, log_tail=log_tail)
+            case CountFailure(model, node, failure, count, log_tail):
+                await self._stores.models.failed(
+                    model, failure, node=node, at=self._clock(), count=count, log_tail=log_tail
+                )
                 self._fleet.disturbed.set()
             case Refuse(model, failure, wish, before):
                 self._fleet.refuse(model, failure, before=before)
@@ -179,7 +181,7 @@ class Effects:
             instance = await self._launcher.start(model, groups, start.cause)
         except CannotLaunch as error:
             # A refused launch counts as no failed start, but is answered from memory for a while.
-            await self._stores.models.failed(start.model, error.failure, at=self._clock(), count=0)
+            await self._stores.models.refused(start.model, error.failure, at=self._clock())
             return Done(start, refusal=error.failure)
         return Done(start, instance.id)
 
@@ -190,7 +192,7 @@ class Effects:
         except LaunchRefused as error:
             return Done(repeat, refusal=Failure(error.code, error.message))
         except CannotLaunch as error:
-            await self._stores.models.failed(launch.model, error.failure, at=self._clock(), count=0)
+            await self._stores.models.refused(launch.model, error.failure, at=self._clock())
             return Done(repeat, refusal=error.failure)
         return Done(repeat, instance.id)
 

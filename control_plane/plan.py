@@ -114,6 +114,7 @@ class _Planner:
         self._group_of = {one.id: group for group in world.groups or () for one in group.instances}
         self._wants = Wants(world, now, policy)
         self._money = Commitments(world, policy.sizes)
+        self._counting: set[str] = set()
 
     def actions(self) -> Iterator[Action]:
         surplus = self._surplus()
@@ -133,9 +134,11 @@ class _Planner:
     def _node(self, node: Node, *, surplus: bool) -> Iterator[Action]:
         history = self._world.history.get(node.model)
         if history and (counted := count(node, history, self._now)):
-            yield counted  # 2; its row is the only record of the failure, so the burial waits a tick
+            if node.model not in self._counting:  # 2; one a tick, for the next one in a row counts on from it
+                self._counting.add(node.model)
+                yield counted
             if self._gone(node):
-                return
+                return  # its row is the only record of the failure: the burial waits
         if self._gone(node):  # 1
             yield Bury(node) if node.state in LEAVING else Fail(node, LOST)
         elif node.state is NodeState.FAILED:  # 2

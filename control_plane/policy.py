@@ -47,35 +47,52 @@ class Policy:
 
 
 def standing_failure(history: ModelRow | None, now: float, policy: Policy) -> Failure | None:
-    """The failure that still keeps this model from being started, if one does.
+    """What still keeps this model from being started, if anything does.
 
-    A refused launch (it counts no failed start) and a first permanent failure stand for the failure memory. A first
-    start that failed for a passing reason does not stand, it is tried again at once. From the second in a row on,
-    nothing is tried until the configuration changes or somebody asks by hand: each try would buy a GPU to learn the
-    same. Only where a mishap kept it from starting, a second one stands for the memory, a third four times as long, and
-    so on.
+    A first permanent failure stands for the failure memory. A first start that failed for a passing reason does not
+    stand, it is tried again at once. From the second in a row on, nothing is tried until the configuration changes or
+    somebody asks by hand: each try would buy a GPU to learn the same. Only where a mishap kept it from starting, a
+    second one stands for the memory, a third four times as long, and so on. Where no failure stands, a refused launch
+    does, for the memory.
     """
-    if history is None or history.failure is None:
+    stands = _standing(history, now, policy)
+    return stands[0] if stands else None
+
+
+def stands_until(history: ModelRow | None, now: float, policy: Policy) -> tuple[float, float | None]:
+    """Since when what stands does, and until when; None when only a person, or another configuration, ends it."""
+    stands = _standing(history, now, policy)
+    return stands[1:] if stands else (0.0, now)
+
+
+def _standing(history: ModelRow | None, now: float, policy: Policy) -> tuple[Failure, float, float | None] | None:
+    if history is None:
         return None
-    failure, in_a_row = history.failure, history.failures
-    if in_a_row == 1 and not failure.permanent:
-        return None
-    again_at = next_try_at(history, policy)
+    again_at = _next_start_at(history, policy)
+    if history.failure and (again_at is None or now < again_at):
+        return _told(history.failure, history.failures, again_at, now), history.failed_at, again_at
+    again_at = history.refused_at + policy.failure_memory_s
+    if history.refusal and now < again_at:
+        return history.refusal, history.refused_at, again_at
+    return None
+
+
+def _told(failure: Failure, in_a_row: int, again_at: float | None, now: float) -> Failure:
     if again_at is None:
         told = f"{failure.fix} It failed {in_a_row} times in a row: {BY_HAND}".strip()
         return replace(failure, fix=told, permanent=True)
-    if now >= again_at:
-        return None
     if in_a_row < FAILURES_IN_A_ROW:
         return failure
     left_s = again_at - now
     return replace(failure, fix=f"It failed {in_a_row} times in a row: the next try is possible in {left_s:.0f} s.")
 
 
-def next_try_at(history: ModelRow, policy: Policy) -> float | None:
-    """When a failure that stands is over; None when only a person, or another configuration, ends it."""
+def _next_start_at(history: ModelRow, policy: Policy) -> float | None:
+    """When the failures in a row are no reason any more not to try; None when only a person ends it."""
     failure, in_a_row = history.failure, history.failures
-    if failure and in_a_row >= FAILURES_IN_A_ROW and (failure.permanent or failure.code not in _MISHAPS):
+    if failure is None or (in_a_row < FAILURES_IN_A_ROW and not failure.permanent):
+        return history.failed_at
+    if in_a_row >= FAILURES_IN_A_ROW and (failure.permanent or failure.code not in _MISHAPS):
         return None
     memories = float(4 ** max(0, in_a_row - FAILURES_IN_A_ROW))
     return history.failed_at + min(policy.failure_memory_s * memories, MAX_BACKOFF_S)

@@ -65,10 +65,13 @@ class ModelRow:
     config: Mapping[str, Any]
     override: Mapping[str, Any] = field(default_factory=dict)
     boots: Sequence[Boot] = ()  # the last starts, oldest first
-    failures: int = 0  # starts that failed in a row; 0 beside a failure = the launch itself was refused
+    failures: int = 0  # starts that failed in a row
     failure: Failure | None = None  # the last of them
     failure_log: Sequence[str] = ()  # the engine's last lines before it
-    failed_at: float = 0.0  # when the last failure was counted; stays when it is forgiven: it is not counted anew
+    failed_at: float = 0.0  # when the last failure was counted; stays when it is forgiven
+    counted: Sequence[NodeId] = ()  # whose failures those were, the newest last; stays too: none is counted anew
+    refusal: Failure | None = None  # why the last launch since was refused: no start, and so none that failed
+    refused_at: float = 0.0
     adopted: bool = True  # False: this configuration is new, and nodes could not read it yet
 
     @property
@@ -172,11 +175,19 @@ class ModelStore(Protocol):
     async def started(self, name: str, boot: Boot, *, forgives: bool = True) -> None:
         """One start that succeeded: adds to the history; clears failures where it ``forgives``."""
 
-    async def failed(self, name: str, failure: Failure, *, at: float, count: int, log_tail: Sequence[str] = ()) -> None:
-        """The ``count``-th failed start in a row; 0 = the launch itself was refused. Twice is counted once."""
+    async def failed(
+        self, name: str, failure: Failure, *, node: NodeId, at: float, count: int, log_tail: Sequence[str] = ()
+    ) -> None:
+        """The ``count``-th failed start in a row, from 1, was this node's; counted once, however often it is told.
+
+        Raises Stale where another is counted, or all were forgiven, since the row was read.
+        """
+
+    async def refused(self, name: str, failure: Failure, *, at: float) -> None:
+        """A launch was refused: remembered, and nothing of the failed starts before it forgotten."""
 
     async def forgive(self, name: str) -> None:
-        """Forget failures: a person asks again."""
+        """Forget failures and refusals: a person asks again."""
 
 
 class KeyStore(Protocol):

@@ -24,7 +24,7 @@ def uncounted(node: Node, history: ModelRow | None) -> bool:
     """Its start failed, and the history does not say so yet."""
     if node.state is not NodeState.FAILED or node.error is None or history is None:
         return False
-    return history.failed_at <= node.launched_at and (not node.ready_at or _died_soon(node))
+    return node.id not in history.counted and (not node.ready_at or _died_soon(node))
 
 
 def count(node: Node, history: ModelRow, now: float) -> CountFailure | None:
@@ -33,7 +33,7 @@ def count(node: Node, history: ModelRow, now: float) -> CountFailure | None:
         return None
     in_a_row = history.failures + 1 if now < history.failed_at + FAILURE_STREAK_S else 1
     failure = crash_loop(node.error, in_a_row) if node.ready_at else node.error
-    return CountFailure(node.model, failure, in_a_row, tuple(node.log_tail))
+    return CountFailure(node.model, node.id, failure, in_a_row, tuple(node.log_tail))
 
 
 def note(node: Node, model: Model, history: ModelRow) -> NoteStart:

@@ -11,7 +11,7 @@ from control_plane.boots import Boot, alike, eta, road, usual, weights_of
 from control_plane.ledger import run_dict
 from control_plane.model import Model
 from control_plane.nodes import STARTING, Node, public_word
-from control_plane.policy import Policy, next_try_at, standing_failure
+from control_plane.policy import Policy, standing_failure, stands_until
 from control_plane.ports import ModelRow, Wish
 from control_plane.remedies import remedies
 from gpu_node.protocol import Failure, NodeState, Phase, PhaseRecord
@@ -73,8 +73,8 @@ class Status:
         if failure is None:
             return None
         fixes = [remedy.to_dict() for remedy in remedies(failure, self.model)]
-        again_at = next_try_at(self.row, self.policy)
-        return {**failure.to_dict(), "at": self.row.failed_at, "next_try_at": again_at, "fixes": fixes}
+        since, until = stands_until(self.row, self.now, self.policy)
+        return {**failure.to_dict(), "at": since, "next_try_at": until, "fixes": fixes}
 
     def _start(self) -> dict[str, Any] | None:
         """How far a start is, each phase with how long it usually takes; those ahead began at 0."""

@@ -23,6 +23,7 @@ from gpu_node.protocol import Failure, NodeState
 T = TypeVar("T")
 
 KEEP_STARTS = 20
+KEEP_COUNTED = 50
 CLAIMED = ("group", "zone", "market", "launched_at", "cause", "micro_usd_per_hour", "launch_micro_usd")
 
 
@@ -227,13 +228,20 @@ class MemoryModels(Fallible):
         boots = (*row.boots, boot)[-KEEP_STARTS:]
         self.rows[name] = _forgiven(row, boots=boots) if forgives else replace(row, boots=boots)
 
-    async def failed(self, name: str, failure: Failure, *, at: float, count: int, log_tail: Sequence[str] = ()) -> None:
+    async def failed(
+        self, name: str, failure: Failure, *, node: NodeId, at: float, count: int, log_tail: Sequence[str] = ()
+    ) -> None:
         row = self._known(name)
-        if count > 1 and row.failures not in (count - 1, count):
+        if node in row.counted:
+            return
+        if count > 1 and row.failures != count - 1:
             raise Stale(name)
-        self.rows[name] = replace(
-            row, failures=count, failure=failure, failed_at=at, failure_log=tuple(log_tail)[-200:]
-        )
+        counted = (*row.counted, node)[-KEEP_COUNTED:]
+        log = tuple(log_tail)[-200:]
+        self.rows[name] = replace(row, failures=count, failure=failure, failed_at=at, failure_log=log, counted=counted)
+
+    async def refused(self, name: str, failure: Failure, *, at: float) -> None:
+        self.rows[name] = replace(self._known(name), refusal=failure, refused_at=at)
 
     async def forgive(self, name: str) -> None:
         self.rows[name] = _forgiven(self._known(name))
@@ -245,7 +253,7 @@ class MemoryModels(Fallible):
 
 
 def _forgiven(row: ModelRow, **changes: Any) -> ModelRow:
-    return replace(row, failures=0, failure=None, failure_log=(), **changes)
+    return replace(row, failures=0, failure=None, failure_log=(), refusal=None, **changes)
 
 
 @dataclass

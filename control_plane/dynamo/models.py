@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from control_plane import schema
 from control_plane.boots import Boot
-from control_plane.dynamo.table import DynamoTable, Row, assignments
+from control_plane.dynamo.table import DynamoTable, Refused, Row, assignments
 from control_plane.errors import Stale
+from control_plane.nodes import NodeId
 from control_plane.ports import ModelRow
 from control_plane.schema import CONFIGURED
 from gpu_node.protocol import LOG_TAIL_LINES, Failure
@@ -28,7 +29,10 @@ KEEP_STARTS = 20
 KEEP_LOG_LINES = LOG_TAIL_LINES
 """How many of a failed engine's last lines a model remembers."""
 
-_FORGIVE = "#failures = :zero REMOVE #failure, #failure_log"
+KEEP_COUNTED = 50
+"""How many nodes a model remembers as counted: more than can stand in the table at a time, each until it is gone."""
+
+_FORGIVE = "#failures = :zero REMOVE #failure, #failure_log, #refusal"
 
 
 class DynamoModels:
@@ -67,28 +71,40 @@ class DynamoModels:
             {"none": [], "boots": [asdict(boot)]} | ({"zero": 0} if forgives else {}),
         )
         if len(row["boots"]) > KEEP_STARTS:
-            await self._forget_oldest(name)
+            await self._forget_oldest(name, "boots", KEEP_STARTS)
 
-    async def _forget_oldest(self, name: str) -> None:
-        with suppress(Stale):  # another start trimmed the list already
+    async def _forget_oldest(self, name: str, what: str, limit: int) -> None:
+        with suppress(Stale):  # another writer trimmed the list already
             await self._rows.update(
-                {"name": name},
-                "REMOVE #boots[0]",
-                {"limit": KEEP_STARTS},
-                when="size(#boots) > :limit",
+                {"name": name}, f"REMOVE #{what}[0]", {"limit": limit}, when=f"size(#{what}) > :limit"
             )
 
-    async def failed(self, name: str, failure: Failure, *, at: float, count: int, log_tail: Sequence[str] = ()) -> None:
+    async def failed(
+        self, name: str, failure: Failure, *, node: NodeId, at: float, count: int, log_tail: Sequence[str] = ()
+    ) -> None:
         values: dict[str, Any] = {
             "failures": count,
             "failure": failure.to_dict(),
             "failed_at": at,
             "failure_log": list(log_tail)[-KEEP_LOG_LINES:],
         }
-        when, before = "", {}
-        if count > 1:  # the one that follows, or the same again; 0 and 1 begin anew, whatever stood there
-            when, before = "#failures IN (:before, :failures)", {"before": count - 1}
-        await self._rows.update({"name": name}, assignments(values), values | before, when=when)
+        change = f"{assignments(values)}, #counted = list_append(if_not_exists(#counted, :none), :nodes)"
+        values |= {"none": [], "nodes": [node], "node": node}
+        when = "NOT contains(#counted, :node)"
+        if count > 1:  # 1 begins anew, whatever stood there
+            when, values = f"{when} AND #failures = :before", values | {"before": count - 1}
+        try:
+            row = await self._rows.update({"name": name}, change, values, when=when)
+        except Refused as refused:
+            if node in refused.row.get("counted", ()):
+                return
+            raise
+        if len(row["counted"]) > KEEP_COUNTED:
+            await self._forget_oldest(name, "counted", KEEP_COUNTED)
+
+    async def refused(self, name: str, failure: Failure, *, at: float) -> None:
+        values = {"refusal": failure.to_dict(), "refused_at": at}
+        await self._rows.update({"name": name}, assignments(values), values)
 
     async def forgive(self, name: str) -> None:
         await self._rows.update({"name": name}, f"SET {_FORGIVE}", {"zero": 0})
@@ -97,7 +113,7 @@ class DynamoModels:
 def _model(name: str, config: Mapping[str, Any], row: Row) -> ModelRow:
     """What stands of a failure under another configuration is forgiven: it says nothing of this one."""
     adopted = row.get("config") == config
-    failure = row.get("failure") if adopted else None
+    failure, refusal = (row.get("failure"), row.get("refusal")) if adopted else (None, None)
     return ModelRow(
         name=name,
         config=config,
@@ -107,5 +123,8 @@ def _model(name: str, config: Mapping[str, Any], row: Row) -> ModelRow:
         failure=Failure.from_dict(failure) if failure else None,
         failure_log=tuple(row.get("failure_log", ())) if failure else (),
         failed_at=row.get("failed_at", 0.0),
+        counted=tuple(map(NodeId, row.get("counted", ()))),
+        refusal=Failure.from_dict(refusal) if refusal else None,
+        refused_at=row.get("refused_at", 0.0),
         adopted=adopted,
     )

@@ -99,6 +99,27 @@ async def test_two_permanent_failures_in_a_row_stop_further_tries_until_somebody
 
 
 @story
+async def test_a_refused_launch_between_two_failed_starts_gives_no_third_try() -> None:
+    async with deployment() as world, world.openai() as client:
+        world.boot.failure = Failure("gated_model", "The model is gated.", "Ask for access.", permanent=True)
+        with pytest.raises(openai.APIError, match="gated"):
+            await streamed(client)
+        await asyncio.sleep(100)
+        refuse(world, SMALL)
+        with pytest.raises(openai.PermissionDeniedError, match="L-DB2E81BA"):
+            await answer(client)
+        world.cloud.refusals.clear()
+        await asyncio.sleep(1000)
+        with pytest.raises(openai.APIError, match="gated"):
+            await streamed(client)
+        await asyncio.sleep(1000)
+        asked = len(world.cloud.launches)
+        with pytest.raises(openai.PermissionDeniedError, match="2 times in a row"):
+            await answer(client)
+        assert len(world.cloud.launches) == asked
+
+
+@story
 async def test_passing_failures_are_tried_again_ever_more_rarely() -> None:
     async with deployment() as world, world.openai() as client:
         world.boot.failure = Failure("node_lost", "The instance went away.")

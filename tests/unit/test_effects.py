@@ -155,11 +155,13 @@ async def test_a_start_launches_a_node(bench: Bench) -> None:
 
 
 async def test_a_start_that_was_refused_everywhere_is_remembered_and_counts_no_failure(bench: Bench) -> None:
+    await bench.models.failed("m", FAILURE, node=READY.id, at=5.0, count=1)
     bench.cloud.refusals["g", "a"] = NoCapacity("InsufficientInstanceCapacity", "none")
     await bench.apply(Start("m"))
     row = bench.models.rows["m"]
-    assert row.failure
-    assert (row.failure.code, row.failures, row.failed_at) == ("no_gpu_capacity", 0, bench.clock.now)
+    assert row.refusal
+    assert (row.refusal.code, row.refused_at) == ("no_gpu_capacity", bench.clock.now)
+    assert (row.failures, row.failure, row.failed_at) == (1, FAILURE, 5.0)
 
 
 async def test_a_wish_is_held_longer(bench: Bench) -> None:
@@ -169,7 +171,7 @@ async def test_a_wish_is_held_longer(bench: Bench) -> None:
 
 async def test_a_failure_is_counted_once_however_often_it_is_applied(bench: Bench) -> None:
     for _ in range(2):
-        await bench.apply(CountFailure("m", FAILURE, 1))
+        await bench.apply(CountFailure("m", READY.id, FAILURE, 1))
     assert (bench.models.rows["m"].failures, bench.models.rows["m"].failure) == (1, FAILURE)
 
 
@@ -246,7 +248,7 @@ FAILING = [
     (Start("m"), lambda bench: bench.launches, "intend"),
     (Start("m"), lambda bench: bench.cloud, "launch"),
     (Hold(WISH), lambda bench: bench.wishes, "ask"),
-    (CountFailure("m", FAILURE, 1), lambda bench: bench.models, "failed"),
+    (CountFailure("m", READY.id, FAILURE, 1), lambda bench: bench.models, "failed"),
     (Refuse("m", FAILURE, WISH), lambda bench: bench.wishes, "drop"),
     (Fulfil(WISH), lambda bench: bench.wishes, "drop"),
     (Repeat(LAUNCH), lambda bench: bench.cloud, "launch"),
@@ -285,8 +287,8 @@ async def test_a_silent_aws_is_told_and_the_action_can_be_taken_again(
         Fail(replace(READY, state=NodeState.BOOTING), FAILURE),
         Bury(replace(READY, state=NodeState.DRAINING)),
         Renew(replace(READY, id=NodeId("i-9")), 900.0, 0.0),
-        CountFailure("m", FAILURE, 5),
-        CountFailure("unknown", FAILURE, 1),
+        CountFailure("m", READY.id, FAILURE, 5),
+        CountFailure("unknown", READY.id, FAILURE, 1),
         Refuse("m", FAILURE, replace(WISH, version=0)),
         Fulfil(replace(WISH, version=0)),
     ],
@@ -367,5 +369,5 @@ async def test_a_model_whose_weights_cannot_be_had_is_not_launched(bench: Bench)
     assert len(bench.cloud.launches) == before
     assert set(bench.launches.rows) == {"t"}  # no intent either
     (row,) = [row for row in await bench.models.list() if row.name == "m"]
-    assert (row.failure, row.failures) == (FAILURE, 0)
+    assert (row.refusal, row.failure, row.failures) == (FAILURE, None, 0)
     assert bench.told == [Done(Start("m"), refusal=FAILURE)]

@@ -83,22 +83,22 @@ def test_an_instance_that_died_in_its_group_is_lost_and_then_taken_out() -> None
 
 def test_a_failed_start_is_counted_once_and_its_instance_taken_down() -> None:
     failed = node(NodeState.FAILED, error=CRASH)
-    counted = CountFailure(NAME, CRASH, 1)
+    counted = CountFailure(NAME, NodeId("i-1"), CRASH, 1)
     assert actions(failed, groups=[group(instance())]) == [counted, Terminate(failed)]
-    history = {NAME: ModelRow(NAME, CONFIG, failures=1, failure=CRASH, failed_at=NOW - 2)}
+    history = {NAME: ModelRow(NAME, CONFIG, failures=1, failure=CRASH, failed_at=NOW - 2, counted=(failed.id,))}
     assert actions(failed, groups=[group(instance())], history=history) == [Terminate(failed)]
 
 
 def test_a_failed_start_whose_agent_took_the_instance_down_itself_is_counted_too() -> None:
     failed = node(NodeState.FAILED, error=CRASH)
     assert kinds(failed, groups=[group()]) == [CountFailure]  # its row is the only record: buried once that is written
-    counted = {NAME: ModelRow(NAME, CONFIG, failures=1, failure=CRASH, failed_at=NOW - 1)}
+    counted = {NAME: ModelRow(NAME, CONFIG, failures=1, failure=CRASH, failed_at=NOW - 1, counted=(failed.id,))}
     assert kinds(failed, groups=[group()], history=counted) == [Bury]
 
 
 def test_failures_long_apart_are_not_in_a_row() -> None:
     history = {NAME: ModelRow(NAME, CONFIG, failures=1, failure=CRASH, failed_at=-NOW)}
-    assert CountFailure(NAME, CRASH, 1) in actions(node(NodeState.FAILED, error=CRASH), history=history)
+    assert CountFailure(NAME, NodeId("i-1"), CRASH, 1) in actions(node(NodeState.FAILED, error=CRASH), history=history)
 
 
 def test_a_node_that_was_ready_once_is_no_failed_start() -> None:
@@ -233,13 +233,18 @@ def test_a_lease_is_renewed_in_its_second_half_and_only_for_what_stays() -> None
 
 # -- 7: failures that stand
 
+ONCE = ModelRow(NAME, CONFIG, failures=1, failure=CRASH, failed_at=NOW - 1)
+
 
 @pytest.mark.parametrize(
     ("history", "stands"),
     [
         (ModelRow(NAME, CONFIG), False),
-        (ModelRow(NAME, CONFIG, failures=0, failure=CRASH, failed_at=NOW - 89), True),  # a refused launch
-        (ModelRow(NAME, CONFIG, failures=0, failure=CRASH, failed_at=NOW - 91), False),
+        (ModelRow(NAME, CONFIG, refusal=CRASH, refused_at=NOW - 89), True),
+        (ModelRow(NAME, CONFIG, refusal=CRASH, refused_at=NOW - 91), False),
+        (replace(ONCE, refusal=BROKEN, refused_at=NOW - 1), True),  # a refusal between two starts
+        (replace(ONCE, refusal=BROKEN, refused_at=NOW - 91), False),
+        (replace(ONCE, failures=2, refusal=GATED, refused_at=NOW - 1), True),
         (ModelRow(NAME, CONFIG, failures=1, failure=CRASH, failed_at=NOW - 1), False),  # tried again at once
         (ModelRow(NAME, CONFIG, failures=1, failure=GATED, failed_at=NOW - 89), True),
         (ModelRow(NAME, CONFIG, failures=1, failure=GATED, failed_at=NOW - 91), False),
@@ -258,8 +263,9 @@ def test_a_failure_that_stands_refuses_instead_of_starting(history: ModelRow, st
     (action,) = actions(wishes={NAME: wanted}, waiters={NAME: 1}, history={NAME: history})
     assert isinstance(action, Refuse if stands else Start)
     if isinstance(action, Refuse):
-        assert history.failure is not None
-        assert (action.failure.code, action.failure.message) == (history.failure.code, history.failure.message)
+        failure = history.refusal if history.refusal and history.failures < 2 else history.failure
+        assert failure is not None
+        assert (action.failure.code, action.failure.message) == (failure.code, failure.message)
         assert action.wish == wanted
 
 
@@ -280,7 +286,7 @@ def test_what_only_a_person_can_end_is_no_reason_to_ask_again() -> None:
 def test_a_failure_that_stands_starts_nothing_though_another_node_serves() -> None:
     two = Model.parse({**CONFIG, "maxInstances": 2})
     asked = wish(desired=2)
-    refused = {NAME: ModelRow(NAME, CONFIG, failure=CRASH, failed_at=NOW - 1)}
+    refused = {NAME: ModelRow(NAME, CONFIG, refusal=CRASH, refused_at=NOW - 1)}
     assert actions(node(), models={NAME: two}, wishes={NAME: asked}, history=refused) == [Fulfil(asked)]
 
 

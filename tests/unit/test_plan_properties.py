@@ -261,8 +261,12 @@ class Sim:
                 self._set(node, NodeState.TERMINATED)
             case Renew(node, lease_until):
                 self.nodes[node.id] = replace(self.nodes[node.id], lease_until=lease_until)
-            case CountFailure(_, failure, count):
-                self.history = replace(self.history, failures=count, failure=failure, failed_at=self.now)
+            case CountFailure(_, node_id, failure, count):
+                assert node_id not in self.history.counted
+                counted = (*self.history.counted, node_id)
+                self.history = replace(
+                    self.history, failures=count, failure=failure, failed_at=self.now, counted=counted
+                )
             case Refuse():
                 self.waiters, self.wish = 0, None
             case Fulfil():
@@ -270,7 +274,7 @@ class Sim:
             case Hold(wish):
                 self.wish = wish
             case NoteStart():
-                self.history = replace(self.history, failures=0, failure=None)
+                self.history = replace(self.history, failures=0, failure=None, refusal=None)
 
     def _take_out(self, node_id: NodeId) -> None:
         assert node_id not in self.held, "terminated twice: that may take another node along"
@@ -283,7 +287,7 @@ class Sim:
         self.launches.append(self.now)
         if self.refusing:
             refused = Failure("no_gpu_capacity", "x")
-            self.history = replace(self.history, failures=0, failure=refused, failed_at=self.now)
+            self.history = replace(self.history, refusal=refused, refused_at=self.now)
             return
         node_id = NodeId(f"i-{len(self.nodes) + 1}")
         self.alive[node_id] = True
@@ -298,7 +302,7 @@ class Sim:
     def _wish(self, desired: int, hold_s: float) -> None:
         kept = self.wish.keep_awake_until if self.wish else 0.0
         self.wish = Wish(NAME, desired, self.now + hold_s, "ann", self.now, keep_awake_until=kept)
-        self.history = replace(self.history, failures=0, failure=None)
+        self.history = replace(self.history, failures=0, failure=None, refusal=None)
         self.excused_until = max(self.excused_until, self.now + hold_s)
 
     def _set(self, node: Node, state: NodeState, **changes: object) -> None:

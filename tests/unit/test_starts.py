@@ -6,19 +6,20 @@ from dataclasses import replace
 
 import pytest
 
-from control_plane.actions import CountFailure, NoteStart
+from control_plane.actions import Bury, CountFailure, NoteStart
 from control_plane.failures import CRASH_LOOP, CRASHES_OF_A_LOOP, crash_loop
+from control_plane.nodes import Node, NodeId
 from control_plane.policy import standing_failure
 from control_plane.ports import ModelRow
 from control_plane.starts import SOON_S, count, note, uncounted
 from gpu_node.protocol import Failure, NodeState
-from tests.unit.planning import BROKEN, CONFIG, MODEL, NAME, NOW, POLICY, actions, node, wish
+from tests.unit.planning import BROKEN, CONFIG, MODEL, NAME, NOW, POLICY, actions, group, node, wish
 
 HUNG = Failure("engine_hung", "It hung.", cause="the line before")
 CLEAN = ModelRow(NAME, CONFIG)
 
 
-def died(after_s: float, error: Failure = BROKEN) -> object:
+def died(after_s: float, error: Failure = BROKEN) -> Node:
     return node(NodeState.FAILED, error=error, ready_at=NOW - 60, heartbeat_at=NOW - 60 + after_s)
 
 
@@ -26,7 +27,7 @@ def died(after_s: float, error: Failure = BROKEN) -> object:
 def test_an_engine_that_dies_soon_after_it_got_ready_counts(error: Failure) -> None:
     dead = node(NodeState.FAILED, error=error, ready_at=NOW - 60, heartbeat_at=NOW - 30)
     counted = count(dead, CLEAN, NOW)
-    assert counted == CountFailure(NAME, crash_loop(error, 1), 1)
+    assert counted == CountFailure(NAME, dead.id, crash_loop(error, 1), 1)
     assert counted is not None
     assert (counted.failure.code, counted.failure.permanent) == (CRASH_LOOP, False)
 
@@ -43,7 +44,7 @@ def test_a_node_that_went_away_does_not() -> None:
 
 def test_it_counts_once() -> None:
     dead = node(NodeState.FAILED, error=BROKEN, ready_at=NOW - 60, heartbeat_at=NOW - 30)
-    assert count(dead, replace(CLEAN, failures=1, failure=crash_loop(BROKEN, 1), failed_at=NOW), NOW) is None
+    assert count(dead, replace(CLEAN, failures=1, failed_at=NOW - 999, counted=(dead.id,)), NOW) is None
 
 
 def test_a_start_that_only_got_ready_does_not_take_it_back() -> None:
@@ -87,3 +88,30 @@ def test_a_note_is_part_of_the_plan() -> None:
     (noted,) = actions(ready, was_starting=frozenset({ready.id}), history={NAME: looping})
     assert isinstance(noted, NoteStart)
     assert not noted.forgives
+
+
+def test_another_nodes_failure_since_its_launch_does_not_hide_its_own() -> None:
+    dead = node(NodeState.FAILED, error=BROKEN, launched_at=NOW - 100)
+    other = replace(CLEAN, failures=1, failure=BROKEN, failed_at=NOW - 10, counted=(NodeId("i-2"),))
+    assert count(dead, other, NOW) == CountFailure(NAME, dead.id, BROKEN, 2)
+
+
+def test_a_refused_launch_since_its_launch_does_not_either() -> None:
+    dead = node(NodeState.FAILED, error=BROKEN, launched_at=NOW - 100)
+    refused = replace(CLEAN, failures=1, failure=BROKEN, failed_at=NOW - 200, refusal=HUNG, refused_at=NOW - 10)
+    assert count(dead, refused, NOW) == CountFailure(NAME, dead.id, BROKEN, 2)
+
+
+def test_a_refused_launch_does_not_make_a_loop_forgiven() -> None:
+    looping = replace(CLEAN, failures=1, failure=crash_loop(BROKEN, 1), failed_at=NOW - 200)
+    refused = replace(looping, refusal=BROKEN, refused_at=NOW - 150)
+    assert note(node(launched_at=NOW - 100, ready_at=NOW - 40), MODEL, refused).forgives is False
+
+
+def test_two_that_fail_at_once_are_counted_one_after_the_other() -> None:
+    """And neither's row goes before: it is the only record."""
+    one, two = (node(NodeState.FAILED, name, error=BROKEN) for name in ("i-1", "i-2"))
+    world: dict[str, object] = {"groups": [group()], "waiters": {NAME: 1}, "wishes": {NAME: wish()}}
+    assert actions(one, two, **world) == [CountFailure(NAME, one.id, BROKEN, 1)]
+    first = replace(CLEAN, failures=1, failure=BROKEN, failed_at=NOW, counted=(one.id,))
+    assert actions(one, two, history={NAME: first}, **world) == [Bury(one), CountFailure(NAME, two.id, BROKEN, 2)]

@@ -20,6 +20,7 @@ NOW = 1000.0
 CONFIG = {"name": "m", "instanceTypes": ["g6.xlarge"], "idleTimeout": 300}
 ROW = ModelRow("m", CONFIG)
 FAILED = replace(ROW, failure=Failure("gated_model", "Gated.", "Ask.", permanent=True), failures=1, failed_at=NOW - 10)
+REFUSED = replace(ROW, refusal=Failure("no_gpu_capacity", "None."), refused_at=NOW - 10)
 WISH = Wish("m", desired=1, hold_until=NOW + 60, by="ann", asked_at=NOW - 5)
 
 
@@ -51,10 +52,24 @@ def status(nodes: Sequence[Node] = (), *, row: ModelRow = ROW, wish: Wish | None
         (status([node(NodeState.READY)], row=FAILED), "ready"),
         (status([node(NodeState.BOOTING)], row=FAILED), "starting"),
         (status(row=replace(FAILED, failed_at=NOW - 3600)), "cold"),
+        (status(row=REFUSED), "failed"),
+        (status(row=replace(REFUSED, refused_at=NOW - 3600)), "cold"),
     ],
 )
 def test_one_word_says_how_a_model_is(told: Status, word: str) -> None:
     assert told.to_dict()["status"] == word
+
+
+def test_what_stands_says_since_when_and_until_when() -> None:
+    after_it = replace(REFUSED, failures=1, failure=Failure("node_lost", "Lost."), failed_at=NOW - 70)
+    for row, at, until in (
+        (REFUSED, NOW - 10, NOW + 80),
+        (after_it, NOW - 10, NOW + 80),
+        (FAILED, NOW - 10, NOW + 80),
+        (replace(FAILED, failures=2), NOW - 10, None),
+    ):
+        failure = status(row=row).to_dict()["failure"]
+        assert (failure["at"], failure["next_try_at"]) == (at, until)
 
 
 BOOTS = [

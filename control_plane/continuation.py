@@ -3,7 +3,8 @@
 While a Spot node writes a stream, what went out of it is kept here, in memory, and never logged. When the node goes,
 another engine is asked to go on from that text: a chat with the text as the beginning of the assistant's message
 (``continue_final_message``), a completion with the text behind its prompt. What comes is made to look as if it had
-come from the first: its id, no second role, usage as if one engine had written all.
+come from the first: its id, no second role, usage as if one engine had written all. Where everything that the request
+allows was said, and only its end is missing, one token is asked for, since engines answer no less; it is thrown away.
 
 Not everything can be continued: not what is more than the text of one choice (tool calls, reasoning, log
 probabilities), not what was bound to a form by a grammar that would begin anew, and only where the API has words for
@@ -91,6 +92,12 @@ class Transcript:
         """What another engine goes on from. Chat templates take white space off its end: the model says that again."""
         return self.text.rstrip()
 
+    def spent(self, said_tokens: int) -> bool:
+        """Was as much said as the request allows?"""
+        request = orjson.loads(self._body)
+        limit = request.get("max_completion_tokens") or request.get("max_tokens")
+        return isinstance(limit, int) and 0 < limit <= said_tokens
+
     def rest(self, said_tokens: int = 0) -> Json | None:
         """The request for what is missing; None where it cannot be asked for."""
         self._condense()
@@ -136,6 +143,7 @@ class Seam:
         self._opened = transcript.head is not None
         self._again = transcript.text[len(transcript.continued) :]  # white space that the model may say again
         self._said = said_tokens
+        self._spent = transcript.spent(said_tokens)  # nothing more may be said: only the end is handed on
 
     def join(self, events: bytes) -> bytes:
         """What of them to hand on, and how."""
@@ -146,7 +154,8 @@ class Seam:
         if told is None:
             return None
         prompt = max(told.prompt - self._said, 0)
-        return Tokens(prompt, min(told.cached, prompt), told.completion + told.prompt - prompt)
+        more = 0 if self._spent else told.completion
+        return Tokens(prompt, min(told.cached, prompt), more + told.prompt - prompt)
 
     def _joined(self, event: bytes) -> bytes:
         payload = _payload(event)
@@ -154,9 +163,18 @@ class Seam:
             return event + _END
         payload |= self._head
         self._correct(payload.get("usage"))
-        if payload["choices"] and not self._more(payload["choices"][0]):
+        handed_on = self._ended if self._spent else self._more
+        if payload["choices"] and not handed_on(payload["choices"][0]):
             return b""
         return _DATA + orjson.dumps(payload) + _END
+
+    def _ended(self, choice: Json) -> bool:
+        """Makes of the end of one token too many that of the answer without it. Is it the end?"""
+        if choice.get("finish_reason") is None:
+            return False
+        nothing: Json = {"delta": {}} if "delta" in choice else {"text": ""}
+        choice |= nothing | {"finish_reason": "length", "stop_reason": None}
+        return True
 
     def _more(self, choice: Json) -> bool:
         """Takes out of it what the client has. Is anything left?"""
@@ -183,7 +201,8 @@ class Seam:
             return
         said = min(self._said, usage["prompt_tokens"])
         usage["prompt_tokens"] -= said
-        usage["completion_tokens"] = (usage.get("completion_tokens") or 0) + said
+        usage["completion_tokens"] = said + (0 if self._spent else usage.get("completion_tokens") or 0)
+        usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
         details = usage.get("prompt_tokens_details")
         if isinstance(details, dict) and isinstance(details.get("cached_tokens"), int):
             details["cached_tokens"] = min(details["cached_tokens"], usage["prompt_tokens"])

@@ -221,6 +221,21 @@ async def test_a_spot_node_that_dies_without_a_notice_is_continued_too() -> None
 
 
 @story
+async def test_an_answer_that_lacked_only_its_end_gets_that_and_not_one_word_more() -> None:
+    async with on_spot() as (world, node_id):
+        asking = asyncio.create_task(events(world, stream_options={"include_usage": True}, max_tokens=30))
+        await asyncio.sleep(50)  # this engine goes on beyond the limit: whatever is asked for now is too much
+        world.kill_instance(node_id)
+        told = await asking
+        said = text_of(told)
+        assert 40 < len(said.split()) < 60
+        assert TEXT.startswith(said)
+        assert [event["choices"][0]["finish_reason"] for event in told if event["choices"]][-1] == "length"
+        assert told[-1]["usage"]["completion_tokens"] == len(said.split()) - 1  # of the last one a space was not sent
+        assert world.engines[world.living[0]].requests[-1]["max_tokens"] == 1
+
+
+@story
 async def test_an_on_demand_node_that_dies_is_not() -> None:
     async with deployment() as world, world.openai(max_retries=0) as client:
         await answer(client)

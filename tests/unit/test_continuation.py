@@ -221,6 +221,33 @@ def test_usage_is_that_of_one_answer() -> None:
     assert seam.tokens(None) is None
 
 
+@pytest.mark.parametrize(
+    ("asked", "said", "spent"),
+    [({"max_tokens": 5}, 4, False), ({"max_tokens": 5}, 5, True), ({"max_tokens": 5}, 6, True), ({}, 99, False),
+     ({"max_completion_tokens": 5}, 5, True), ({"max_completion_tokens": 9, "max_tokens": 5}, 5, False)],
+)  # fmt: skip
+def test_a_limit_is_spent_when_so_much_was_said(asked: dict[str, int], said: int, spent: bool) -> None:
+    assert transcript(ROLE, chat({"content": "x"}), asked={**ASKED, **asked}).spent(said) is spent
+
+
+def test_where_the_limit_is_spent_nothing_more_is_said_and_the_answer_ends_by_its_length() -> None:
+    sent = transcript(ROLE, chat({"content": "a b c"}), asked={**ASKED, "max_tokens": 3})
+    seam = Seam(sent, 3)
+    usage = {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11}
+    told = ROLE + chat({"content": " d"}) + chat({}, "stop", stop_reason=7) + event({"choices": [], "usage": usage})
+    end, counted = payloads(seam.join(told))
+    (choice,) = end["choices"]
+    assert (choice["delta"], choice["finish_reason"], choice["stop_reason"]) == ({}, "length", None)
+    assert counted["usage"] == {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+    assert seam.tokens(Tokens(10, 9, 1)) == Tokens(7, 7, 3)
+
+
+def test_text_that_comes_with_the_end_is_left_out_too() -> None:
+    seam = Seam(transcript(text(" a"), asked={**PROMPT, "max_tokens": 1}, dialect=COMPLETIONS), 1)
+    (end,) = payloads(seam.join(text(" b", "length")))
+    assert (end["choices"][0]["text"], end["choices"][0]["finish_reason"]) == ("", "length")
+
+
 def test_comments_errors_and_the_end_pass_as_they_are() -> None:
     seam = Seam(transcript(ROLE, chat({"content": "a"})), 1)
     passing = b': keep-alive\n\ndata: {"error": {"message": "boom"}}\n\ndata: [DONE]\n\n'

@@ -333,11 +333,13 @@ class ControlPlane:
         await self.record.measure(self._observer.world, self.fleet.waiters)
 
     async def _last_flush(self) -> None:
+        task = self.accounts.task
+        await asyncio.gather(*map(self._last, (self.meter.flush, task.extend) if task else (self.meter.flush,)))
+
+    async def _last(self, flush: Callable[[], Awaitable[None]]) -> None:
         try:
             async with asyncio.timeout(LAST_FLUSH_S):
-                await self.meter.flush()
-                if self.accounts.task:
-                    await self.accounts.task.extend()
+                await flush()
         except (Unavailable, TimeoutError) as error:
             log.error("usage lost at the end", extra={"error": str(error) or "no answer in time"})
 

@@ -125,6 +125,7 @@ async def test_a_revoked_key_is_dead_at_once_where_it_was_revoked() -> None:
 @story
 async def test_the_keys_of_others_are_neither_listed_nor_revoked() -> None:
     async with deployment() as world, world.http() as http:
+        world.people.entrance.allow("olga@example.com", "*@example.com")  # the caller owns nothing here
         created = (await http.post("/api/keys", json={"name": "mine"})).json()
         (row,) = [row for row in world.keys.rows.values() if row.id == created["key_id"]]
         world.keys.rows[row.key_hash] = type(row)(row.key_hash, "bob@example.com", row.name, row.created_at, row.prefix)

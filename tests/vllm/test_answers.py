@@ -10,6 +10,9 @@ import httpx
 import orjson
 import pytest
 
+from control_plane import dialect as dialects
+from control_plane.continuation import Seam, Transcript
+from control_plane.dialect import Dialect
 from tests.vllm.serving import MODEL, Serving
 from tests.vllm.wire import Wire
 
@@ -151,6 +154,37 @@ def test_a_route_that_the_engine_has_not_is_named(serving: Serving) -> None:
     refused = serving.relayed("/v1/embeddings", {"input": "hello"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (404, "unsupported_route")
     assert MODEL in refused.json()["error"]["message"]
+
+
+def events_of(answer: bytes) -> list[bytes]:
+    return [event + b"\n\n" for event in answer.split(b"\n\n") if event]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body"),
+    [(dialects.CHAT, {"messages": ASKED, **NO_REASONING}), (dialects.COMPLETIONS, {"prompt": "hello"})],
+    ids=["chat", "completion"],
+)
+def test_the_rest_of_an_answer_that_broke_off_is_asked_for_in_words_that_the_engine_knows(
+    serving: Serving, dialect: Dialect, body: Mapping[str, Any]
+) -> None:
+    asked = {"model": MODEL, **body, **USAGE, "temperature": 0, "max_tokens": 60, "ignore_eos": True}
+    begun = Transcript(dialect, orjson.dumps(asked))
+    begun.note(b"".join(events_of(serving.direct(dialect.path, asked).content)[:6]))
+    assert begun.continued
+    question = {"prompt": begun.continued, "add_special_tokens": False}
+    said = serving.direct("/tokenize", question).raise_for_status().json()["count"]
+    assert 0 < said < 60
+    rest = begun.rest(said)
+    assert rest is not None
+    answer = serving.direct(dialect.path, rest)
+    assert answer.status_code == 200, answer.text
+    joined = Seam(begun, said).join(answer.content)
+    begun.note(joined)
+    assert begun.rest() is None  # its end went out
+    assert begun.pieces > 6
+    (usage,) = re.findall(rb'"completion_tokens":(\d+)', joined)
+    assert int(usage) == 60
 
 
 def told(answer: httpx.Response) -> Mapping[str, str]:

@@ -91,7 +91,7 @@ async def test_a_slow_launch_of_one_model_keeps_no_other_waiting() -> None:
 
         async def slow_for_one(wanted: object) -> object:
             if getattr(wanted, "model", "") == MODEL:
-                await asyncio.sleep(90)
+                await asyncio.sleep(55)  # below the limit of a launch
             return await launch(wanted)  # type: ignore[arg-type]
 
         world.cloud.launch = slow_for_one  # type: ignore[method-assign, assignment]

@@ -8,6 +8,7 @@ import openai
 import pytest
 
 from rehearsal.desk import Desk, Options
+from rehearsal.stack import OWNER
 from tests.image.building import Built
 from tests.image.container import Container
 
@@ -48,7 +49,7 @@ def environment(desk: Desk) -> Mapping[str, str]:
 
 
 def key(container: Container) -> str:
-    command = ("key", "create", "--email", "you@example.com", "--name", "laptop")
+    command = ("key", "create", "--email", OWNER, "--name", "laptop")
     status, printed = container.run("python", "-m", "control_plane", *command)
     assert status == 0, printed
     return printed.strip()

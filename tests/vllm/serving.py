@@ -40,7 +40,7 @@ REFUSED: Mapping[str, Refused] = {
         "out_of_gpu_memory",
         "larger than the available KV cache memory",
     ),
-    "vllm/missing": Refused({"repository": hub.MISSING}, "model_not_found", "is not a valid model identifier"),
+    "vllm/missing": Refused({"repository": hub.MISSING}, "model_not_found_on_hub", "is not a valid model identifier"),
     "vllm/gated": Refused({"repository": hub.GATED}, "gated_model", "Cannot access gated repo"),
 }
 

@@ -35,8 +35,10 @@ _TYPES = {
 }
 
 _PROPERTIES: Mapping[str, Mapping[str, str]] = {
+    "aws_cloudwatch_metric_alarm": {"name": "alarm_name"},
     "aws_lambda_function": {"name": "function_name"},
     "aws_lambda_permission": {"function": "function_name"},
+    "aws_sns_topic_subscription": {"topic": "topic_arn"},
 }
 
 

@@ -3,6 +3,7 @@
 import type { Config } from "@/api/config";
 import { ApiError } from "@/api/errors";
 import { hourlyUsd, type Model } from "@/api/models";
+import { modelsQuery } from "@/api/queries";
 import type { Session } from "@/api/session";
 import { SessionEnded } from "@/features/session/ended";
 import { usd } from "@/lib/format";
@@ -33,6 +34,7 @@ export function Shell({ session, ended, config, children }: Props) {
   const { word, lamp } = summary(models);
   const [path] = useLocation();
   useOutbox();
+  useNetwork();
   const now = `${word}${models ? ` · ${usd(nowUsd(models))}/h` : ""}`;
   return (
     <div className="shell">
@@ -78,6 +80,20 @@ export function Shell({ session, ended, config, children }: Props) {
 function nowUsd(models: readonly Model[]): number {
   const running = models.filter(({ status }) => status !== "cold" && status !== "failed");
   return running.reduce((sum, model) => sum + (hourlyUsd(model) ?? 0), 0);
+}
+
+/** What the browser believes of its network is only a reason to ask again: the answer, or its lack, is what counts. */
+function useNetwork(): void {
+  const client = useQueryClient();
+  useEffect(() => {
+    const ask = () => void client.invalidateQueries({ queryKey: modelsQuery.queryKey });
+    window.addEventListener("offline", ask);
+    window.addEventListener("online", ask);
+    return () => {
+      window.removeEventListener("offline", ask);
+      window.removeEventListener("online", ask);
+    };
+  }, [client]);
 }
 
 /** A question that waits is sent from whichever page is open. */

@@ -71,7 +71,6 @@ NIGHT: Mapping[str, str] = {
     "dynamodb:UpdateItem instances": TICK,
     **{f"dynamodb:{action}Item sessions": SIGNS_IN for action in ("Delete", "Get", "Put", "Update")},
     "dynamodb:Scan sessions": SIGNS_IN,
-    "dynamodb:UpdateItem api-keys": "when a key was used last is written by batches, some time after the answer",
     "dynamodb:PutItem usage": TICK,
     "dynamodb:UpdateItem usage": LEDGER,
     "ec2:DescribeInstances *": TICK,

@@ -191,6 +191,11 @@ class _Planner:
         elif instance.held:
             yield Release(self._group_of[node.id], instance)
 
+    def _died(self, node: Node) -> bool:
+        """Its machine is off: what its agent last said of its engine holds no more."""
+        instance = self._in_cloud.get(node.id)
+        return instance is not None and not instance.alive and not instance.leaving
+
     def _taken(self, node: Node) -> bool:
         """Its group takes it down: it was told to have fewer instances, or is being deleted."""
         instance = self._in_cloud.get(node.id)
@@ -201,7 +206,7 @@ class _Planner:
             return True
         # Another task's streams, from before we took over, show only in what the engine says of itself.
         foreign = self._now < self._world.since + self._policy.drain_timeout_s
-        if not foreign or self._silent(node):
+        if not foreign or self._silent(node) or self._died(node):
             return False
         return node.running + node.waiting > 0 or self._untold(node)
 

@@ -127,6 +127,8 @@ def test_streams_from_before_a_takeover_keep_a_draining_node() -> None:
     busy = node(NodeState.DRAINING, running=1)
     assert kinds(busy, since=NOW - 10) == []
     assert kinds(busy, since=NOW - 301) == [Terminate]
+    off = [group(instance(alive=False))]
+    assert kinds(busy, since=NOW - 10, groups=off) == [Terminate]  # its last report tells of nothing that still goes on
 
 
 # -- 4: starting

@@ -3,7 +3,6 @@
 import type { Config } from "@/api/config";
 import { ApiError } from "@/api/errors";
 import { hourlyUsd, type Model } from "@/api/models";
-import { modelsQuery } from "@/api/queries";
 import type { Session } from "@/api/session";
 import { SessionEnded } from "@/features/session/ended";
 import { usd } from "@/lib/format";
@@ -11,7 +10,7 @@ import { Icon, Jar, type IconName } from "@/ui/icons";
 import { summary } from "@/ui/state";
 import { useModels } from "@/ui/use-now";
 import { useQueryClient } from "@tanstack/react-query";
-import { useEffect, type ReactNode } from "react";
+import { useEffect, useSyncExternalStore, type ReactNode } from "react";
 import { Link, useLocation } from "wouter";
 
 const PLACES: readonly { path: string; name: string; icon: IconName }[] = [
@@ -34,7 +33,7 @@ export function Shell({ session, ended, config, children }: Props) {
   const { word, lamp } = summary(models);
   const [path] = useLocation();
   useOutbox();
-  useNetwork();
+  const offline = useOffline() || (error instanceof ApiError && error.offline);
   const now = `${word}${models ? ` · ${usd(nowUsd(models))}/h` : ""}`;
   return (
     <div className="shell">
@@ -65,7 +64,7 @@ export function Shell({ session, ended, config, children }: Props) {
       </header>
       <main id="main" tabIndex={-1}>
         {ended && <SessionEnded config={config} />}
-        {!ended && error instanceof ApiError && error.offline && (
+        {!ended && offline && (
           <div className="banner" role="status">
             <p>You seem to be offline. What you write is kept, and sent when you are back.</p>
           </div>
@@ -82,18 +81,18 @@ function nowUsd(models: readonly Model[]): number {
   return running.reduce((sum, model) => sum + (hourlyUsd(model) ?? 0), 0);
 }
 
-/** What the browser believes of its network is only a reason to ask again: the answer, or its lack, is what counts. */
-function useNetwork(): void {
-  const client = useQueryClient();
-  useEffect(() => {
-    const ask = () => void client.invalidateQueries({ queryKey: modelsQuery.queryKey });
-    window.addEventListener("offline", ask);
-    window.addEventListener("online", ask);
-    return () => {
-      window.removeEventListener("offline", ask);
-      window.removeEventListener("online", ask);
-    };
-  }, [client]);
+/** Does the browser believe to be offline? It may be wrong, so requests are made all the same. */
+function useOffline(): boolean {
+  return useSyncExternalStore(onNetwork, () => !navigator.onLine);
+}
+
+function onNetwork(changed: () => void): () => void {
+  window.addEventListener("offline", changed);
+  window.addEventListener("online", changed);
+  return () => {
+    window.removeEventListener("offline", changed);
+    window.removeEventListener("online", changed);
+  };
 }
 
 /** A question that waits is sent from whichever page is open. */

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.clients.npm import package_missing
 from tests.desk.story import BOUND_S, Answer
 
 HOME = Path(__file__).with_name("node")
@@ -22,16 +22,7 @@ class NodeCrashed(Exception):
 
 def node_missing() -> str:
     """Why the client cannot run here; empty where it can."""
-    if not shutil.which("node"):
-        return "no node is installed: OpenAI's client for Node did NOT run"
-    pinned = json.loads((HOME / "package.json").read_text())["dependencies"][PACKAGE]
-    try:
-        found = json.loads((HOME / "node_modules" / PACKAGE / "package.json").read_text())["version"]
-    except FileNotFoundError:
-        found = "nowhere"
-    if found != pinned:
-        return f"{PACKAGE} {pinned} for Node is not installed (`npm ci` in {HOME}): it did NOT run; there is: {found}"
-    return ""
+    return package_missing(HOME, PACKAGE)
 
 
 async def ask_node(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import subprocess
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
+
+from tests.clients.npm import package_missing
 
 HOME = Path(__file__).with_name("provider")
 PACKAGE = "oidc-provider"
@@ -15,16 +15,7 @@ PACKAGE = "oidc-provider"
 
 def provider_missing() -> str:
     """Why it cannot run here; empty where it can."""
-    if not shutil.which("node"):
-        return "no node is installed: the real identity provider did NOT run"
-    pinned = json.loads((HOME / "package.json").read_text())["dependencies"][PACKAGE]
-    try:
-        found = json.loads((HOME / "node_modules" / PACKAGE / "package.json").read_text())["version"]
-    except FileNotFoundError:
-        found = "nowhere"
-    if found != pinned:
-        return f"{PACKAGE} {pinned} is not installed (`npm ci` in {HOME}): it did NOT run; there is: {found}"
-    return ""
+    return package_missing(HOME, PACKAGE)
 
 
 class OidcProvider(AbstractContextManager["OidcProvider"]):

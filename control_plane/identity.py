@@ -147,7 +147,7 @@ class Issuer:
             await self._renew()
         found = self._matching(told)
         if found is None and (self._reading or self._may_ask):  # they may have been rotated
-            await self._renew()
+            await self._read_anew()  # while it does not answer, nobody can say whose key that is
             found = self._matching(told)
         if found is None:
             raise _invalid("it is signed with a key that its issuer does not have")
@@ -158,12 +158,16 @@ class Issuer:
         return self.clock() - self._tried_at >= self.ask_again_s
 
     async def _renew(self) -> None:
-        """Read again, once for all who want it meanwhile. Raises Unavailable without keys that may still be used."""
+        """Read anew. Raises Unavailable without keys that may still be used."""
         try:
-            await asyncio.shield(self._begin())  # who came first may leave first
+            await self._read_anew()
         except Unavailable:
             if self.clock() - self._read_at >= KEYS_KEPT_S:
                 raise
+
+    async def _read_anew(self) -> None:
+        """Once for all who want it meanwhile. Raises Unavailable."""
+        await asyncio.shield(self._begin())  # who came first may leave first
 
     def _begin(self) -> asyncio.Future[None]:
         """What is being read, or a new read, at most every ``ask_again_s``. Raises Unavailable when it is too early."""

@@ -93,3 +93,15 @@ async def test_known_keys_serve_while_the_issuer_is_silent_for_a_day() -> None:
     desk.clock.step(KEYS_KEPT_S)
     with pytest.raises(Unavailable):
         await desk.verified()
+
+
+async def test_a_key_that_is_new_while_the_issuer_is_silent_is_asked_for_later_and_not_called_wrong() -> None:
+    desk = Desk()
+    await desk.verified()
+    desk.issuer.rotate()
+    desk.clock.step(AGAIN_S)
+    desk.web.broken.fail("get")
+    with pytest.raises(Unavailable):
+        await desk.tokens.verify(desk.issuer.token(), [PROVIDER])
+    desk.clock.step(AGAIN_S)
+    assert await desk.verified() == ["ann@example.com"] * MANY

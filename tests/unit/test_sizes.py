@@ -13,7 +13,11 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 
 FOLDERS = ("control_plane", "gpu_node", "rehearsal", "tests", "web")
-SOURCES = sorted([ROOT / "__main__.py", *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))])
+SOURCES = sorted(
+    path
+    for path in [ROOT / "__main__.py", *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))]
+    if "node_modules" not in path.parts
+)
 
 
 def _functions(path: Path) -> Iterator[tuple[str, int]]:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from moto.backends import get_backend
@@ -44,8 +44,16 @@ _Environ = dict[str, Any]
 _App = Callable[[_Environ, Any], Iterable[bytes]]
 
 
+class AccountOpen(Exception):
+    """There is an account in this process already."""
+
+
 class Account:
-    """One account in one region, empty at first. One per process: moto keeps its records in module globals."""
+    """One account in one region, empty at first.
+
+    One per process: moto keeps its records in module globals, so that a second one would empty the first, and then
+    share everything with it. Raises AccountOpen while the server of another is open.
+    """
 
     def __init__(
         self,
@@ -54,6 +62,8 @@ class Account:
         mint: Callable[[], str] = lambda: str(uuid.uuid4()),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        if AccountServer.opened:
+            raise AccountOpen(f"an account is open in this process, at {AccountServer.opened}")
         os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"  # half a second, for images that nobody starts
         BackendDict.reset()
         self.changed = threading.Event()
@@ -301,6 +311,9 @@ class Account:
 class AccountServer(AbstractContextManager["AccountServer"]):
     """The account on a free port of this machine; of an address that containers reach, where one is named."""
 
+    opened: ClassVar[str] = ""
+    """Where this process's account is served, while it is."""
+
     def __init__(self, account: Account, *, host: str = "127.0.0.1") -> None:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self._server = make_server(host, 0, account, threaded=True, request_handler=_Handler)
@@ -309,6 +322,7 @@ class AccountServer(AbstractContextManager["AccountServer"]):
 
     def __enter__(self) -> AccountServer:
         self._thread.start()
+        AccountServer.opened = self.url
         return self
 
     def __exit__(
@@ -317,6 +331,7 @@ class AccountServer(AbstractContextManager["AccountServer"]):
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        AccountServer.opened = ""
 
 
 class _Handler(WSGIRequestHandler):

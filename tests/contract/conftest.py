@@ -36,7 +36,7 @@ from tests.memory_people import MemoryOverrides, MemorySessions
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def desk_server() -> Iterator[Desk]:
     faults = Faults()
     account = Account(faults)

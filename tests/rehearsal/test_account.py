@@ -8,6 +8,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from control_plane.schema import CONFIGURED, GROUP_MAX_SIZE, MODELS, TABLES
+from rehearsal.account import Account, AccountOpen
+from rehearsal.faults import Faults
 from tests.rehearsal.conftest import NAMESPACE, SMALL, Cloud
 
 TABLE = MODELS.full_name(NAMESPACE)
@@ -42,6 +44,13 @@ def test_no_concurrent_conditional_increment_is_lost(cloud: Cloud) -> None:
         list(pool.map(lambda number: count_up(cloud, number), range(300)))
     item = cloud.client("dynamodb").get_item(TableName=TABLE, Key=KEY)["Item"]
     assert item["n"] == {"N": "300"}
+
+
+def test_a_second_account_is_refused_before_it_empties_the_first(cloud: Cloud) -> None:
+    cloud.client("dynamodb").put_item(TableName=TABLE, Item=KEY)
+    with pytest.raises(AccountOpen, match=cloud.url):
+        Account(Faults())
+    assert cloud.client("dynamodb").get_item(TableName=TABLE, Key=KEY)["Item"] == KEY
 
 
 def test_the_program_makes_tables_groups_and_models(cloud: Cloud) -> None:

@@ -36,7 +36,7 @@ ENVIRONMENT = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def vllm_venv() -> Path:
     venv = os.environ.get("REHEARSAL_VLLM_VENV", str(HOME / ".cache" / "vllm-venv"))
     # What its installation makes last: half of one is none.
@@ -45,7 +45,7 @@ def vllm_venv() -> Path:
     return Path(venv)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def hub_address(vllm_venv: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("tiny-model")
     make_tiny_model(vllm_venv, folder)
@@ -53,7 +53,7 @@ def hub_address(vllm_venv: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def story(vllm_venv: Path, hub_address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     environment = {
         **ENVIRONMENT,
@@ -67,14 +67,14 @@ def story(vllm_venv: Path, hub_address: str, tmp_path_factory: pytest.TempPathFa
         asyncio.run(story.scale(MODEL, 0))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def refusals(story: Story) -> Iterator[Mapping[str, Future[Answer]]]:
     """What becomes of a question to each model that cannot start; all are asked at once."""
     with ThreadPoolExecutor(len(REFUSED)) as clients:
         yield {model: clients.submit(asyncio.run, story.ask(model)) for model in REFUSED}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def boot(story: Story, refusals: object) -> Boot:
     """The first start of the model, as who waits for it sees it, and as the API tells it meanwhile."""
     boot = Boot()

@@ -1,7 +1,8 @@
 """The control plane's service on Fargate: as many tasks as are desired, each a process with an address of its own.
 
 A task is asked for its health as by the load balancer's target group, and serves once it answered often enough. One
-that shall end is taken out of the target group first, has its requests' ends for a while, then SIGTERM, then SIGKILL.
+that shall end is taken out of the target group first, has its requests' ends for a while, then SIGTERM, then SIGKILL. A
+deployment starts and ends tasks within the bounds that the service has for it.
 """
 
 from __future__ import annotations
@@ -53,6 +54,14 @@ class Checks:
     deregistration_s: float
 
 
+@dataclass(frozen=True)
+class Rolling:
+    """How a deployment goes, as the service has it; per cent of the desired count."""
+
+    healthy_percent: int  # that stay healthy
+    most_percent: int  # that live, ending ones too
+
+
 @dataclass(eq=False)
 class Running:
     """One task of the service."""
@@ -63,6 +72,7 @@ class Running:
     next_check_at: float
     row: int = 0  # checks in a row with the same outcome: above zero passed, below failed
     healthy: bool = False
+    outdated: bool = False  # a deployment replaces it
     leaving_at: float | None = None  # taken out of the target group then
     ending: threading.Thread | None = None
 
@@ -81,6 +91,7 @@ class Service:
         *,
         address: Callable[[], str],
         checks: Checks,
+        rolling: Rolling,
         in_flight: Callable[[str], int],
         clock: Callable[[], float],
         tell: Callable[[str], None],
@@ -90,6 +101,7 @@ class Service:
         self._make = make
         self._address = address
         self._checks = checks
+        self._rolling = rolling
         self._in_flight = in_flight
         self._clock = clock
         self._tell = tell
@@ -113,9 +125,9 @@ class Service:
             return list(self._tasks)
 
     def replace(self) -> None:
-        """A forced deployment with at most one task at a time: what runs ends, and the next step starts another."""
+        """A forced deployment: others take the place of what runs now."""
         for running in self.tasks:
-            self._leave(running)
+            running.outdated = True
 
     # -- its thread
 
@@ -152,12 +164,17 @@ class Service:
         self._tell("the control plane ended by itself; ECS starts it again")
 
     def _settle(self) -> None:
+        """As many as desired, of the newest deployment; the older ones go as soon as enough others are healthy."""
         desired = self._registry.desired_tasks()
         staying = [each for each in self.tasks if not each.leaving]
-        for running in staying[desired:]:
+        current = [each for each in staying if not each.outdated]
+        for running in current[desired:]:
             self._leave(running)
-        # Never two at a time: an ending task is waited for.
-        if desired and not self.tasks:
+        for running in staying:
+            healthy = sum(each.healthy and not each.leaving for each in staying if each is not running)
+            if running.outdated and healthy * 100 >= desired * self._rolling.healthy_percent:
+                self._leave(running)
+        if len(current) < desired and len(self.tasks) * 100 < desired * self._rolling.most_percent:
             self._start()
 
     def _start(self) -> None:

@@ -22,7 +22,7 @@ from rehearsal.account import Account
 from rehearsal.balancer import Balancer, Behind, Turns
 from rehearsal.ecs import DeskFailure, Task
 from rehearsal.edge import Edge
-from rehearsal.fargate import Checks, Service
+from rehearsal.fargate import Checks, Rolling, Service
 from rehearsal.functions import Function, FunctionFailed
 from rehearsal.stack import Stack
 
@@ -84,6 +84,9 @@ class Front(AbstractContextManager["Front"]):
             lambda host: Task(PORT, env=environments.task, log=run_dir / "control-plane.log", host=host),
             address=_free_address,
             checks=_checks(stack.target_group(settings.control_plane_group_arn), options),
+            rolling=Rolling(
+                int(stack.service["deploymentMinimumHealthyPercent"]), int(stack.service["deploymentMaximumPercent"])
+            ),
             in_flight=lambda address: self.balancer.in_flight[_url(address)],
             clock=time.monotonic,
             tell=tell,

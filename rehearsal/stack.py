@@ -32,6 +32,7 @@ _ELSEWHERE = "https://desk.example.com"  # until it is known where the desk's ow
 _OFFLINE = {"HF_HUB_OFFLINE": "1"}
 _FUNCTION = "aws:lambda/function:Function"
 _LOAD_BALANCER = "aws:lb/loadBalancer:LoadBalancer"
+_SERVICE = "aws:ecs/service:Service"
 _TARGET_GROUP = "aws:lb/targetGroup:TargetGroup"
 _TASK_DEFINITION = "aws:ecs/taskDefinition:TaskDefinition"
 
@@ -88,6 +89,12 @@ class Stack:
     def load_balancer(self) -> Mapping[str, Any]:
         """What the program said of it."""
         (found,) = self.made[_LOAD_BALANCER]
+        return found
+
+    @property
+    def service(self) -> Mapping[str, Any]:
+        """What the program said of it."""
+        (found,) = self.made[_SERVICE]
         return found
 
     def target_group(self, arn: str) -> Mapping[str, Any]:

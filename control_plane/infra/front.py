@@ -16,8 +16,8 @@ IDLE_MARGIN_S = 10
 """How much longer than the longest silence of ours the load balancer waits."""
 
 DEREGISTRATION_DELAY_S = 120
-"""What streams may still take when ECS replaces a running task: meanwhile nobody answers what is new, since there is
-never more than one task. As long as the task itself would wait; a task without streams goes at once."""
+"""What streams may still take when ECS replaces a running task; what is new goes to the one that follows it. As long as
+the task itself would wait; a task without streams goes at once."""
 
 TLS_POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
 

@@ -30,7 +30,7 @@ ARCHITECTURES: Mapping[str, str] = {"arm64": "ARM64", "amd64": "X86_64"}
 
 
 class Service(pulumi.ComponentResource):
-    """At most one task, ever: a second control plane would be a second reconciler.
+    """One task, or none; and a second one for as long as it takes the place of the first, which acts no more then.
 
     A new image makes a new task definition, and touches nothing that runs: the next wake takes the newest one. The
     count of tasks is moved by what runs, and ignored here.
@@ -135,8 +135,10 @@ class Service(pulumi.ComponentResource):
             desired_count=0,
             launch_type="FARGATE",
             # No circuit breaker: it would leave the service failed for good after trouble that passes.
-            deployment_minimum_healthy_percent=0,
-            deployment_maximum_percent=100,
+            # A deployment, and AWS's own maintenance, begin with a second task: the first one leaves the load balancer
+            # when the second is healthy, so nobody finds it without a target. Only one of them acts: see reconciler.py.
+            deployment_minimum_healthy_percent=100,
+            deployment_maximum_percent=200,
             availability_zone_rebalancing="DISABLED",  # it moves a task by starting a second one
             health_check_grace_period_seconds=GRACE_S,
             wait_for_steady_state=False,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from rehearsal.ecs import DeskFailure
-from rehearsal.fargate import SHORT_LIFE_S, Checks, Service
+from rehearsal.fargate import SHORT_LIFE_S, Checks, Rolling, Service
 
 CHECKS = Checks(interval_s=5.0, healthy=2, unhealthy=3, deregistration_s=30.0)
 
@@ -42,6 +42,7 @@ class Bench:
     desired: int = 0
     now: float = 100.0
     open_requests: int = 0
+    rolling: Rolling = Rolling(healthy_percent=100, most_percent=200)
     shown: set[str] = field(default_factory=set)
     made: list[Task] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
@@ -52,6 +53,7 @@ class Bench:
             self.make,
             address=lambda: f"task-{len(self.made) + 1}",
             checks=CHECKS,
+            rolling=self.rolling,
             in_flight=lambda _: self.open_requests,
             clock=lambda: self.now,
             tell=self.told.append,
@@ -137,8 +139,46 @@ def test_a_request_that_does_not_end_holds_a_task_for_the_deregistration_delay_o
     assert task.stopped == 1
 
 
-def test_there_are_never_two_tasks() -> None:
+def test_a_deployment_ends_a_task_when_the_next_one_is_healthy() -> None:
     bench = Bench()
+    old = bench.up()
+    bench.open_requests = 1
+    bench.service.replace()
+    bench.after()
+    assert len(bench.made) == 2
+    assert (bench.service.targets(), bench.shown) == ([old.address], {old.address})
+    new = bench.made[1]
+    new.healthy = True
+    bench.after(CHECKS.interval_s)
+    assert bench.shown == {old.address}
+    bench.after(CHECKS.interval_s)
+    assert (bench.service.targets(), bench.shown, old.stopped) == ([new.address], {new.address}, 0)
+    bench.after(CHECKS.deregistration_s)
+    bench.after()
+    assert (old.stopped, len(bench.made), len(bench.service.tasks)) == (1, 2, 1)
+
+
+def test_a_task_that_never_gets_healthy_replaces_none() -> None:
+    bench = Bench()
+    old = bench.up()
+    bench.service.replace()
+    for _ in range(10):
+        bench.after(CHECKS.interval_s)
+    assert (bench.service.targets(), old.stopped, len(bench.made)) == ([old.address], 0, 2)
+
+
+def test_who_wakes_while_a_task_ends_does_not_wait_for_its_end() -> None:
+    bench = Bench()
+    bench.up()
+    bench.open_requests, bench.desired = 1, 0
+    bench.after()
+    bench.desired = 1
+    bench.after()
+    assert (len(bench.made), bench.service.targets()) == (2, [bench.made[1].address])
+
+
+def test_there_are_never_two_tasks_where_the_service_allows_one() -> None:
+    bench = Bench(rolling=Rolling(healthy_percent=0, most_percent=100))
     bench.up()
     bench.open_requests = 1
     bench.service.replace()

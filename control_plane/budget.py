@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from control_plane.books import Limit
@@ -79,11 +80,15 @@ class Allowance:
 
     def limit(self, scope: str) -> Limit | None:
         """What holds for a scope where nobody set anything; a key has no limit then."""
-        if scope == DEPLOYMENT:
-            return self.of(scope, self.monthly_usd)
-        if scope == SPECULATIVE:
-            return self.of(scope, self.speculative_usd)
-        return self.of(scope, self.user_monthly_usd) if scope.startswith("user:") else None
+        if scope.startswith("user:"):
+            return replace(self._limits["user:"], scope=scope)
+        return self._limits.get(scope)
+
+    @cached_property
+    def _limits(self) -> Mapping[str, Limit]:
+        """Asked for at every look at a budget."""
+        each = {DEPLOYMENT: self.monthly_usd, SPECULATIVE: self.speculative_usd, "user:": self.user_monthly_usd}
+        return {scope: self.of(scope, usd) for scope, usd in each.items()}
 
     def of(self, scope: str, usd: float) -> Limit:
         """A limit of so many dollars, with the configured cap."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from control_plane.books import Bill, BillKind, Tally
@@ -43,8 +42,7 @@ class Account(NamedTuple):
     speculative: bool = False  # a start that nobody has asked anything yet
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One account in one quarter of an hour; ``at`` is its beginning, Unix seconds."""
 
     at: int
@@ -115,6 +113,8 @@ def merged(bills: Iterable[Bill]) -> Sequence[Bill]:
 
 def apportion(total: int, weights: Mapping[Account, int]) -> Mapping[Account, int]:
     """A whole number in shares of whole numbers that add up to it, by the largest remainder; ties by name."""
+    if len(weights) == 1:
+        return dict.fromkeys(weights, total)
     whole = sum(weights.values())
     shares = {account: total * weight // whole for account, weight in weights.items()}
     left = total - sum(shares.values())
@@ -126,10 +126,10 @@ def apportion(total: int, weights: Mapping[Account, int]) -> Mapping[Account, in
 
 def add(left: Entry, right: Entry) -> Entry:
     """Both together, on the account and at the time of the first."""
-    return replace(left, **{name: getattr(left, name) + getattr(right, name) for name in MEASURES})
+    return left._replace(**{name: getattr(left, name) + getattr(right, name) for name in MEASURES})
 
 
-MEASURES = tuple(name for name in Entry.__dataclass_fields__ if name not in ("at", "account"))
+MEASURES = tuple(name for name in Entry._fields if name not in ("at", "account"))
 """What of an entry adds up."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
@@ -30,7 +29,9 @@ async def forever(step: Callable[[], Awaitable[None]]) -> NoReturn:
 
 async def either(happened: asyncio.Event, limit_s: float) -> None:
     """Return when it happens, or after the limit; what happened before the call counts."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(limit_s):
-            await happened.wait()
+    limit = asyncio.get_running_loop().call_later(limit_s, happened.set)
+    try:
+        await happened.wait()
+    finally:
+        limit.cancel()
     happened.clear()

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 
 from control_plane import metrics
+from control_plane.budget import Budgets
 from control_plane.chronicle import Chronicle
 from control_plane.event_feed import EventFeed
 from control_plane.event_log import EventLog
@@ -32,17 +33,20 @@ class Record:
         self.log = EventLog(store, clock=clock, writer=writer, cause=cause, deployment=deployment, written=written)
         self.chronicle = Chronicle(self.log)
         self._clock = clock
+        self._weighed: Budgets | None = None  # the last that was looked at
         self._deployment = deployment
 
     async def write(self, world: World | None) -> None:
         """What was told, after a pause for more. Raises Unavailable; nothing is lost then."""
         if not self.chronicle.recalled:
             await self.chronicle.recall(self.store)
-        if world and world.budgets:
+        if world and world.budgets and world.budgets is not self._weighed:
+            self._weighed = world.budgets
             self.chronicle.spent(world.budgets, month_of(self._clock()))
         await either(self.log.told, EVENTS_S)
-        await asyncio.sleep(GATHER_S)
-        await self.log.flush()
+        if self.log.waiting:
+            await asyncio.sleep(GATHER_S)
+            await self.log.flush()
 
     async def measure(self, world: World | None, waiting: Mapping[str, int]) -> None:
         """One line of numbers."""

@@ -16,7 +16,7 @@ from control_plane.model import Model
 from control_plane.nodes import STARTING, Cause, Node
 from control_plane.ports import Clock, NodeStore
 from control_plane.rates import Sizes, node_rate
-from control_plane.usage import month_of
+from control_plane.usage import month_of, month_start
 from gpu_node.protocol import NodeState
 
 FRESH_S = 30.0
@@ -143,7 +143,7 @@ class Spending:
     async def _read(self) -> _Reading:
         now = self._clock()
         month = month_of(now)
-        begin = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC).timestamp()
+        begin = month_start(month)
         # The living first: one that ends meanwhile is then counted by its bill, and at worst by both, once.
         living = await self._nodes.list()
         bills, tallies = await asyncio.gather(self._usage.bills(month), self._usage.tallies(month))

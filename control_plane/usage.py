@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from control_plane.books import Tally, UsageStore
@@ -167,7 +168,18 @@ def slice_start(name: str) -> int:
 
 def month_of(at: float) -> str:
     """The month of UTC that a moment lies in, YYYY-MM."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m")
+    return _month_of_day(int(at // 86400))
+
+
+@lru_cache(maxsize=64)
+def _month_of_day(day: int) -> str:
+    return datetime.fromtimestamp(day * 86400, UTC).strftime("%Y-%m")
+
+
+@lru_cache(maxsize=64)
+def month_start(month: str) -> float:
+    """The beginning of a month that ``month_of`` named, in Unix seconds."""
+    return datetime.fromisoformat(f"{month}-01").replace(tzinfo=UTC).timestamp()
 
 
 def _tally(use: Use, number: int, total: _Sum) -> Tally:

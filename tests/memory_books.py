@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 
 from control_plane.books import Bill, Limit, Tally
+from control_plane.usage import month_of, month_start
 from tests.memory import Fallible
 
 _COUNTERS = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "busy_us")
@@ -42,10 +42,10 @@ class MemoryUsage(Fallible):
             self.closed[bill.id] = bill
 
     async def bills(self, month: str) -> Sequence[Bill]:
-        begin = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
-        end = (begin + timedelta(days=32)).replace(day=1)
-        lived = (bill for bill in self.closed.values() if bill.started_at < end.timestamp())
-        return [bill for bill in lived if max(bill.ended_at, bill.started_at + 1e-6) > begin.timestamp()]
+        begin = month_start(month)
+        end = month_start(month_of(begin + 32 * 86400))
+        lived = (bill for bill in self.closed.values() if bill.started_at < end)
+        return [bill for bill in lived if max(bill.ended_at, bill.started_at + 1e-6) > begin]
 
     def _month(self, month: str) -> Sequence[Tally]:
         return [self.rows[key] for key in sorted(self.rows) if key[1].startswith(month)]

@@ -104,21 +104,29 @@ async def test_who_comes_while_it_falls_asleep_is_served_or_wakes_it_again(story
     assert [answer for answer in answers if not answer.whole] == []
 
 
-async def test_a_deployment_lets_streams_end_cuts_the_longest_cleanly_and_leaves_their_node_alone(story: Story) -> None:
+async def test_a_deployment_serves_what_is_new_lets_streams_end_and_cuts_the_longest_cleanly(
+    story: Story,
+) -> None:
     begun = [asyncio.Event(), asyncio.Event()]
     short, long = (
         asyncio.create_task(story.ask(DEPLOYED, f"More [[tokens={tokens} gap=0.05]]", stream=True, begun=event))
         for tokens, event in zip((120, 900), begun, strict=True)
     )
     await asyncio.wait_for(asyncio.gather(*(event.wait() for event in begun)), WAKE_LIMIT_S)
-    (old,) = story.desk.front.service.tasks
-    story.desk.front.service.replace()
+    service = story.desk.front.service
+    (old,) = service.tasks
+    service.replace()
+    asking = []
+    while not old.ending:  # until it is told to end, and another has taken its place
+        asking.append(asyncio.create_task(story.ask(DEPLOYED, stream=len(asking) % 2 == 0)))
+        await asyncio.sleep(0.7)
     assert (await short).whole
     cut = await long
     assert (cut.error, bool(cut.text)) == ("restarting", True)
-    again = await story.ask(DEPLOYED)
-    assert again.whole, again
-    (new,) = story.desk.front.service.tasks
+    answers = await asyncio.gather(*asking, story.ask(DEPLOYED))
+    assert [answer for answer in answers if not answer.whole] == []
+    await until(lambda: old not in service.tasks, "the old one is gone", WAKE_LIMIT_S)
+    (new,) = service.tasks
     assert new is not old
     assert len(story.launched(DEPLOYED)) == 1
 

@@ -92,7 +92,9 @@ def test_the_night_watch_gets_every_cookie_and_no_health_checks(registrations: R
 # -- the service ----------------------------------------------------------------------------------------------------
 
 
-def test_there_is_no_task_at_first_and_a_deployment_starts_the_next_one_before_it_ends_one(registrations: Registrations) -> None:
+def test_there_is_no_task_at_first_and_a_deployment_starts_the_next_one_before_it_ends_one(
+    registrations: Registrations,
+) -> None:
     service = registrations.one("ecs/service:Service").inputs
     assert service["desiredCount"] == 0
     assert (service["deploymentMinimumHealthyPercent"], service["deploymentMaximumPercent"]) == (100, 200)

@@ -10,6 +10,7 @@ from rehearsal.ecs import DeskFailure
 from rehearsal.fargate import SHORT_LIFE_S, Checks, Rolling, Service
 
 CHECKS = Checks(interval_s=5.0, healthy=2, unhealthy=3, deregistration_s=30.0)
+ROLLING = Rolling(healthy_percent=100, most_percent=200)
 
 
 @dataclass
@@ -42,7 +43,7 @@ class Bench:
     desired: int = 0
     now: float = 100.0
     open_requests: int = 0
-    rolling: Rolling = Rolling(healthy_percent=100, most_percent=200)
+    rolling: Rolling = ROLLING
     shown: set[str] = field(default_factory=set)
     made: list[Task] = field(default_factory=list)
     told: list[str] = field(default_factory=list)

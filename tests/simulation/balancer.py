@@ -65,6 +65,7 @@ class Balancer:
 
         def expire() -> None:
             if night.busy and not call.answer.done():
+                call.overdue = True
                 night.process.crash()
 
         call.answered_by(night.process, night.app, done=done)

@@ -33,7 +33,9 @@ class Call:
     headers: dict[bytes, bytes]
     body: bytes
     by: str = ""
-    cut_off: bool = False  # the server ended it at its stop
+    server: Process | None = None
+    let_go_at: float | None = None  # by a task that had to end, and not to sleep
+    overdue: bool = False  # the function was ended at its limit
     task: asyncio.Task[None] | None = None
     _status: int = 0
     _headers: dict[bytes, bytes] = field(default_factory=dict)
@@ -48,6 +50,7 @@ class Call:
         self._heard_at = self.client.timeline.now
 
     def answered_by(self, process: Process, app: Callable[..., Any], *, done: Callable[[], None]) -> None:
+        self.server = process
         process.when_dead.append(self.broken)
         self._gone = process.loop.create_future()
 

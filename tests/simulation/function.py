@@ -12,10 +12,13 @@ from control_plane.settings import Settings
 from control_plane.waking import Pace, Waking
 from tests.simulation.scaling import scaling, services_of
 
+POLL_S = 2.0  # every look is a race with all that moves meanwhile, however many there are
+
 
 def function(settings: Settings, adapters: Adapters, *, clock: Clock) -> Application:
     """What one process of the function serves. Made on its loop."""
     assert adapters.front
+    pace = Pace(poll_s=POLL_S)
     plane = ControlPlane(settings, adapters, clock=clock)
     waking = Waking(
         Doorkeeper(adapters.front.store, adapters.front.hands, clock=clock, linger_s=settings.linger_s),
@@ -24,11 +27,11 @@ def function(settings: Settings, adapters: Adapters, *, clock: Clock) -> Applica
         clock=clock,
         sleep=asyncio.sleep,
         policy=plane.policy,
-        pace=Pace(),
+        pace=pace,
     )
 
     async def begin() -> None:
         await _begin(plane, adapters, waking, now=clock())
 
-    app = night_app(settings, adapters, adapters.front, clock=clock)
+    app = night_app(settings, adapters, adapters.front, clock=clock, pace=pace)
     return scaling(app, services_of(plane, adapters), begin)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from control_plane.nodes import MOVES, Node, NodeId
@@ -18,12 +18,12 @@ from gpu_node.protocol import NodeState, Orders, Report
 from gpu_node.settings import NodeSettings
 from gpu_node.spot import NONE, Notice
 from gpu_node.table import FIRST_LEASE_S, ModelName, ModelRow, TableUnavailable
-from tests.memory import MemoryModels, MemoryNodes
+from tests.memory import MemoryModels, MemoryNodes, changed
 from tests.simulation.timeline import Process
 
 HEARTBEAT_S = 10.0
-POLL_S = 4.0
-BOOT_POLL_S = 2.0
+POLL_S = 5.0
+BOOT_POLL_S = 2.5
 
 CHUNK = b'data: {"id":"c%d","object":"chat.completion.chunk","choices":[{"index":0,"delta":{%b"content":"x"}}]}\n\n'
 ROLE = b'"role":"assistant",'
@@ -219,7 +219,7 @@ class AgentTable:
                     "draining_since": row.draining_since or report.heartbeat_at,
                     "reason": row.reason or report.reason,
                 }
-        row = replace(row, heartbeat_at=report.heartbeat_at, ip=report.ip, **told)
+        row = changed(row, heartbeat_at=report.heartbeat_at, ip=report.ip, **told)
         self.nodes.rows[node_id] = row
         return Orders(row.state, report.heartbeat_at + FIRST_LEASE_S if self.endless() else row.lease_until)
 

@@ -1,4 +1,4 @@
-"""Clients and persons: they ask as the libraries do, follow, come back, hang up; and the load balancer between."""
+"""Clients and persons: they ask as stock libraries do (two retries, twenty redirects, ``Retry-After``), and hang up."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from tests.simulation.call import Answer, Call
 from tests.simulation.schedule import Ask, Scale
 from tests.simulation.timeline import Process
 
-RETRY_S = 1.0  # of a client whose connection broke
+RETRIES = {"python": 2, "js": 2, "curl": 0}
+REDIRECTS = 20  # in one try
+RETRY_S = 1.0  # of a person
 CHAT = "/v1/chat/completions"
 
 _SAYS = {
@@ -75,9 +77,18 @@ class People:
             self.told(client, client.ending[5:])
 
     async def _answered(self, client: Client) -> str:
-        ask = client.ask
-        retries = 0
-        while True:
+        """The first try and its retries, each with its redirects."""
+        for retries in range(RETRIES[client.ask.manner] + 1):
+            call, answer = await self._tried(client, retries)
+            ending, again = self._judged(client, answer, call)
+            if not again:
+                return ending
+            if retries < RETRIES[client.ask.manner]:
+                await asyncio.sleep(_pause_s(answer, retries))
+        return ending
+
+    async def _tried(self, client: Client, retries: int) -> tuple[Call, Answer]:
+        for _ in range(REDIRECTS + 1):
             call = self._call(client, retries)
             began_at = self._now
             self.send(call)
@@ -86,36 +97,31 @@ class People:
             except asyncio.CancelledError:
                 call.hang_up()
                 raise
-            if answer.status == 307:
-                self.sent_on(client, began_at)
             client.tried.append(f"{self._now:.0f}:{answer.by}:{answer.status}")
-            ending = self._judged(client, answer, call)
-            if ending is not None:
-                return ending
-            retries += 1
-            pause_s = float(answer.headers.get(b"retry-after", b"1")) if answer.status != 307 else 0.0
-            await asyncio.sleep(min(pause_s, 10.0) if answer.status else RETRY_S)
-            if ask.wait_s is not None and retries > 100:
-                return "gave up"
+            if answer.status != 307:
+                return call, answer
+            self.sent_on(client, began_at)
+        return call, answer
 
-    def _judged(self, client: Client, answer: Answer, call: Call) -> str | None:
-        """What the client makes of it; None: it comes back."""
+    def _judged(self, client: Client, answer: Answer, call: Call) -> tuple[str, bool]:
+        """What the client makes of it, and whether its library would try again."""
+        ask = client.ask
         if answer.status == 200 and answer.whole:
-            return self._read(client, answer, call)
-        if answer.status == 307:
-            return None
+            return self._read(client, answer, call), False
         if answer.by == "edge" or not answer.whole:
-            if answer.status != 200 or client.ask.stream or answer.body.strip():
+            if answer.status != 200 or ask.stream or answer.body.strip():
                 self.broken(client, answer, call)  # but where cutting the padding is how a library is told
-            return None
-        if answer.headers.get(b"x-should-retry") == b"true" or answer.status == 429:
-            return None
+            # Where the head is there, only Python's libraries ask again, and no library does so for a stream.
+            return "cut off", answer.status != 200 or (not ask.stream and ask.manner == "python")
         code = _code(answer.body)
+        if answer.status == 307:
+            return "told redirects", True
         if code == "engine_lost" or answer.status == 500:
             self.broken(client, answer, call)
-        return f"told {code}"
+        told = answer.headers.get(b"x-should-retry")
+        return f"told {code}", told == b"true" or (told is None and answer.status in (408, 409, 429, 500, 502, 503))
 
-    def _read(self, client: Client, answer: Answer, call: Call) -> str | None:
+    def _read(self, client: Client, answer: Answer, call: Call) -> str:
         """A whole 200: the engine's answer, or an error after the head was gone."""
         if client.ask.stream and b"[DONE]" in answer.body and b'"error"' not in answer.body:
             self.streamed(client, answer)
@@ -125,7 +131,7 @@ class People:
         code = _code(answer.body)
         if code in ("restarting", "engine_lost", "None"):
             self.broken(client, answer, call)
-        return None if code == "restarting" else f"told {code}"
+        return f"told {code}"
 
     def _call(self, client: Client, retries: int) -> Call:
         ask = client.ask
@@ -155,6 +161,12 @@ class People:
     @property
     def _now(self) -> float:
         return self.process.timeline.now
+
+
+def _pause_s(answer: Answer, retries: int) -> float:
+    """As the SDKs: what they are told, up to a minute, or half a second, one, two."""
+    told_s = float(answer.headers.get(b"retry-after", b"0"))
+    return told_s if 0 < told_s <= 60 else 0.5 * 2**retries
 
 
 def _code(body: bytes) -> str:

@@ -16,12 +16,13 @@ import contextlib
 import random
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
 from control_plane.errors import DiogenesError, Unavailable
 from tests.simulation.schedule import READS, Outage, Trouble
-from tests.simulation.timeline import Process
+from tests.simulation.timeline import WITHOUT_A_TASK, Process
 
 Told = Callable[[Process, str, tuple[Any, ...], Any], None]
 
@@ -124,7 +125,8 @@ class _Port:
 
     def __getattr__(self, method: str) -> Callable[..., Coroutine[Any, Any, Any]]:
         """Made once a method, with all that can be known before the call: most of a schedule is spent here."""
-        way = _Way(self._reach, self._process, f"{self._name}.{method}", self._inner, self._before)
+        kind = _kind(self._name, method, type(self._inner))
+        way = _Way(self._reach, self._process, kind, self._inner, self._before)
         call = partial(_called, way)
         setattr(self, method, call)
         return call
@@ -133,43 +135,62 @@ class _Port:
 class _Way:
     """One method of one port of one process."""
 
-    __slots__ = ("before", "inner", "most_s", "name", "process", "random", "reach", "side", "told", "torn", "work")
+    __slots__ = ("before", "inner", "kind", "process", "random", "reach", "told")
 
     def __init__(
-        self, reach: Reach, process: Process, name: str, inner: object, before: Callable[[], None] | None
+        self, reach: Reach, process: Process, kind: _Kind, inner: object, before: Callable[[], None] | None
     ) -> None:
-        port, _, method = name.partition(".")
         self.reach = reach
         self.process = process
-        self.name = name
+        self.kind = kind
         self.inner = inner
         self.before = before
-        self.side = _SIDES.get(port, "tables")
-        self.most_s = _LAUNCH_S if name == "cloud.launch" else _LATENCY_S[self.side]
-        self.torn = 0.0 if self.side != "tables" else AT_ONCE
         self.random = reach.rng.random
-        self.told = reach.told if name not in READS else None
-        self.work = _work(type(inner), method)  # type: ignore[arg-type]
+        self.told = None if kind.reads else reach.told
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What is the same for a method in all processes and schedules."""
+
+    name: str
+    side: str
+    most_s: float
+    torn: float
+    reads: bool
+    work: Callable[..., Coroutine[Any, Any, Any]]
 
 
 @cache
-def _work(kind: type, method: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+def _kind(port: str, method: str, inner: Any) -> _Kind:
+    name, side = f"{port}.{method}", _SIDES.get(port, "tables")
+    return _Kind(
+        name,
+        side,
+        most_s=_LAUNCH_S if name == "cloud.launch" else _LATENCY_S[side],
+        torn=AT_ONCE if side == "tables" else 0.0,
+        reads=name in READS,
+        work=_work(inner, method),
+    )
+
+
+def _work(kind: Any, method: str) -> Callable[..., Coroutine[Any, Any, Any]]:
     """The method, without what tests wrap around it to make it fail."""
     work = getattr(kind, method)
     return getattr(work, "__wrapped__", work)  # type: ignore[no-any-return]
 
 
 async def _called(way: _Way, *args: Any, **kwargs: Any) -> Any:
-    reach = way.reach
+    reach, kind = way.reach, way.kind
     if reach.over:
         raise Unavailable("the schedule is over")
-    if how := reach.strike(way.process.kind, way.name):
+    if how := reach.strike(way.process.kind, kind.name):
         return await reach.wrong(way.process, how, lambda: _effect(way, args, kwargs))
-    latency_s, when = way.random() * way.most_s, way.random()
-    if reach.outages and reach.down(way.side):
+    latency_s, when = way.random() * kind.most_s, way.random()
+    if reach.outages and reach.down(kind.side):
         await asyncio.sleep(latency_s)
-        raise Unavailable(f"{way.side}: outage")
-    if when < way.torn:
+        raise Unavailable(f"{kind.side}: outage")
+    if when < kind.torn:
         return _effect(way, args, kwargs)
     if when < LATE_HALF:
         await asyncio.sleep(latency_s)
@@ -180,15 +201,18 @@ async def _called(way: _Way, *args: Any, **kwargs: Any) -> Any:
         await asyncio.sleep(latency_s)
 
 
+WITHOUT_A_TASK.add(_called.__code__)
+
+
 def _effect(way: _Way, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if way.before is not None:
         way.before()
     try:
-        way.work(way.inner, *args, **kwargs).send(None)
+        way.kind.work(way.inner, *args, **kwargs).send(None)
     except StopIteration as done:
         answer = done.value
     else:
         raise AssertionError("a port in memory waited")
     if way.told is not None:
-        way.told(way.process, way.name, args, answer)
+        way.told(way.process, way.kind.name, args, answer)
     return answer

@@ -17,6 +17,7 @@ from tests.simulation.scaling import scaling, services_of
 from tests.simulation.settings import KILL_S
 from tests.simulation.timeline import Process, ProcessLoop
 
+BEATS = 2  # of which one is made: what a beat says is due every ten
 CLOSE_S = 5.0  # that the server takes to end what is cut
 
 
@@ -50,11 +51,11 @@ class Plane(ControlPlane):
     async def _beat(self) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, ProcessLoop)
-        self._beat_at += BEAT_S
+        self._beat_at += BEATS * BEAT_S
         if not self._open:
             await self._open.some.wait()
             while self._beat_at < loop.time():
-                self._beat_at += BEAT_S
+                self._beat_at += BEATS * BEAT_S
         await loop.nap_until(self._beat_at)
         self.relay.beat()
 
@@ -95,7 +96,6 @@ class Task:
         while self.calls and self.process.timeline.now < until:  # noqa: ASYNC110 - the server looks now and then too
             await asyncio.sleep(0.5)
         for call in list(self.calls):
-            call.cut_off = True
             if call.task:
                 call.task.cancel()
         if self.calls:
@@ -107,6 +107,8 @@ class Task:
         if not self.stopping:
             self.stopping = True
             self._sigterm.set()
+            for call in () if self.asleep else self.calls:
+                call.let_go_at = self.process.timeline.now
 
     def serve(self, call: Call) -> None:
         """Raises ConnectionRefusedError where nothing listens."""
@@ -131,7 +133,7 @@ class Service:
     make_task: Callable[[], Task]
     start_s: float
     changed: Callable[[], None]
-    stopping: Callable[[Task], None]
+    stopping: Callable[[Task, bool], None]  # and whether another is there
     desired: int = 0
     broken: bool = False  # no task can be started any more
     tasks: list[Task] = field(default_factory=list)
@@ -189,7 +191,7 @@ class Service:
         self.changed()
         begun = task.plane is not None
         if begun and not task.stopping and task.process.alive:
-            self.stopping(task)
+            self.stopping(task, any(other.healthy for other in self.tasks if other is not task))
         task.stop()
         if not begun:
             task.ended = True
@@ -197,7 +199,7 @@ class Service:
 
         def kill() -> None:
             if not task.ended:
-                task.killed = True
+                task.killed = task.process.killed = True
                 task.process.crash()
 
         self._later(KILL_S, kill)

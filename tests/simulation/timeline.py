@@ -11,10 +11,13 @@ import contextlib
 import itertools
 from asyncio import events
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextvars import Context
 from heapq import heappop, heappush
+from types import CodeType
 from typing import Any
+
+from control_plane.errors import DiogenesError
 
 EPOCH = 1_795_000_000.0
 TASKS_KEPT = 64
@@ -105,14 +108,86 @@ def _sleep(delay: float, result: Any = None) -> Any:
     return loop.nap_until(loop.timeline.now + delay)
 
 
+_asyncio_gather = asyncio.gather
+
+
+async def _gather(*works: Awaitable[Any], return_exceptions: bool = False) -> list[Any]:
+    """What is at its end without a wait needs no task: most looks into a table are that."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, ProcessLoop)
+    ended, waiting = dict[int, Any](), dict[int, Awaitable[Any]]()
+    for number, work in enumerate(works):
+        if loop.paused:  # it died in there
+            _close(work)
+        else:
+            _begin(number, work, ended, waiting)
+    failure = next((result for result in ended.values() if isinstance(result, DiogenesError)), None)
+    if failure and not return_exceptions:
+        for work in waiting.values():
+            loop.create_task(work)  # type: ignore[arg-type]  # noqa: RUF006 - the loop holds it
+        raise failure
+    if waiting:
+        others = await _asyncio_gather(*waiting.values(), return_exceptions=return_exceptions)
+        ended.update(zip(waiting, others, strict=True))
+    return [ended[number] for number in range(len(works))]
+
+
+def _begin(number: int, work: Any, ended: dict[int, Any], waiting: dict[int, Awaitable[Any]]) -> None:
+    if getattr(work, "cr_code", None) not in WITHOUT_A_TASK:
+        waiting[number] = work
+        return
+    try:
+        pause = work.send(None)
+    except StopIteration as done:
+        ended[number] = done.value
+    except DiogenesError as error:
+        ended[number] = error
+    else:
+        waiting[number] = _resumed(work, pause)
+
+
+def _close(work: Awaitable[Any]) -> None:
+    if isinstance(work, Coroutine):
+        work.close()
+
+
+async def _resumed(work: Any, pause: Any) -> Any:
+    return await _Begun(work, pause)
+
+
+class _Begun:
+    """A coroutine that waits already, as something to await."""
+
+    def __init__(self, work: Any, pause: Any) -> None:
+        self._work = work
+        self._pause = pause
+
+    def __await__(self) -> Any:
+        pause = self._pause
+        try:
+            while True:
+                try:
+                    yield pause
+                except BaseException as error:  # noqa: BLE001 - a cancellation: it is the work's
+                    pause = self._work.throw(error)
+                else:
+                    pause = self._work.send(None)
+        except StopIteration as done:
+            return done.value
+
+
+WITHOUT_A_TASK: set[CodeType] = set()
+"""Coroutines that never ask for the task that they are in."""
+
+
 @contextlib.contextmanager
-def short_sleeps() -> Iterator[None]:
-    """In here, ``asyncio.sleep`` is a nap on a process's loop."""
-    asyncio.sleep = _sleep
+def short_ways() -> Iterator[None]:
+    """In here, ``asyncio.sleep`` is a nap on a process's loop, and ``asyncio.gather`` makes few tasks."""
+    asyncio.sleep, asyncio.gather = _sleep, _gather  # type: ignore[assignment]
     try:
         yield
     finally:
-        asyncio.sleep = _asyncio_sleep
+        asyncio.sleep, asyncio.gather = _asyncio_sleep, _asyncio_gather
 
 
 class Timeline:
@@ -259,6 +334,7 @@ class Process:
         self.timeline = timeline
         self.loop = ProcessLoop(timeline, complaints=complaints)  # type: ignore[abstract]  # nobody asks it for more
         self.alive = True
+        self.killed = False  # it did not end in time
         self.when_dead: list[Callable[[], None]] = []
         self._skew_s = skew_s
 

@@ -40,18 +40,20 @@ from tests.simulation.schedule import (
     Trouble,
 )
 from tests.simulation.settings import BOUND_S, IDLE_S, MAX_INSTANCES, SETTINGS
-from tests.simulation.timeline import EPOCH, Process
+from tests.simulation.timeline import EPOCH, Process, Timeline
 
 ACTS = frozenset({"cloud.launch", "cloud.terminate", "nodes.move", "launches.intend"})
 HAND_OVER_S = 30.0
 PATIENCE_S = ABANDONED_S - 5.0  # clocks differ by as much as 4 s
 UNWISHED_S = 45.0  # from the beginning of a wait until its wish stands, without a disruption
+ASKED_S = 300.0  # beyond the longest wait: the wake, the retries of a library, and the answer
+EACH_ASKED_S = 100.0  # for each disruption
 ALONE_S = 600.0  # what a single guard may take longer
 FRONT_S = 240.0
 HEALTH_LAG_S = 15.0
 QUEUE_S = 180.0  # after a queue, another node may still be on its way
-CRASH_S = 260.0  # from a crash of the task until somebody has mended the front
-GAP_S = 12.0  # from SIGTERM of a task until somebody else answers
+CRASH_S = 30.0  # from a crash of the task, beyond the start of another one, until that one answers
+GAP_S = 12.0  # from SIGTERM of the only task, by hand, until somebody else answers
 REASONS: dict[str, tuple[type, ...]] = {
     "no_gpu_capacity": (Scarcity,),
     "launch_unanswered": (Trouble, Outage),
@@ -63,8 +65,10 @@ REASONS: dict[str, tuple[type, ...]] = {
     "boot_too_slow": (KillMachine, KillAgent, Outage),
     "start_timeout": (KillMachine, KillAgent, Outage, Trouble, CrashTask, Retire),
     "aws_unavailable": (Trouble, Outage),
-    "restarting": (Retire, CrashTask, Trouble),
+    "restarting": (Retire,),
 }
+_PIECE = b'"content":"x"'
+_COMMENT = b"\n: "  # to those who wait
 _ANSWER = re.compile(rb'"id":"c(\d+)"')
 SERVING = frozenset({NodeState.PENDING, NodeState.BOOTING, NodeState.READY})
 
@@ -86,6 +90,7 @@ class Watch:
 
     def __init__(self, world: Any) -> None:
         self._world = world
+        self._timeline: Timeline = world.timeline
         self.breach: Breach | None = None
         self.demand_at: dict[str, float] = {}
         self.hand_overs: list[float] = []
@@ -193,7 +198,7 @@ class Watch:
             if load and load.waiting:
                 self.queued(machine.launch.model)
         for client in self._world.people.clients:
-            limit = SETTINGS.max_wait_s + 240.0 + 150.0 * self._world.schedule.disruptions
+            limit = SETTINGS.max_wait_s + ASKED_S + EACH_ASKED_S * self._world.schedule.disruptions
             if client.ending is None and self._now > client.began_at + limit:
                 self.say("wish", f"open for {limit:.0f} s: {client.ask} tried {client.tried[-6:]}")
         self._unwished()
@@ -266,20 +271,22 @@ class Watch:
 
     def broken(self, client: Client, answer: Answer, call: Call) -> None:
         """An answer without a reason, or with the reason that something of ours went away."""
-        now = self._now
-        if any(now - CRASH_S < at for at in self.crashes) or self._outages_s:
-            return
-        gap_s = GAP_S + self._world.schedule.propagation_s
-        if any(now - gap_s - (SETTINGS.stop_timeout_s if call.by == "task" else 0) < at for at in self.stops):
-            return
-        if call.by == "night" and not answer.whole and self._world.balancer.night_crashes:
-            return
-        if b"engine_lost" in answer.body and any(
-            isinstance(e, KillMachine | KillAgent) for e in self._world.schedule.all
-        ):
-            return
-        told = f"{answer.by}:{answer.status} {answer.body[-160:]!r} whole={answer.whole}"
-        self.say("wish", f"{client.ask} got {told}; tried {client.tried[-6:]}")
+        if not self._unavoidable(answer, call):
+            told = f"{answer.by}:{answer.status} {answer.body[-160:]!r} whole={answer.whole}"
+            self.say("wish", f"{client.ask} got {told}; tried {client.tried[-6:]}")
+
+    def _unavoidable(self, answer: Answer, call: Call) -> bool:
+        """What nothing of ours could have helped: it is gone who served, or nobody knows yet that they are."""
+        if answer.by == "edge":
+            schedule = self._world.schedule
+            crashed = any(self._now < at + schedule.task_start_s + CRASH_S for at in self.crashes)
+            return crashed or any(self._now < at + GAP_S + schedule.propagation_s for at in self.stops)
+        if b"engine_lost" in answer.body:
+            return any(isinstance(event, KillMachine | KillAgent) for event in self._world.schedule.all)
+        gone = call.server is not None and not call.server.alive and not call.server.killed
+        if call.let_go_at is not None and answer.body.rfind(_PIECE) > answer.body.rfind(_COMMENT):  # it has its time
+            return self._now >= call.let_go_at + SETTINGS.stop_timeout_s
+        return call.let_go_at is not None or (gone and not call.overdue)
 
     def sent_on(self, client: Client, began_at: float) -> None:
         """The night watch held somebody since then, and told them to ask again."""
@@ -290,7 +297,7 @@ class Watch:
         """Whatever its engines went through, it is one answer."""
         body = answer.body
         engines = set(_ANSWER.findall(body))
-        if body.count(b'"content":"x"') != PIECES or body.count(ROLE[:-1]) != 1 or len(engines) != 1:
+        if body.count(_PIECE) != PIECES or body.count(ROLE[:-1]) != 1 or len(engines) != 1:
             self.say("stream", f"{client.ask} is not one answer: {body!r}")
 
     def replaced(self, machine: Machine) -> None:
@@ -314,15 +321,16 @@ class Watch:
         if streams and not machine.killed and not untold and not overdue:
             self.say("stream", f"{machine.instance.id} went away with {streams} streams: {row}")
 
-    def stopping(self, *, asleep: bool, calls: Sequence[Call]) -> None:
-        """A task is told to stop."""
-        self.stops.append(self._now)
+    def stopping(self, *, asleep: bool, followed: bool, calls: Sequence[Call]) -> None:
+        """A task is told to stop; ``followed``: another is healthy."""
+        if not asleep and not followed:
+            self.stops.append(self._now)
         if asleep and [call for call in calls if call.path.startswith("/v1") and not call.answer.done()]:
             self.say("stream", "the service was told to run no task while one had a stream")
 
     @property
     def _now(self) -> float:
-        return float(self._world.timeline.now)
+        return self._timeline.now
 
     @property
     def _outages_s(self) -> float:

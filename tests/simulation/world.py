@@ -36,7 +36,7 @@ from tests.simulation.settings import (
     MAX_INSTANCES,
     SETTINGS,
 )
-from tests.simulation.timeline import EPOCH, Process, Timeline, short_sleeps
+from tests.simulation.timeline import EPOCH, Process, Timeline, short_ways
 from tests.simulation.watch import Breach, Watch
 
 ROUND_S = 10.0
@@ -95,7 +95,7 @@ class World:
 
     def run(self) -> Breach | None:
         """The first breach, or None."""
-        with short_sleeps():
+        with short_ways():
             self._run()
         return self.watch.breach
 
@@ -272,8 +272,8 @@ class World:
         process.when_dead.append(lambda: None if task.killed else self.watch.crashes.append(self.timeline.now))
         return task
 
-    def _stopping(self, task: Task) -> None:
-        self.watch.stopping(asleep=task.asleep, calls=list(task.calls))
+    def _stopping(self, task: Task, followed: bool) -> None:
+        self.watch.stopping(asleep=task.asleep, followed=followed, calls=list(task.calls))
 
     def _janitor(self) -> None:
         if self.over:

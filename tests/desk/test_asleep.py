@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from tests.clients.node import ask_node, node_missing
 from tests.desk.sleep import ENVIRONMENT, FRONT, asleep, front_state
-from tests.desk.story import Story, opened, until
+from tests.desk.story import Answer, Story, opened, until
 
 pytestmark = [pytest.mark.desk, pytest.mark.timeout(240)]
 
@@ -116,7 +116,7 @@ async def test_a_deployment_serves_what_is_new_lets_streams_end_and_cuts_the_lon
     service = story.desk.front.service
     (old,) = service.tasks
     service.replace()
-    asking = []
+    asking = list[asyncio.Task[Answer]]()
     while not old.ending:  # until it is told to end, and another has taken its place
         asking.append(asyncio.create_task(story.ask(DEPLOYED, stream=len(asking) % 2 == 0)))
         await asyncio.sleep(0.7)

@@ -125,7 +125,7 @@ class _Port:
 
     def __getattr__(self, method: str) -> Callable[..., Coroutine[Any, Any, Any]]:
         """Made once a method, with all that can be known before the call: most of a schedule is spent here."""
-        kind = _kind(self._name, method, type(self._inner))
+        kind = _kind(self._name, method, type(self._inner))  # type: ignore[arg-type]
         way = _Way(self._reach, self._process, kind, self._inner, self._before)
         call = partial(_called, way)
         setattr(self, method, call)

@@ -16,7 +16,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 KEPT_FLAGS = frozenset(
@@ -32,8 +31,6 @@ CPU_FLAGS = (
     "--enable-auto-tool-choice",
     "--tool-call-parser", "hermes",
 )  # fmt: skip
-
-_NICENESS = 10
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
@@ -82,15 +79,7 @@ def main() -> None:
     line = command(sys.argv[1:], vllm=Path(venv) / "bin" / "vllm", model=model)
     if model and not (model / "config.json").exists():
         make_tiny_model(Path(venv), model)
-    _give_way()
     os.execve(line[0], line, environment(os.environ))  # noqa: S606 - it takes this process's place
-
-
-def _give_way() -> None:
-    """Behind all else here: several engines that start at once would starve the account and who waits for them."""
-    os.nice(_NICENESS)
-    with suppress(OSError):  # Linux shares the cores out among sessions first; not every kernel does
-        Path("/proc/self/autogroup").write_text(str(_NICENESS))
 
 
 def _kept(flags: Sequence[str]) -> list[str]:

@@ -27,7 +27,13 @@ network = Network(
     control_plane_port=Settings().port,
     engine_port=ENGINE_PORT,
 )
-data = Data("data", deployment=deployment, hf_token=stack.hf_token(), github_secret=stack.github_secret())
+data = Data(
+    "data",
+    deployment=deployment,
+    hf_token=stack.hf_token(),
+    github_secret=stack.github_secret(),
+    webhook=stack.webhook(),
+)
 nodes = GpuNodes(
     "nodes",
     namespace=deployment.namespace,

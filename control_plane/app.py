@@ -167,7 +167,7 @@ class ControlPlane:
             limit_s=settings.launch_limit_s,
             memory_s=settings.failure_memory_s,
         )
-        self._observer = Observer(
+        self.observer = Observer(
             stores,
             outside.cloud,
             outside.probe,
@@ -191,7 +191,7 @@ class ControlPlane:
             trouble=Repositories(outside.hub, clock=clock).trouble if outside.hub else unasked,
         )
         return Reconciler(
-            self._observer,
+            self.observer,
             effects,
             self.fleet,
             stores.fence,
@@ -252,7 +252,7 @@ class ControlPlane:
 
     def needed(self) -> bool:
         """A stream, a waiter, a node, a launch or a wish needs this process; so it is while nothing is known yet."""
-        world = self._observer.world
+        world = self.observer.world
         if world is None or any(self.fleet.in_flight.values()) or any(self.fleet.waiters.values()):
             return True
         now = self._clock()
@@ -263,7 +263,7 @@ class ControlPlane:
 
     def keeps_warm(self) -> bool:
         """A node that was there at the last look has its warm hours: who asks it shall find this process awake."""
-        return keeps_warm(self._observer.world, self._clock())
+        return keeps_warm(self.observer.world, self._clock())
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -306,7 +306,7 @@ class ControlPlane:
     async def _ask(self, model: str, owner: str, key: str) -> None:
         """The wish of somebody who waits; it never lowers what was asked for by hand."""
         now = self._clock()
-        world = self._observer.world
+        world = self.observer.world
         known = world.wishes.get(model) if world else None
         desired = known.desired if known and known.hold_until > now else 1
         hold_until = now + self._settings.cancel_grace_s
@@ -326,11 +326,11 @@ class ControlPlane:
         await self.reception.flush()
 
     async def _write_events(self) -> None:
-        await self.record.write(self._observer.world)
+        await self.record.write(self.observer.world)
 
     async def _measure(self) -> None:
         await asyncio.sleep(MEASURE_S)
-        await self.record.measure(self._observer.world, self.fleet.waiters)
+        await self.record.measure(self.observer.world, self.fleet.waiters)
 
     async def _last_flush(self) -> None:
         task = self.accounts.task

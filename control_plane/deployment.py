@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from control_plane import budget_settings
+from control_plane import budget_settings, notification_settings
 from control_plane.addresses import HOST, InvalidAddress, fold_entry
 from control_plane.configuration import Blank, Problem, Values, in_order, remove, set_path, set_value
 from control_plane.geometry import ReadGeometry
@@ -16,13 +16,14 @@ from control_plane.lineup import line_up
 from control_plane.model import Model, slug
 from control_plane.prices import prices
 
+SECRETS = ("hfToken", "githubClientSecret", notification_settings.WEBHOOK)
+
 SETTINGS = frozenset(
     {
         "models",
         "allowedEmails",
         "googleClientId",
         "githubClientId",
-        "githubClientSecret",
         "oidcProviders",
         "keysOnly",
         "edge",
@@ -40,13 +41,10 @@ SETTINGS = frozenset(
         "engine",
         "engineImage",
         "rootVolumeGb",
-        *budget_settings.NAMES,
-        "hfToken",
+        *(budget_settings.NAMES + notification_settings.NAMES + SECRETS),
     }
 )
 """Every setting of a stack, as ``Pulumi.yaml`` has them, and the secrets."""
-
-SECRETS = ("hfToken", "githubClientSecret")
 
 MAX_NAMESPACE_CHARS = 24  # a target group's name has 32 to give, and "-control" takes 8
 
@@ -140,6 +138,7 @@ class Deployment:
     user_monthly_budget_usd: int = budget_settings.MONTHLY_USD  # of each person
     speculative_budget_usd: int = budget_settings.SPECULATIVE_USD
     budget_hard_cap_percent: int = budget_settings.HARD_CAP_PERCENT
+    notification_emails: Sequence[str] = ()  # besides the owner's
     notes: Sequence[str] = ()  # whose prices are told if not the region's; what could not be checked, and why
 
     @classmethod
@@ -377,6 +376,7 @@ def _control_plane(values: Values) -> dict[str, Any]:
             "logRetentionDays", _LOG_RETENTION_DAYS, default=Deployment.log_retention_days, unit="days"
         ),
         **budget_settings.read(values),
+        **notification_settings.read(values),
     }
 
 

@@ -42,6 +42,7 @@ class EventKind(StrEnum):
     BUDGET_WARNED = "budget-warned"
     BUDGET_REACHED = "budget-reached"  # nothing more is started
     BUDGET_EXCEEDED = "budget-exceeded"  # what runs is stopped
+    NOTICE_GIVEN_UP = "notice-given-up"  # a mail or a webhook took it no more
 
 
 PERSONAL = frozenset(

@@ -32,6 +32,7 @@ _WARNINGS = frozenset(
         EventKind.NODE_ADOPTED,
         EventKind.BUDGET_REACHED,
         EventKind.BUDGET_EXCEEDED,
+        EventKind.NOTICE_GIVEN_UP,
     }
 )
 

@@ -1,6 +1,7 @@
 """The janitor: on a schedule, one look at the front, and one reconciler's tick where no control plane is at work.
 
-What it mended it reports as events: after it acted, all at once, and also when the round was cut short.
+What it mended it reports as events: after it acted, all at once, and also when the round was cut short. At the end of
+each round it sends notices of what anybody has told since: it is there whether or not a task is, and there is only one.
 """
 
 from __future__ import annotations
@@ -15,18 +16,23 @@ from typing import Any
 
 from control_plane import logs
 from control_plane.app import Adapters, ControlPlane, FrontAdapters
+from control_plane.budget import BudgetState
 from control_plane.errors import Unavailable
 from control_plane.event import EventKind
 from control_plane.front import Doorkeeper
 from control_plane.metrics import Metric, embedded, overdue
-from control_plane.outside import adapters
-from control_plane.ports import Clock, FrontState
+from control_plane.notice import NoticeAdapters
+from control_plane.notifier import Notifier
+from control_plane.outside import adapters_and_notices
+from control_plane.ports import Clock, EventStore, FrontState
 from control_plane.settings import InvalidSettings, Settings
 
 CAUSE = "janitor"
 EVENTS_S = 5.0  # what writing events may take
+NOTICES_S = 15.0  # what sending notices may take; what is cut off is sent again
 
-_NOT_MENDED = frozenset({EventKind.LAUNCH_REFUSED, EventKind.START_FAILED})
+_BUDGETS = {EventKind.BUDGET_WARNED, EventKind.BUDGET_REACHED, EventKind.BUDGET_EXCEEDED}
+_NOT_MENDED = frozenset({EventKind.LAUNCH_REFUSED, EventKind.START_FAILED, EventKind.NOTICE_GIVEN_UP} | _BUDGETS)
 
 log = logging.getLogger(__name__)
 
@@ -45,15 +51,24 @@ class Round:
         return {"state": self.state, "acted": self.acted, "mended": sum(self.mended.values()), "kinds": self.mended}
 
 
-async def clean(settings: Settings, outside: Adapters, front: FrontAdapters, *, clock: Clock) -> Round:
+async def clean(
+    settings: Settings,
+    outside: Adapters,
+    front: FrontAdapters,
+    *,
+    clock: Clock,
+    notices: NoticeAdapters | None = None,
+) -> Round:
     """One round. A wish that nobody serves wakes the control plane. Raises Unavailable: the next round tries again."""
     control_plane = ControlPlane(settings, outside, clock=clock, cause=CAUSE, streams=False)
     try:
         found = await _mend(control_plane, outside, front, clock=clock, linger_s=settings.linger_s)
+        await _measure(settings, outside, found.state, clock=clock)
     finally:
         # What was mended stays mended, whether or not anybody hears of it.
         await control_plane.log.settle(EVENTS_S)
-    await _measure(settings, outside, found.state, clock=clock)
+        if notices and outside.events:
+            await _notify(control_plane, outside.events, notices, clock=clock, deployment=settings.namespace)
     mended = {kind: count for kind, count in control_plane.log.kinds.items() if kind not in _NOT_MENDED}
     found = replace(found, mended=mended)
     log.info("janitor's round", extra=found.told)
@@ -67,11 +82,35 @@ async def _mend(
     wishes = await outside.stores.wishes.list()
     wanted = any(wish.desired and wish.hold_until > now for wish in wishes)
     acted = await control_plane.reconciler.once()
+    await _tell_budgets(control_plane, now)
     wanted = wanted or control_plane.keeps_warm()
     keeper = Doorkeeper(front.store, front.hands, clock=clock, linger_s=linger_s, told=control_plane.chronicle.stepped)
     await keeper.look(wanted=wanted)
     state = (await keeper.look(wanted=wanted)).state  # what a move made necessary
     return Round(str(state), acted)
+
+
+async def _tell_budgets(control_plane: ControlPlane, now: float) -> None:
+    """A task does this by itself. What was told before is looked for only where there is something to tell."""
+    world = control_plane.observer.world
+    if world is None or world.budgets is None:
+        return
+    if any(standing.state is not BudgetState.OK for standing in world.budgets.standings()):
+        try:
+            await control_plane.record.tell_spent(world.budgets, now)
+        except Unavailable as error:
+            log.warning("budgets not told", extra={"error": str(error)})
+
+
+async def _notify(
+    control_plane: ControlPlane, events: EventStore, notices: NoticeAdapters, *, clock: Clock, deployment: str
+) -> None:
+    try:
+        async with asyncio.timeout(NOTICES_S):
+            await Notifier(events, notices, control_plane.log, clock=clock, deployment=deployment).round()
+    except TimeoutError:
+        log.warning("notices cut off")
+    await control_plane.log.settle(EVENTS_S)  # what was given up
 
 
 async def _measure(settings: Settings, outside: Adapters, state: str, *, clock: Clock) -> None:
@@ -93,9 +132,9 @@ async def _measure(settings: Settings, outside: Adapters, state: str, *, clock: 
 
 
 async def _round(settings: Settings) -> Round:
-    async with adapters(settings) as outside:
+    async with adapters_and_notices(settings) as (outside, notices):
         assert outside.front is not None  # the listener is set
-        return await clean(settings, outside, outside.front, clock=time.time)
+        return await clean(settings, outside, outside.front, clock=time.time, notices=notices)
 
 
 def handler(event: Any, context: Any) -> Mapping[str, Any]:

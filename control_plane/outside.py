@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import aiohttp
 
@@ -20,6 +22,7 @@ from control_plane.dynamo import (
     DynamoLimits,
     DynamoModels,
     DynamoNodes,
+    DynamoNotices,
     DynamoOverrides,
     DynamoSessions,
     DynamoUsage,
@@ -30,54 +33,97 @@ from control_plane.ec2 import open_ec2
 from control_plane.effects import Stores
 from control_plane.hub import Hub
 from control_plane.hub_access import HubAccess
-from control_plane.parameters import SsmEntrance
+from control_plane.notice import Channel, NoticeAdapters
+from control_plane.parameters import SsmEntrance, SsmWebhook
 from control_plane.people import PeopleAdapters
 from control_plane.provider_web import ProviderWeb
 from control_plane.settings import Settings
+from control_plane.sns import SnsTopic
 from control_plane.stage import StageNames, open_stage
+from control_plane.webhook import Webhook
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb import DynamoDBClient
 
 
 @asynccontextmanager
 async def adapters(settings: Settings) -> AsyncIterator[Adapters]:
     """One client of each service; without a listener in the settings, nothing of the front."""
-    namespace = settings.namespace
     async with AsyncExitStack() as stack:
-        dynamo = await stack.enter_async_context(open_dynamo())
-        autoscaling = await stack.enter_async_context(open_autoscaling())
-        ec2 = await stack.enter_async_context(open_ec2())
-        http = await stack.enter_async_context(aiohttp.ClientSession())
-        entrance = await stack.enter_async_context(SsmEntrance(namespace))
-        hub = await stack.enter_async_context(
-            HubAccess(Hub.from_env(os.environ), token_parameter=settings.hf_token_parameter)
-        )
-        stores = Stores(
-            nodes=DynamoNodes(dynamo, namespace),
-            wishes=DynamoWishes(dynamo, namespace),
-            launches=DynamoLaunches(dynamo, namespace),
-            models=DynamoModels(dynamo, namespace),
-            fence=DynamoFence(dynamo, namespace, clock=time.time),
-        )
-        front = None
-        if settings.listener_arn:
-            hands = await stack.enter_async_context(open_stage(stage_names(settings)))
-            front = FrontAdapters(DynamoFront(dynamo, namespace), hands)
-        yield Adapters(
-            stores=stores,
-            keys=DynamoKeys(dynamo, namespace),
-            usage=DynamoUsage(dynamo, namespace),
-            cloud=AwsCloud(autoscaling, namespace, ec2=ec2),
-            probe=HttpProbe(http),
-            front=front,
-            events=DynamoEvents(dynamo, namespace, clock=time.time),
-            hub=hub,
-            people=PeopleAdapters(
-                entrance=entrance,
-                overrides=DynamoOverrides(dynamo, namespace),
-                sessions=DynamoSessions(dynamo, namespace),
-                web=ProviderWeb(http, plain_http=settings.plain_http),
+        yield await _opened(stack, settings, await _clients(stack))
+
+
+@asynccontextmanager
+async def adapters_and_notices(settings: Settings) -> AsyncIterator[tuple[Adapters, NoticeAdapters]]:
+    """The same, and what sends notices; nothing is asked for that before there is one."""
+    async with AsyncExitStack() as stack:
+        clients = await _clients(stack)
+        outside = await _opened(stack, settings, clients)
+        yield (
+            outside,
+            NoticeAdapters(
+                DynamoNotices(clients.dynamo, settings.namespace), await _channels(stack, settings, clients.http)
             ),
-            limits=DynamoLimits(dynamo, namespace),
         )
+
+
+@dataclass(frozen=True)
+class _Clients:
+    dynamo: DynamoDBClient
+    http: aiohttp.ClientSession
+
+
+async def _clients(stack: AsyncExitStack) -> _Clients:
+    dynamo = await stack.enter_async_context(open_dynamo())
+    return _Clients(dynamo, await stack.enter_async_context(aiohttp.ClientSession()))
+
+
+async def _channels(stack: AsyncExitStack, settings: Settings, http: aiohttp.ClientSession) -> Sequence[Channel]:
+    channels: list[Channel] = []
+    if settings.notification_topic_arn:
+        channels.append(await stack.enter_async_context(SnsTopic(settings.notification_topic_arn)))
+    if settings.notification_webhook_parameter:
+        target = await stack.enter_async_context(SsmWebhook(settings.namespace))
+        channels.append(Webhook(http, target, clock=time.time, plain_http=settings.plain_http))
+    return channels
+
+
+async def _opened(stack: AsyncExitStack, settings: Settings, clients: _Clients) -> Adapters:
+    namespace, dynamo, http = settings.namespace, clients.dynamo, clients.http
+    autoscaling = await stack.enter_async_context(open_autoscaling())
+    ec2 = await stack.enter_async_context(open_ec2())
+    entrance = await stack.enter_async_context(SsmEntrance(namespace))
+    hub = await stack.enter_async_context(
+        HubAccess(Hub.from_env(os.environ), token_parameter=settings.hf_token_parameter)
+    )
+    stores = Stores(
+        nodes=DynamoNodes(dynamo, namespace),
+        wishes=DynamoWishes(dynamo, namespace),
+        launches=DynamoLaunches(dynamo, namespace),
+        models=DynamoModels(dynamo, namespace),
+        fence=DynamoFence(dynamo, namespace, clock=time.time),
+    )
+    front = None
+    if settings.listener_arn:
+        hands = await stack.enter_async_context(open_stage(stage_names(settings)))
+        front = FrontAdapters(DynamoFront(dynamo, namespace), hands)
+    return Adapters(
+        stores=stores,
+        keys=DynamoKeys(dynamo, namespace),
+        usage=DynamoUsage(dynamo, namespace),
+        cloud=AwsCloud(autoscaling, namespace, ec2=ec2),
+        probe=HttpProbe(http),
+        front=front,
+        events=DynamoEvents(dynamo, namespace, clock=time.time),
+        hub=hub,
+        people=PeopleAdapters(
+            entrance=entrance,
+            overrides=DynamoOverrides(dynamo, namespace),
+            sessions=DynamoSessions(dynamo, namespace),
+            web=ProviderWeb(http, plain_http=settings.plain_http),
+        ),
+        limits=DynamoLimits(dynamo, namespace),
+    )
 
 
 def stage_names(settings: Settings) -> StageNames:

@@ -1,4 +1,4 @@
-"""What `pulumi up` configured of who may come in, read from SSM's parameters."""
+"""What `pulumi up` configured of who may come in, and where notices go, read from SSM's parameters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import aioboto3
 from aiobotocore.config import AioConfig
@@ -16,20 +16,21 @@ from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from control_plane import schema
 from control_plane.addresses import InvalidAddress, fold_entry
 from control_plane.errors import Unavailable
+from control_plane.notice import Target
 from control_plane.people import Entrance, Flow, Provider
 
 _CONFIG = AioConfig(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
 
 
-class SsmEntrance:
-    """EntranceSource over SSM: one call for all parameters. Its client is made at the first one."""
+class _Parameters:
+    """One call for all of them. Its client is made at the first one."""
 
-    def __init__(self, namespace: str) -> None:
-        self._names = {schema.parameter_name(namespace, name): name for name in schema.ENTRANCE}
+    def __init__(self, namespace: str, names: Sequence[str]) -> None:
+        self._names = {schema.parameter_name(namespace, name): name for name in names}
         self._open = AsyncExitStack()
         self._client: Any = None
 
-    async def __aenter__(self) -> SsmEntrance:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -37,7 +38,8 @@ class SsmEntrance:
     ) -> None:
         await self._open.aclose()
 
-    async def __call__(self) -> Entrance:
+    async def _values(self) -> Mapping[str, str]:
+        """By their names in ``schema``, those that there are. Raises Unavailable."""
         try:
             if self._client is None:
                 client = aioboto3.Session().client("ssm", config=_CONFIG)
@@ -49,7 +51,34 @@ class SsmEntrance:
             raise Unavailable(f"SSM refused the parameters: {error.response['Error']['Code']}") from error
         except (BotoCoreError, HttpError, TimeoutError) as error:
             raise Unavailable(f"SSM did not answer: {type(error).__name__}") from error
-        return entrance({self._names[one["Name"]]: one["Value"] for one in told["Parameters"]})
+        return {self._names[one["Name"]]: one["Value"] for one in told["Parameters"]}
+
+
+class SsmEntrance(_Parameters):
+    """EntranceSource over SSM."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(namespace, schema.ENTRANCE)
+
+    async def __call__(self) -> Entrance:
+        return entrance(await self._values())
+
+
+class SsmWebhook(_Parameters):
+    """Where the webhook is, and what signs its messages: kept once they are read."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(namespace, (schema.NOTIFICATION_WEBHOOK, schema.NOTIFICATION_KEY))
+        self._target: Target | None = None
+
+    async def __call__(self) -> Target:
+        """Raises Unavailable."""
+        if self._target is None:
+            values = await self._values()
+            if not values.keys() >= {schema.NOTIFICATION_WEBHOOK, schema.NOTIFICATION_KEY}:
+                raise Unavailable("the parameters of the webhook are not there")
+            self._target = Target(values[schema.NOTIFICATION_WEBHOOK], values[schema.NOTIFICATION_KEY])
+        return self._target
 
 
 def entrance(values: Mapping[str, str]) -> Entrance:

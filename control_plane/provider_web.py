@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ import aiohttp
 import orjson
 
 from control_plane.errors import Unavailable
+from control_plane.web_address import is_safe
 
 LIMIT_S = 5.0
 MAX_BYTES = 256 * 1024
@@ -31,7 +31,8 @@ class ProviderWeb:
         return await self._call("POST", url, data=dict(form))
 
     async def _call(self, method: str, url: str, **more: Any) -> Any:
-        self._check(url)
+        if not is_safe(url, plain_http=self._plain_http):
+            raise Unavailable("a sign-in provider has an address that is not https")
         headers = {"Accept": "application/json", "User-Agent": "diogenes", **more.pop("headers", {})}
         try:
             async with self._http.request(
@@ -52,17 +53,6 @@ class ProviderWeb:
         except orjson.JSONDecodeError as error:
             raise Unavailable(f"{_host(url)} answered something other than JSON") from error
 
-    def _check(self, url: str) -> None:
-        try:
-            told = urlsplit(url)
-            safe = told.scheme == "https" or (
-                self._plain_http and told.scheme == "http" and _is_loopback(told.hostname or "")
-            )
-        except ValueError:
-            safe = False
-        if not safe:
-            raise Unavailable("a sign-in provider has an address that is not https")
-
 
 async def _bounded(content: aiohttp.StreamReader) -> bytes:
     body = bytearray()
@@ -71,13 +61,6 @@ async def _bounded(content: aiohttp.StreamReader) -> bytes:
         if len(body) > MAX_BYTES:
             raise Unavailable("a sign-in provider answered too much")
     return bytes(body)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _host(url: str) -> str:

@@ -38,15 +38,23 @@ class Record:
 
     async def write(self, world: World | None) -> None:
         """What was told, after a pause for more. Raises Unavailable; nothing is lost then."""
-        if not self.chronicle.recalled:
-            await self.chronicle.recall(self.store)
+        await self._recall()
         if world and world.budgets and world.budgets is not self._weighed:
             self._weighed = world.budgets
-            self.chronicle.spent(world.budgets, month_of(self._clock()))
+            await self.tell_spent(world.budgets, self._clock())
         await either(self.log.told, EVENTS_S)
         if self.log.waiting:
             await asyncio.sleep(GATHER_S)
             await self.log.flush()
+
+    async def tell_spent(self, budgets: Budgets, now: float) -> None:
+        """What is new of how far budgets are spent. Raises Unavailable where nobody knows what was told before."""
+        await self._recall()
+        self.chronicle.spent(budgets, month_of(now))
+
+    async def _recall(self) -> None:
+        if not self.chronicle.recalled:
+            await self.chronicle.recall(self.store)
 
     async def measure(self, world: World | None, waiting: Mapping[str, int]) -> None:
         """One line of numbers."""

@@ -37,6 +37,8 @@ OIDC_CLIENTS = "oidc-clients"
 SESSION_KEY = "session-key"
 GITHUB_SECRET = "github-client-secret"  # noqa: S105 - a name
 WEB_URL = "web-url"
+NOTIFICATION_WEBHOOK = "notification-webhook"
+NOTIFICATION_KEY = "notification-key"
 
 ENTRANCE = (ALLOWED_EMAILS, OIDC_CLIENTS, SESSION_KEY, GITHUB_SECRET, WEB_URL)
 """Parameters of SSM, below the namespace: who may come in, and by which way. Read by who answers requests."""

@@ -56,6 +56,10 @@ class Settings:
     key_cache_s: float = 10.0  # a revoked key dies within this
     stop_timeout_s: float = 110.0  # what streams may still take after SIGTERM; ECS kills 10 s later
 
+    # Who is told of what is amiss (see notice.py); empty: nobody by this way
+    notification_topic_arn: str = ""
+    notification_webhook_parameter: str = ""  # in SSM, of its address
+
     hf_token_parameter: str = ""  # in SSM, of the token that nodes fetch models with; empty: none
 
     # What it may cost (see budget.py), and what it runs on (see rates.py); US dollars a month

@@ -16,6 +16,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, ClassVar
@@ -46,6 +47,14 @@ _App = Callable[[_Environ, Any], Iterable[bytes]]
 
 class AccountOpen(Exception):
     """There is an account in this process already."""
+
+
+@dataclass(frozen=True)
+class Mail:
+    """What a topic's subscribers got."""
+
+    subject: str
+    text: str
 
 
 class Account:
@@ -244,6 +253,13 @@ class Account:
             (action,) = found.default_actions
             groups = action.data["ForwardConfig"]["TargetGroups"]
             return {group["TargetGroupArn"]: int(group["Weight"]) for group in groups}
+
+    def mails(self) -> Sequence[Mail]:
+        """Everything that was published by SNS, each topic's oldest first."""
+        with self._lock:
+            topics = get_backend("sns")[DEFAULT_ACCOUNT_ID][REGION].topics.values()
+            sent = [one for topic in topics for one in topic.sent_notifications]
+            return [Mail(subject or "", message) for _, message, subject, *_ in sent]
 
     def tasks(self, cluster: str, service: str) -> int:
         """How many tasks the service shall run."""

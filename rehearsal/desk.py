@@ -68,6 +68,7 @@ class Desk(AbstractContextManager["Desk"]):
         self.options = options or Options()
         self.api_key = ""
         self._denials_told = 0
+        self._mails_told = 0
         self._tell = tell
         self._environ = {**os.environ, **self.options.environment}
         self._stack = ExitStack()
@@ -257,6 +258,7 @@ class Desk(AbstractContextManager["Desk"]):
                 self._tell(f"faults not read: {error}")
             self.machines.step()
             self._tell_denials()
+            self._tell_mails()
             self.account.changed.wait(0.1)
             self.account.changed.clear()
 
@@ -266,6 +268,12 @@ class Desk(AbstractContextManager["Desk"]):
         for denial in denials[self._denials_told :]:
             self._tell(f"denied: {denial}")
         self._denials_told = len(denials)
+
+    def _tell_mails(self) -> None:
+        mails = self.account.mails()
+        for mail in mails[self._mails_told :]:
+            self._tell(f"mail: {mail.subject}")
+        self._mails_told = len(mails)
 
     def _task_env(self) -> Mapping[str, str]:
         told = self.stack.task_environment()

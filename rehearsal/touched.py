@@ -234,6 +234,12 @@ def _load_balancing(call: Call) -> Iterator[Ask]:
 # -- the others ----------------------------------------------------------------------------------------------------
 
 
+def _sns(call: Call) -> Iterator[Ask]:
+    if call.operation != "Publish" or "TopicArn" not in call.params:
+        raise Unjudged(call.name)
+    yield Ask(call.name, call.params["TopicArn"])
+
+
 def _ssm(call: Call) -> Iterator[Ask]:
     told = call.document
     if call.operation not in ("GetParameter", "GetParameters", "GetParametersByPath"):
@@ -290,6 +296,7 @@ _SERVICES: Mapping[str, Callable[[Call], Iterator[Ask]]] = {
     "elasticloadbalancing": _load_balancing,
     "lambda": _lambda,
     "s3": _s3,
+    "sns": _sns,
     "ssm": _ssm,
     "sts": _sts,
 }

@@ -11,6 +11,7 @@ from control_plane.dynamo.keys import DynamoKeys
 from control_plane.dynamo.limits import DynamoLimits
 from control_plane.dynamo.models import DynamoModels
 from control_plane.dynamo.nodes import DynamoNodes
+from control_plane.dynamo.notices import DynamoNotices
 from control_plane.dynamo.people import DynamoOverrides, DynamoSessions
 from control_plane.dynamo.table import open_dynamo
 from control_plane.dynamo.usage import DynamoUsage
@@ -24,6 +25,7 @@ __all__ = [
     "DynamoLimits",
     "DynamoModels",
     "DynamoNodes",
+    "DynamoNotices",
     "DynamoOverrides",
     "DynamoSessions",
     "DynamoUsage",

@@ -81,7 +81,9 @@ class DynamoEvents:
         return Change(key, assignments(values), values, "attribute_not_exists(#number) OR #number < :number")
 
     async def end(self) -> int:
-        head = await self._rows.get(**_HEAD) or {}
+        return await self._end(await self._rows.get(**_HEAD) or {})
+
+    async def _end(self, head: Row) -> int:
         end = int(head.get("end", 0))
         if self._settled != (end, end):
             rows = await self._below(end + 1, limit=_UNSETTLED)
@@ -90,7 +92,10 @@ class DynamoEvents:
         return self._settled[1]
 
     async def after(self, number: int, *, limit: int) -> Stretch:
-        end, rows = await self.end(), list[Row]()
+        head, rows = await self._rows.get(**_HEAD) or {}, list[Row]()
+        if number >= int(head.get("end", 0)):
+            return Stretch([], number)  # whoever looks in vain reads the head alone
+        end = await self._end(head)
         for _ in range(_PAGES_A_READ):
             if number >= end or len(rows) == limit:
                 break

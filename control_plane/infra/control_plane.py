@@ -57,7 +57,8 @@ class ControlPlane(pulumi.ComponentResource):
             certificate_arn=deployment.certificate_arn if deployment.edge is Edge.PUBLIC else None,
             opts=child,
         )
-        program = Program(image.uri, _environment(deployment, front, data))
+        watch = Watch("watch", deployment=deployment, opts=child)
+        program = Program(image.uri, _environment(deployment, front, data, watch))
         service = Service(
             "service",
             deployment=deployment,
@@ -74,8 +75,11 @@ class ControlPlane(pulumi.ComponentResource):
         serving = pulumi.Output.all(acting, place).apply(lambda told: [*told[0], *policies.entrance(told[1])])
         service.role.allow(serving)
         NightWatch("night", deployment=deployment, front=front, program=program, statements=serving, opts=child)
-        cleaning = _statements(place, data, front, service, tables=policies.JANITOR_TABLES, spot=spot)
-        Watch("watch", deployment=deployment, opts=child)
+        looking_after = _statements(place, data, front, service, tables=policies.JANITOR_TABLES, spot=spot)
+        parameters = [parameter.arn for parameter in data.webhook_parameters]
+        cleaning = pulumi.Output.all(looking_after, watch.topic_arn, parameters).apply(
+            lambda told: [*told[0], *policies.notices(told[1], told[2])]
+        )
         Janitor("janitor", deployment=deployment, program=program, statements=cleaning, opts=child)
 
         self.image_uri = image.uri
@@ -85,12 +89,14 @@ class ControlPlane(pulumi.ComponentResource):
         self.register_outputs({"imageUri": self.image_uri})
 
 
-def _environment(deployment: Deployment, front: Front, data: Data) -> pulumi.Output[Mapping[str, str]]:
+def _environment(deployment: Deployment, front: Front, data: Data, watch: Watch) -> pulumi.Output[Mapping[str, str]]:
     arns = pulumi.Output.all(
         listener_arn=front.listener.arn,
         control_plane_group_arn=front.control_plane_group.arn,
         night_watch_group_arn=front.night_watch_group.arn,
         hf_token_parameter=data.hf_token_parameter_name or "",
+        notification_topic_arn=watch.topic_arn,
+        notification_webhook_parameter=data.webhook_parameters[0].name if data.webhook_parameters else "",
     )
     return arns.apply(lambda arns: environment(deployment, **arns))
 

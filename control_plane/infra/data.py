@@ -27,7 +27,7 @@ GITHUB = {
 
 ALERT_PERCENT = (80, 100)
 
-_SESSION_KEY_CHARS = 64
+_KEY_CHARS = 64
 
 
 class Data(pulumi.ComponentResource):
@@ -44,6 +44,7 @@ class Data(pulumi.ComponentResource):
         deployment: Deployment,
         hf_token: pulumi.Output[str] | None,
         github_secret: pulumi.Output[str] | None,
+        webhook: pulumi.Output[str] | None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("diogenes:control_plane:Data", name, {}, opts)
@@ -66,7 +67,7 @@ class Data(pulumi.ComponentResource):
         self.oidc_clients_parameter = self._parameter(
             schema.OIDC_CLIENTS, "String", json.dumps(sign_ins(deployment)), "Whose ID tokens are taken, and for whom"
         )
-        self.session_key_parameter = self._make_session_key()
+        self.session_key_parameter = self._make_key(schema.SESSION_KEY, "Seals the cookies of web sessions")
         self.hf_token_parameter = (
             self._parameter("hf-token", "SecureString", hf_token, "Read by GPU nodes and by what launches them")
             if hf_token
@@ -74,6 +75,7 @@ class Data(pulumi.ComponentResource):
         )
         if github_secret:
             self._parameter(schema.GITHUB_SECRET, "SecureString", github_secret, "Of the OAuth app at GitHub")
+        self.webhook_parameters = self._make_webhook(webhook) if webhook else []
         self._make_budget(deployment)
 
         self.hf_token_parameter_arn = self.hf_token_parameter.arn if self.hf_token_parameter else None
@@ -109,18 +111,18 @@ class Data(pulumi.ComponentResource):
             opts=self._child,
         )
 
-    def _make_session_key(self) -> aws.ssm.Parameter:
+    def _make_key(self, key: str, description: str) -> aws.ssm.Parameter:
         # AWS makes the secret, a new one at every run; the first stays, since the value's changes are ignored.
-        made = aws.secretsmanager.get_random_password_output(
-            password_length=_SESSION_KEY_CHARS, exclude_punctuation=True
-        )
-        return self._parameter(
-            schema.SESSION_KEY,
-            "SecureString",
-            pulumi.Output.secret(made.random_password),
-            "Seals the cookies of web sessions",
-            ignore_changes=["value"],
-        )
+        made = aws.secretsmanager.get_random_password_output(password_length=_KEY_CHARS, exclude_punctuation=True)
+        secret = pulumi.Output.secret(made.random_password)
+        return self._parameter(key, "SecureString", secret, description, ignore_changes=["value"])
+
+    def _make_webhook(self, url: pulumi.Output[str]) -> Sequence[aws.ssm.Parameter]:
+        """Where it is, then what signs: letters and digits, so base64 of some 48 bytes."""
+        return [
+            self._parameter(schema.NOTIFICATION_WEBHOOK, "SecureString", url, "Where notices go as JSON"),
+            self._make_key(schema.NOTIFICATION_KEY, "Signs notices, as base64"),
+        ]
 
     def keep_web_url(self, url: pulumi.Input[str]) -> None:
         """Where the web app is: sign-ins come back there, and what changes something comes from there alone."""

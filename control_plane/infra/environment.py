@@ -16,11 +16,15 @@ def environment(
     control_plane_group_arn: str,
     night_watch_group_arn: str,
     hf_token_parameter: str = "",
+    notification_topic_arn: str = "",
+    notification_webhook_parameter: str = "",
 ) -> Mapping[str, str]:
     """The variables that give these settings: what differs from the defaults, and always the namespace."""
     settings = Settings(
         namespace=deployment.namespace,
         hf_token_parameter=hf_token_parameter,
+        notification_topic_arn=notification_topic_arn,
+        notification_webhook_parameter=notification_webhook_parameter,
         cluster=cluster_name(deployment.namespace),
         service=service_name(deployment.namespace),
         listener_arn=listener_arn,

@@ -119,6 +119,12 @@ def hub_token(arn: str) -> Sequence[Statement]:
     return [Statement("ReadHubToken", ["ssm:GetParameter"], [arn])]
 
 
+def notices(topic_arn: str, parameter_arns: Sequence[str]) -> Sequence[Statement]:
+    """Mail by this topic; and read where the webhook is and what signs for it, if there is one."""
+    webhook = [Statement("ReadWebhook", ["ssm:GetParameters"], parameter_arns)] if parameter_arns else []
+    return [Statement("MailNotices", ["sns:Publish"], [topic_arn]), *webhook]
+
+
 def fleet(place: Place, *, spot: bool) -> Sequence[Statement]:
     """Start and end GPU nodes, of groups with our name and our tag only; with ``spot``, some of them on Spot."""
     ours = {"StringEquals": {f"aws:ResourceTag/{schema.TAG}": place.namespace}}

@@ -9,6 +9,7 @@ from pulumi.runtime.config import CONFIG
 
 from control_plane.deployment import SECRETS, Deployment, InvalidDeployment
 from control_plane.hub import geometry_reader
+from control_plane.notification_settings import WEBHOOK
 
 HF_TOKEN = "hfToken"  # noqa: S105 - the name of a setting
 GITHUB_SECRET = "githubClientSecret"  # noqa: S105 - the same
@@ -18,7 +19,7 @@ def deployment() -> Deployment:
     """The validated configuration of this stack. Raises RunError with all problems, before anything is registered."""
     project = pulumi.get_project()
     given = {name.removeprefix(f"{project}:"): value for name, value in CONFIG.get().items() if _ours(name, project)}
-    secrets = {name for name in SECRETS if given.pop(name, None)}
+    secrets = {name for name in SECRETS if given.get(name)}
     try:
         return Deployment.parse(
             given,
@@ -42,6 +43,12 @@ def github_secret() -> pulumi.Output[str] | None:
     """The secret of the OAuth app at GitHub, never in clear; None where it is not set."""
     config = pulumi.Config()
     return config.get_secret(GITHUB_SECRET) if config.get(GITHUB_SECRET) else None
+
+
+def webhook() -> pulumi.Output[str] | None:
+    """Where notices go as JSON, never in clear; None where it is not set."""
+    config = pulumi.Config()
+    return config.get_secret(WEBHOOK) if config.get(WEBHOOK) else None
 
 
 def hf_token() -> pulumi.Output[str] | None:

@@ -1,4 +1,4 @@
-"""What tells the owner that something is amiss: alarms, a topic that mails, and a dashboard."""
+"""What tells people that something is amiss: a topic that mails alarms and notices, and a dashboard."""
 
 from __future__ import annotations
 
@@ -34,30 +34,35 @@ class _Watched:
 
 
 def watched(deployment: Deployment) -> Sequence[_Watched]:
-    """Nothing of it is ever sent while all is well, so what is missing is good."""
+    """Nothing of it is ever sent while all is well, so what is missing is good.
+
+    Failed starts and budgets are told by notices, which say more of them: see notice.py.
+    """
     idle = -(-deployment.control_plane_idle_timeout_s // PERIOD_S) + 2
     pace = deployment.monthly_budget_usd / PACE
     return (
         _Watched("repairs", Metric.REPAIRS, "The janitor repaired something: see the events of cause janitor."),
         _Watched("overdue", Metric.OVERDUE_NODES, "A node is older than anything allows: see /api/cluster.", periods=2),
         _Watched("idle-awake", Metric.IDLE_AWAKE, "The control plane is awake, and nothing needs it.", periods=idle),
-        _Watched("failed-starts", Metric.FAILED_STARTS, "A start failed: see the events of kind start-failed."),
-        _Watched("budgets", Metric.BUDGETS, "A budget is nearly spent, or spent: see /api/budgets."),
         _Watched("pace", Metric.DOLLARS, f"A tenth of the month's budget in one day: {pace:g} $.", pace, DAY_S),
     )
 
 
 class Watch(pulumi.ComponentResource):
-    """One topic for all alarms; the owner confirms its mail once."""
+    """One topic for all alarms and notices; whoever is to get them confirms its mail once, the owner first."""
 
     def __init__(self, name: str, *, deployment: Deployment, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("diogenes:control_plane:Watch", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         tags = {TAG: deployment.namespace}
         topic = aws.sns.Topic(name, name=f"{deployment.namespace}-alarms", tags=tags, opts=child)
-        aws.sns.TopicSubscription(
-            name, topic=topic.arn, protocol="email", endpoint=deployment.allowed_emails[0], opts=child
-        )
+        owner = deployment.allowed_emails[0]
+        aws.sns.TopicSubscription(name, topic=topic.arn, protocol="email", endpoint=owner, opts=child)
+        for email in deployment.notification_emails:
+            if email != owner.casefold():
+                aws.sns.TopicSubscription(
+                    f"{name}-{email}", topic=topic.arn, protocol="email", endpoint=email, opts=child
+                )
         for each in watched(deployment):
             aws.cloudwatch.MetricAlarm(
                 f"{name}-{each.name}",
@@ -79,6 +84,7 @@ class Watch(pulumi.ComponentResource):
         aws.cloudwatch.Dashboard(
             name, dashboard_name=deployment.namespace, dashboard_body=dashboard(deployment), opts=child
         )
+        self.topic_arn = topic.arn
         self.register_outputs({"topic": topic.arn})
 
 

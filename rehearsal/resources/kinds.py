@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from rehearsal.resources import front, groups, network, roles, storage, tables
+from rehearsal.resources import front, groups, network, roles, storage, tables, topics
 from rehearsal.resources.given import Api, Given, Made, Make
 
 MADE: Mapping[str, Make] = {
@@ -32,6 +32,8 @@ MADE: Mapping[str, Make] = {
     "aws:lb/targetGroupAttachment:TargetGroupAttachment": front.attachment,
     "aws:s3/bucket:Bucket": storage.bucket,
     "aws:s3/bucketObjectv2:BucketObjectv2": storage.bucket_object,
+    "aws:sns/topic:Topic": topics.topic,
+    "aws:sns/topicSubscription:TopicSubscription": topics.subscription,
     "aws:ssm/parameter:Parameter": storage.parameter,
 }
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
 
 from control_plane import schema
 from control_plane.model import Model
+from control_plane.webhook import signature
 from gpu_node.protocol import from_attributes
 from tests.infra.component import Registrations
-from tests.infra.whole import CODER, GENERAL, GITHUB_SECRET, configured, ran
+from tests.infra.whole import CODER, GENERAL, GITHUB_SECRET, WEBHOOK, configured, ran
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,18 @@ def test_the_secret_at_github_stands_in_a_parameter_and_nowhere_else() -> None:
     assert (parameter["type"], parameter["value"]) == ("SecureString", GITHUB_SECRET)
     holding = [each.name for each in registrations if GITHUB_SECRET in json.dumps(each.inputs, default=str)]
     assert holding == ["data-github-client-secret"]
+
+
+def test_the_webhook_and_its_key_stand_in_parameters_and_nowhere_else() -> None:
+    registrations = configured("with notices").registrations
+    webhook = registrations.one("ssm/parameter:Parameter", "data-notification-webhook").inputs
+    assert (webhook["type"], webhook["value"]) == ("SecureString", WEBHOOK)
+    holding = [each.name for each in registrations if WEBHOOK in json.dumps(each.inputs, default=str)]
+    assert holding == ["data-notification-webhook"]
+    key = registrations.one("ssm/parameter:Parameter", "data-notification-key").inputs
+    assert key["type"] == "SecureString"
+    assert len(base64.b64decode(key["value"], validate=True)) == 48
+    assert signature(key["value"], "id", "1", b"{}").startswith("v1,")
 
 
 def test_where_the_web_app_is_stands_beside_them(registrations: Registrations) -> None:

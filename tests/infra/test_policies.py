@@ -161,6 +161,22 @@ def test_the_janitor_sees_no_keys_and_of_usage_what_budgets_need() -> None:
     assert set(usage["Action"]) == {"dynamodb:PutItem", "dynamodb:Query"}
 
 
+@pytest.mark.parametrize(("name", "webhook"), [("as published", False), ("with notices", True)])
+def test_the_janitor_alone_sends_notices_by_the_one_topic_and_reads_the_webhook_where_there_is_one(
+    name: str, webhook: bool
+) -> None:
+    registrations = configured(name).registrations
+    roles = of_roles(registrations)
+    assert {role for role, policy in roles.items() if "sns:Publish" in actions(policy)} == {"janitor-role"}
+    sent = {one["Sid"]: one["Resource"] for one in statements(roles["janitor-role"])}
+    assert sent["MailNotices"] == [registrations.one(":Topic").state["arn"]]
+    arns = [
+        f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/diogenes-desk/notification-{what}" for what in ("webhook", "key")
+    ]
+    assert sent.get("ReadWebhook") == (arns if webhook else None)
+    assert not any("notification-" in policy for role, policy in roles.items() if role != "janitor-role")
+
+
 def test_events_are_written_by_all_and_never_taken_away() -> None:
     allowed = {f"dynamodb:{action}" for action in ("GetItem", "PutItem", "Query", "UpdateItem")}
     for role in ("janitor-role", "night-role", "service-task"):

@@ -55,6 +55,7 @@ LIMITS: Mapping[tuple[str, str], tuple[int, str]] = {
     ("ec2/launchTemplate:LaunchTemplate", "name"): (128, r"[\w()./-]{3,}"),
     ("autoscaling/group:Group", "name"): (255, r"[^:]+"),
     ("budgets/budget:Budget", "name"): (100, r"[^:\\]+"),
+    ("sns/topic:Topic", "name"): (256, r"[\w-]+"),
     ("cloudfront/function:Function", "name"): (64, r"[\w-]+"),
     ("cloudfront/originAccessControl:OriginAccessControl", "name"): (64, r"[\w-]+"),
     ("cloudfront/responseHeadersPolicy:ResponseHeadersPolicy", "name"): (128, r"[\w-]+"),
@@ -65,6 +66,7 @@ IGNORED: Mapping[str, list[str]] = {
     "ecs/service:Service": ["desiredCount", "taskDefinition"],
     "autoscaling/group:Group": ["desiredCapacity"],
     "ssm/parameter:Parameter data-session-key": ["value"],
+    "ssm/parameter:Parameter data-notification-key": ["value"],
 }
 """What lives on without Pulumi; a list too long would let real changes get lost."""
 

@@ -22,14 +22,25 @@ def test_every_alarm_watches_what_is_sent_and_mails_the_owner(registrations: Reg
     topic = registrations.one(":Topic")
     subscription = registrations.one(":TopicSubscription").inputs
     assert (subscription["protocol"], subscription["topic"]) == ("email", topic.state["arn"])
-    assert "@" in subscription["endpoint"]
+    assert subscription["endpoint"] == "me@example.com"
     alarms = [each.inputs for each in registrations.of(":MetricAlarm")]
-    assert {alarm["metricName"] for alarm in alarms} == set(Metric) - {Metric.NODES, Metric.WAITING}
+    assert {alarm["metricName"] for alarm in alarms} == set(Metric) - {
+        Metric.NODES,
+        Metric.WAITING,
+        Metric.FAILED_STARTS,  # a notice says more, and comes by the same mail
+        Metric.BUDGETS,
+    }
     for alarm in alarms:
         assert (alarm["namespace"], alarm["dimensions"]) == (NAMESPACE, {DIMENSION: DEPLOYMENT})
         assert alarm["treatMissingData"] == "notBreaching"
         assert alarm["alarmActions"] == [topic.state["arn"]]
         assert alarm["period"] * alarm["evaluationPeriods"] <= 86400  # CloudWatch's own bound
+
+
+def test_others_who_are_to_be_told_are_subscribed_beside_the_owner_and_nobody_twice() -> None:
+    subscriptions = configured("with notices").registrations.of(":TopicSubscription")
+    endpoints = {each.name: each.inputs["endpoint"] for each in subscriptions}
+    assert endpoints == {"watch": "me@example.com", "watch-ann@example.org": "ann@example.org"}
 
 
 def test_the_control_plane_may_idle_for_as_long_as_it_is_configured(registrations: Registrations) -> None:

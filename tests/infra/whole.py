@@ -21,6 +21,8 @@ GENERAL = "Qwen/Qwen3-14B-AWQ"
 
 GITHUB_SECRET = "gh-" + "x" * 37
 
+WEBHOOK = "https://hooks.example.org/services/" + "x" * 24
+
 DIGEST = "sha256:" + "ab" * 32
 
 _DOMAIN = {"domain": "llm.example.org", "certificateArn": CERTIFICATE}
@@ -41,6 +43,7 @@ CONFIGURATIONS: Mapping[str, Mapping[str, Any]] = {
         "githubClientSecret": GITHUB_SECRET,
         "oidcProviders": [{"name": "work", "issuer": "https://login.example.org", "clientId": "diogenes"}],
     },
+    "with notices": {"notificationEmails": ["ann@example.org", "me@example.com"], "notificationWebhook": WEBHOOK},
     "for Intel": {"architecture": "amd64"},
     "a pinned image": {"amiId": "ami-0fedcba9876543210"},
     "a baked image": {"bakeImage": True},

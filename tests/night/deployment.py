@@ -23,6 +23,7 @@ from tests.memory import (
 )
 from tests.memory_books import MemoryLimits, MemoryUsage
 from tests.memory_cloud import MemoryCloud
+from tests.memory_notices import Notices
 from tests.memory_people import MemoryPeople
 from tests.night.stage import MemoryFront, MemoryStage
 
@@ -42,7 +43,7 @@ class Deployment:
         self.models, self.keys, self.cloud = MemoryModels(), MemoryKeys(), MemoryCloud(self.clock)
         self.fence, self.events = MemoryFence(self.clock), MemoryEvents()
         self.people = MemoryPeople()
-        self.usage, self.limits = MemoryUsage(), MemoryLimits()
+        self.usage, self.limits, self.notices = MemoryUsage(), MemoryLimits(), Notices()
         self.front, self.stage = MemoryFront(), MemoryStage(self.clock)
         self.cloud.add_group(GROUP)
 

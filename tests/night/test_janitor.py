@@ -29,7 +29,8 @@ async def deployment(*, holds: bool = False) -> Deployment:
 
 
 async def cleaned(world: Deployment) -> Round:
-    return await clean(world.settings, world.outside, world.fronts, clock=world.clock)
+    notices = world.notices.adapters
+    return await clean(world.settings, world.outside, world.fronts, clock=world.clock, notices=notices)
 
 
 async def wished(world: Deployment) -> None:

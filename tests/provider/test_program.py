@@ -88,6 +88,10 @@ def told(outcome: Outcome) -> Mapping[str, Kind]:
             {"models": [{**each, "market": "spot-then-on-demand"} for each in published_models()]}, id="two markets"
         ),
         pytest.param({"hfToken": "hf_" + "x" * 34}, id="a token"),
+        pytest.param(
+            {"notificationEmails": ["ann@example.org"], "notificationWebhook": "https://hooks.example.org/x"},
+            id="notices",
+        ),
         pytest.param({"architecture": "amd64", "amiId": NEWER_AMI, "zones": 2}, id="other machines"),
     ],
 )

@@ -37,6 +37,7 @@ ELSEWHERE = {
     EventKind.BUDGET_EXCEEDED: "a month's spend: tests/unit/test_chronicle.py",
     EventKind.ALLOWLIST_CHANGED: "an owner's session: tests/people/test_sign_in.py",
     EventKind.BUDGET_CHANGED: "an owner's session: tests/people/test_sign_in.py",
+    EventKind.NOTICE_GIVEN_UP: "a channel that takes nothing: tests/unit/test_notifier.py",
 }
 """Kinds that another place produces."""
 

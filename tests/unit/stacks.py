@@ -174,6 +174,15 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no image": ({"amiId": "ubuntu"}, "amiId is 'ubuntu', which does not look like ami-"),
     "a small disk": ({"rootVolumeGb": 20}, "rootVolumeGb is 20"),
+    "addresses to tell as text": ({"notificationEmails": "ann@example.org"}, "notificationEmails is not a list"),
+    "a domain to tell": (
+        {"notificationEmails": ["ann@example.org", "*@example.org"]},
+        "notificationEmails[1] is '*@example.org', which is no address",
+    ),
+    "somebody to tell twice": (
+        {"notificationEmails": ["ann@example.org", "Ann@example.org"]},
+        "notificationEmails[1] is Ann@example.org, which is in the list already",
+    ),
     "no budget": ({"monthlyBudgetUsd": 0}, "monthlyBudgetUsd is 0"),
     "a foreign setting": ({"idleTimeout": 5}, "idleTimeout is not a setting of Diogenes"),
     "too large for its GPU": (

@@ -171,6 +171,16 @@ def test_google_may_be_an_issuer_by_hand_where_there_is_no_client_id_of_its_own(
     assert parse(SOUND | {"oidcProviders": by_hand}).oidc_providers[0].name == "google"
 
 
+def test_who_is_told_besides_the_owner_is_kept_and_the_webhook_is_not() -> None:
+    told = {"notificationEmails": ["Ann@example.org"], "notificationWebhook": "https://hooks.example.org/secret"}
+    deployment = parse(SOUND | told)
+    assert deployment.notification_emails == ("ann@example.org",)
+    assert "hooks.example.org" not in repr(deployment)
+    (wrong,) = refused(SOUND | {"notificationWebhook": "http://hooks.example.org/secret"}).found
+    assert wrong.what == "notificationWebhook is not an https URL"
+    assert wrong.mend == "pulumi config set --secret notificationWebhook"
+
+
 def test_a_token_for_the_hub_may_be_there_and_is_not_kept() -> None:
     deployment = parse(SOUND | {"hfToken": "hf_secret"})
     assert "hf_secret" not in repr(deployment)

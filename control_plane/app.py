@@ -11,8 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-
-from fastapi import Depends, FastAPI
+from typing import TYPE_CHECKING
 
 from control_plane.accounts import Accounts
 from control_plane.api_keys import ApiKeys
@@ -34,11 +33,8 @@ from control_plane.reconciler import Cadence, Reconciler
 from control_plane.record import MEASURE_S, Record
 from control_plane.relay import Relay
 from control_plane.repositories import AskHub, Repositories, unasked
-from control_plane.routes import allowlist, cluster, events, keys, models, render, session, usage
-from control_plane.routes.access import check_access
-from control_plane.routes.caller import Authenticator
+from control_plane.routes.authenticator import Authenticator
 from control_plane.routes.cookies import Cookies
-from control_plane.routes.gate import Gate
 from control_plane.routes.inference import Inference, patience, restarting
 from control_plane.services import Services
 from control_plane.settings import Settings
@@ -47,6 +43,9 @@ from control_plane.tuning import allowance, policy
 from control_plane.upstream import Upstreams
 from control_plane.usage import Meter
 from control_plane.wants import keeps_warm
+
+if TYPE_CHECKING:
+    from control_plane.routes.gate import Gate
 
 BEAT_S = 1.0
 LAST_EVENTS_S = 2.0  # what the end of the process may take for them
@@ -151,7 +150,7 @@ class ControlPlane:
 
     @cached_property
     def management(self) -> Gate:
-        """Made when it is first asked for: neither the janitor nor most wakes ever do."""
+        """Made when it is first asked for: neither the janitor nor most wakes ever do. A task makes it at its start."""
         return self._made_management()
 
     def _made_reconciler(self, outside: Adapters, *, holder: str, token: Callable[[], str]) -> Reconciler:
@@ -202,6 +201,8 @@ class ControlPlane:
         )
 
     def _made_management(self) -> Gate:
+        from control_plane.management import gated  # here, so that a wake does without FastAPI
+
         services = Services(
             clock=self._clock,
             stores=self._stores,
@@ -220,7 +221,7 @@ class ControlPlane:
             events=self.record.store,
             feed=self.record.feed if self._streams else None,
         )
-        return Gate(management_app(services, self._cookies), self.authenticator, request_id=self.request_id)
+        return gated(services, self._cookies, self.authenticator, request_id=self.request_id)
 
     def _made_inference(self) -> Inference:
         return Inference(
@@ -379,20 +380,3 @@ class Gateway:
             await send({"type": "lifespan.startup.complete"})
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
-
-
-def management_app(services: Services, cookies: Cookies) -> FastAPI:
-    """The routes that FastAPI serves."""
-    app = FastAPI(
-        title="Diogenes",
-        docs_url=None,
-        redoc_url=None,
-        openapi_url="/api/openapi.json",
-        redirect_slashes=False,  # it would name whatever host and scheme stood in front of us
-    )
-    app.state.services = services
-    app.state.cookies = cookies
-    for routes in (cluster, models, keys, events, session, allowlist, usage):
-        app.include_router(routes.router, dependencies=[Depends(check_access)])
-    render.install(app)
-    return app

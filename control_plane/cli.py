@@ -117,6 +117,7 @@ async def serve(settings: Settings) -> None:
     logs.configure()
     async with adapters(settings) as outside:
         control_plane = ControlPlane(settings, outside, clock=time.time)
+        _ = control_plane.management  # now, since whoever asked first would hold up all who stream
         server = Server(control_plane, settings)
         gc.collect()
         gc.freeze()

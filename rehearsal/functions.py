@@ -7,10 +7,12 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import psutil
 
 from rehearsal.ec2 import HOME
 from rehearsal.lambda_service import LambdaService
@@ -50,6 +52,13 @@ class Function(AbstractContextManager["Function"]):
         """Processes that exist, frozen ones too."""
         with self._lock:
             return len(self._idle) + len(self._busy)
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory of the largest of its processes."""
+        with self._lock:
+            workers = [*self._idle, *self._busy]
+        return max((worker.resident_bytes for worker in workers), default=0)
 
     def invoke(self, event: object) -> Any:
         """What the handler returns. Raises FunctionFailed."""
@@ -103,6 +112,12 @@ class _Worker:
     def _freeze(self, frozen: bool) -> None:
         """Nothing of it goes on between two invocations: no timer, no connection that is kept alive."""
         self._tree.signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+
+    @property
+    def resident_bytes(self) -> int:
+        with suppress(psutil.NoSuchProcess):
+            return int(psutil.Process(self._tree.leader).memory_info().rss)
+        return 0
 
     def close(self) -> None:
         """Twice is once."""

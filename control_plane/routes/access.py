@@ -10,7 +10,7 @@ from fastapi import Request
 from control_plane.dialect import DIALECTS
 from control_plane.door import Principal
 from control_plane.errors import Forbidden
-from control_plane.routes.caller import LOOKS, PRINCIPAL
+from control_plane.routes.authenticator import LOOKS, PRINCIPAL
 
 
 class Who(StrEnum):

@@ -18,8 +18,8 @@ from control_plane.errors import MethodNotAllowed, ModelStarting
 from control_plane.exchange import Receive, Scope, Send, refuse
 from control_plane.ports import Clock, Wish, WishStore
 from control_plane.routes.admission import Incoming, max_wait_s, parse, read_body
-from control_plane.routes.caller import Authenticator
-from control_plane.routes.render import as_request_error
+from control_plane.routes.authenticator import Authenticator
+from control_plane.routes.fault import as_request_error
 from control_plane.settings import Settings
 from control_plane.waking import Waking
 

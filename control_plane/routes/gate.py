@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import Any
-
-from starlette.types import ASGIApp
 
 from control_plane.dialect import CHAT
 from control_plane.exchange import Receive, Scope, Send, refuse
 from control_plane.routes.access import PUBLIC
 from control_plane.routes.admission import Incoming, read_body
-from control_plane.routes.caller import PRINCIPAL, READMIT, Authenticator
-from control_plane.routes.render import as_request_error
+from control_plane.routes.authenticator import PRINCIPAL, READMIT, Authenticator
+from control_plane.routes.fault import as_request_error
+
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_BODY_BYTES = 64 * 1024
 _JSON = (b"content-type", b"application/json")
@@ -22,7 +22,7 @@ _JSON = (b"content-type", b"application/json")
 class Gate:
     """ASGI application in front of another. Nothing of a stranger is read, let alone parsed."""
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, *, request_id: Callable[[], str]) -> None:
+    def __init__(self, app: Application, authenticator: Authenticator, *, request_id: Callable[[], str]) -> None:
         self._app = app
         self._authenticator = authenticator
         self._request_id = request_id

@@ -17,8 +17,8 @@ from control_plane.exchange import Aborted, Exchange, Manner, Patience, Receive,
 from control_plane.ports import Clock
 from control_plane.relay import Call, Relay
 from control_plane.routes.admission import Attempts, Incoming, max_wait_s, parse, read_body
-from control_plane.routes.caller import Authenticator
-from control_plane.routes.render import as_request_error
+from control_plane.routes.authenticator import Authenticator
+from control_plane.routes.fault import as_request_error
 from control_plane.settings import Settings
 
 log = logging.getLogger(__name__)

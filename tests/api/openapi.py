@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import orjson
 
-from control_plane.app import management_app
+from control_plane.management import management_app
 
 
 def document() -> Mapping[str, Any]:

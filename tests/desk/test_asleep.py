@@ -28,6 +28,7 @@ MODELS = SDKS, SCARCE, NIGHTLY, LATE, DEPLOYED = (
 )
 NO_NODE = node_missing()
 WAKE_LIMIT_S = 60.0
+NIGHT_LIMIT_BYTES = 256 * 1024**2  # half of what the function has
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,7 @@ async def test_the_night_watch_says_at_once_what_there_is_to_say(story: Story) -
         assert answer.headers["retry-after"]
         answer = await http.post("v1/chat/completions?trace=1", json=asked)
         assert (answer.status_code, answer.headers["location"]) == (307, "/v1/chat/completions?trace=1")
+        assert 0 < story.desk.front.night_watch.resident_bytes < NIGHT_LIMIT_BYTES
         assert "curl: -L" in answer.json()["error"]["message"]
         big = await http.post("v1/chat/completions", content=b" " * (1024 * 1024 + 1))
     assert big.status_code in (400, 413)  # at the load balancer if the night watch is still in front

@@ -26,6 +26,8 @@ network = Network(
     internet_facing=deployment.edge is Edge.PUBLIC,
     control_plane_port=Settings().port,
     engine_port=ENGINE_PORT,
+    metrics_port=Settings().metrics_port,
+    metrics_from=deployment.telemetry.metrics_from,
 )
 data = Data(
     "data",
@@ -33,6 +35,7 @@ data = Data(
     hf_token=stack.hf_token(),
     github_secret=stack.github_secret(),
     webhook=stack.webhook(),
+    traces_headers=stack.traces_headers(),
 )
 nodes = GpuNodes(
     "nodes",

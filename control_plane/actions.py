@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from control_plane.boots import Boot
 from control_plane.nodes import UNASKED, Cause, Node, NodeId
@@ -158,3 +158,4 @@ class Done:
     action: Action
     launched: NodeId | None = None  # the node that came of it
     refusal: Failure | None = None  # why none did
+    began: float = field(default=0.0, compare=False)  # when it was begun; it is told when it took effect

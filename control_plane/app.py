@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING
 from control_plane.accounts import Accounts
 from control_plane.api_keys import ApiKeys
 from control_plane.books import LimitStore, UsageStore
+from control_plane.budget import DEPLOYMENT
 from control_plane.catalogue import Catalogue
-from control_plane.dialect import DIALECTS
 from control_plane.effects import Effects, Stores
 from control_plane.errors import Unavailable
-from control_plane.exchange import Receive, Scope, Send
 from control_plane.fleet import Fleet
 from control_plane.front import Doorkeeper
+from control_plane.gateway import Gateway
 from control_plane.launcher import Launcher
 from control_plane.loops import forever
 from control_plane.observer import Observer
 from control_plane.people import PeopleAdapters
 from control_plane.ports import Clock, Cloud, EventStore, FrontStore, KeyStore, Probe, StageHands, Wish
+from control_plane.rates import task_rate
 from control_plane.reception import Reception
 from control_plane.reconciler import Cadence, Reconciler
 from control_plane.record import MEASURE_S, Record
@@ -45,13 +46,13 @@ from control_plane.usage import Meter
 from control_plane.wants import keeps_warm
 
 if TYPE_CHECKING:
+    from control_plane.exposition import Exposition, Now
     from control_plane.routes.gate import Gate
+    from control_plane.traces import Traces
 
 BEAT_S = 1.0
 LAST_EVENTS_S = 2.0  # what the end of the process may take for them
 LAST_FLUSH_S = 3.0  # with the last looks of slumber.py, within the ten seconds that ECS leaves a task
-
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ class ControlPlane:
         entropy: Callable[[int], bytes] = secrets.token_bytes,
         cause: str = "control plane",
         streams: bool = True,
+        traces: Traces | None = None,
     ) -> None:
         """``cause`` is whose deed an event is where nobody else is named; without ``streams`` none is offered."""
         holder = token()
@@ -100,7 +102,9 @@ class ControlPlane:
         self._stores = adapters.stores
         self._clock = clock
         self._streams = streams
-        self.record = Record(adapters.events, clock=clock, writer=holder, cause=cause, deployment=settings.namespace)
+        self.record = Record(
+            adapters.events, clock=clock, writer=holder, cause=cause, deployment=settings.namespace, traces=traces
+        )
         self.log, self.chronicle = self.record.log, self.record.chronicle
         self.fleet = Fleet(clock=clock, max_waiters=settings.max_waiters)
         self.catalogue = Catalogue(self._stores.models, clock=clock)
@@ -130,14 +134,7 @@ class ControlPlane:
         )
         self.reception.door.guards.append(self.accounts.guard)
         self._upstreams = Upstreams()
-        self.relay = Relay(
-            self.fleet,
-            self._upstreams,
-            self.meter,
-            ask=self._ask,
-            clock=clock,
-            patience=patience(settings),
-        )
+        self.relay = self._made_relay()
         self.reconciler = self._made_reconciler(adapters, holder=holder, token=token)
         self._slumber = self._made_slumber(adapters.front)
         self.request_id = _request_ids(holder)
@@ -152,6 +149,24 @@ class ControlPlane:
     def management(self) -> Gate:
         """Made when it is first asked for: neither the janitor nor most wakes ever do. A task makes it at its start."""
         return self._made_management()
+
+    @cached_property
+    def exposition(self) -> Exposition:
+        """What is counted, to be served inside. Loaded by who serves it: the functions do not."""
+        from control_plane.exposition import Exposition
+
+        return Exposition(self.record.traffic, self._now)
+
+    def _made_relay(self) -> Relay:
+        return Relay(
+            self.fleet,
+            self._upstreams,
+            self.meter,
+            ask=self._ask,
+            clock=self._clock,
+            patience=patience(self._settings),
+            waits=self.record.waits,
+        )
 
     def _made_reconciler(self, outside: Adapters, *, holder: str, token: Callable[[], str]) -> Reconciler:
         settings, stores, clock = self._settings, outside.stores, self._clock
@@ -176,7 +191,7 @@ class ControlPlane:
             clock=clock,
             policy=self.policy,
             cloud_watch_s=settings.cloud_watch_s,
-            saw=self.chronicle.saw,
+            saw=self.record.saw,
         )
         effects = Effects(
             stores,
@@ -186,7 +201,7 @@ class ControlPlane:
             self.catalogue,
             self.accounts.books,
             clock=clock,
-            told=self.chronicle.acted,
+            told=self.record.acted,
             trouble=Repositories(outside.hub, clock=clock).trouble if outside.hub else unasked,
         )
         return Reconciler(
@@ -228,6 +243,7 @@ class ControlPlane:
             self.authenticator,
             self.catalogue,
             self.relay,
+            self.record,
             clock=self._clock,
             settings=self._settings,
             request_id=self.request_id,
@@ -278,6 +294,8 @@ class ControlPlane:
             self._write_events,
             self._measure,
         ]
+        if self.record.traces:
+            steps.append(self.record.trace)
         if self._slumber:
             steps.append(self._slumber.turn)
         if self.accounts.task:
@@ -333,50 +351,36 @@ class ControlPlane:
         await asyncio.sleep(MEASURE_S)
         await self.record.measure(self.observer.world, self.fleet.waiters)
 
+    def _now(self) -> Now:
+        from control_plane.exposition import Now
+
+        world, task = self.observer.world, self.accounts.task
+        nodes = world.nodes if world else ()
+        return Now(
+            nodes,
+            self.fleet.waiters,
+            self.relay.streams,
+            world.budgets.spent.get(DEPLOYMENT, 0) if world and world.budgets else None,
+            sum(node.micro_usd_per_hour for node in nodes) + (task_rate(self.policy.sizes).per_hour if task else 0),
+        )
+
     async def _last_flush(self) -> None:
-        task = self.accounts.task
-        await asyncio.gather(*map(self._last, (self.meter.flush, task.extend) if task else (self.meter.flush,)))
+        flushes = [self.meter.flush]
+        if self.accounts.task:
+            flushes.append(self.accounts.task.extend)
+        if self.record.traces:
+            flushes.append(self.record.traces.flush)
+        await asyncio.gather(*map(self._last, flushes))
 
     async def _last(self, flush: Callable[[], Awaitable[None]]) -> None:
         try:
             async with asyncio.timeout(LAST_FLUSH_S):
                 await flush()
         except (Unavailable, TimeoutError) as error:
-            log.error("usage lost at the end", extra={"error": str(error) or "no answer in time"})
+            log.error("lost at the end", extra={"what": flush.__qualname__, "error": str(error) or "no answer in time"})
 
 
 def _request_ids(holder: str) -> Callable[[], str]:
     """Unique without asking the system for randomness on every request."""
     numbers = itertools.count(1)
     return lambda: f"req_{holder}{next(numbers):x}"
-
-
-class Gateway:
-    """Inference goes straight to the relay, everything else through FastAPI."""
-
-    def __init__(
-        self,
-        inference: Application,
-        management: Application,
-        running: Callable[[], contextlib.AbstractAsyncContextManager[None]],
-    ) -> None:
-        self._inference = inference
-        self._management = management
-        self._running = running
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] in DIALECTS:
-            await self._inference(scope, receive, send)
-        elif scope["type"] == "http":
-            await self._management(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-        else:
-            await send({"type": "websocket.close", "code": 1003})
-
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        await receive()
-        async with self._running():
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-        await send({"type": "lifespan.shutdown.complete"})

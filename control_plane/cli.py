@@ -11,9 +11,11 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 import uvloop
@@ -29,10 +31,14 @@ from control_plane.errors import DiogenesError, InvalidRequest
 from control_plane.event import EventKind
 from control_plane.event_log import EventLog
 from control_plane.fresh import Fresh
+from control_plane.inside import inside
 from control_plane.outside import adapters
 from control_plane.parameters import SsmEntrance
 from control_plane.prices import FILE
 from control_plane.settings import InvalidSettings, Settings
+
+if TYPE_CHECKING:
+    from control_plane.traces import Traces
 
 EVENT_S = 10.0  # what writing an event may add to a command
 GC_THRESHOLD = 50_000  # young objects between collections: a pause of the collector is a pause of every stream
@@ -115,14 +121,29 @@ async def create_key(settings: Settings, *, email: str, name: str) -> str:
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT: then nobody may wait here, streams go on for ``stop_timeout_s``, and it ends."""
     logs.configure()
-    async with adapters(settings) as outside:
-        control_plane = ControlPlane(settings, outside, clock=time.time)
+    async with adapters(settings) as outside, traces(settings) as traced:
+        control_plane = ControlPlane(settings, outside, clock=time.time, traces=traced)
         _ = control_plane.management  # now, since whoever asked first would hold up all who stream
         server = Server(control_plane, settings)
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 20, 20)
-        await server.serve()
+        async with inside(control_plane.exposition, host=settings.host, port=settings.metrics_port):
+            await server.serve()
+
+
+@asynccontextmanager
+async def traces(settings: Settings) -> AsyncIterator[Traces | None]:
+    """Where the requests and starts of this process are traced to; None where nobody wants that."""
+    if not settings.traces_endpoint:
+        yield None
+        return
+    from control_plane.otlp import Otlp, SsmHeaders  # here, so that nobody else pays for it
+    from control_plane.traces import Traces
+
+    headers = SsmHeaders(settings.traces_headers_parameter)
+    async with Otlp(settings.traces_endpoint, namespace=settings.namespace, headers=headers) as export:
+        yield Traces(export, clock=time.time, entropy=os.urandom)
 
 
 class Server(uvicorn.Server):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from control_plane import budget_settings, notification_settings
+from control_plane import budget_settings, notification_settings, telemetry_settings
 from control_plane.addresses import HOST, InvalidAddress, fold_entry
 from control_plane.configuration import Blank, Problem, Values, in_order, remove, set_path, set_value
 from control_plane.geometry import ReadGeometry
@@ -16,7 +16,7 @@ from control_plane.lineup import line_up
 from control_plane.model import Model, slug
 from control_plane.prices import prices
 
-SECRETS = ("hfToken", "githubClientSecret", notification_settings.WEBHOOK)
+SECRETS = ("hfToken", "githubClientSecret", notification_settings.WEBHOOK, telemetry_settings.HEADERS)
 
 SETTINGS = frozenset(
     {
@@ -41,7 +41,7 @@ SETTINGS = frozenset(
         "engine",
         "engineImage",
         "rootVolumeGb",
-        *(budget_settings.NAMES + notification_settings.NAMES + SECRETS),
+        *(budget_settings.NAMES + notification_settings.NAMES + telemetry_settings.NAMES + SECRETS),
     }
 )
 """Every setting of a stack, as ``Pulumi.yaml`` has them, and the secrets."""
@@ -139,6 +139,7 @@ class Deployment:
     speculative_budget_usd: int = budget_settings.SPECULATIVE_USD
     budget_hard_cap_percent: int = budget_settings.HARD_CAP_PERCENT
     notification_emails: Sequence[str] = ()  # besides the owner's
+    telemetry: telemetry_settings.Telemetry = telemetry_settings.NONE
     notes: Sequence[str] = ()  # whose prices are told if not the region's; what could not be checked, and why
 
     @classmethod
@@ -159,7 +160,8 @@ class Deployment:
         InvalidDeployment with every problem.
         """
         values = Values(config)
-        _check_names(values, config)
+        for name in sorted(set(config) - SETTINGS):
+            values.refuse(f"{name} is not a setting of Diogenes", remove(name))
         lineup = line_up(values.items("models", first="[0].name", example="Qwen/Qwen3-14B-AWQ"), read_geometry)
         values.problems += lineup.problems
         for name in in_clear:
@@ -175,16 +177,12 @@ class Deployment:
             **_edge(values, home),
             **_control_plane(values),
             **_nodes(values),
+            telemetry=telemetry_settings.read(values),
             notes=(*_price_notes(home), *lineup.notes),
         )
         if values.problems:
             raise InvalidDeployment(values.problems)
         return deployment
-
-
-def _check_names(values: Values, config: Mapping[str, Any]) -> None:
-    for name in sorted(set(config) - SETTINGS):
-        values.refuse(f"{name} is not a setting of Diogenes", remove(name))
 
 
 def _namespace(values: Values, project: str, stack: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from control_plane.actions import (
@@ -87,7 +87,7 @@ class Effects:
         self._trouble = trouble
 
     async def apply(self, action: Action, groups: Sequence[Group]) -> None:
-        done = Done(action)
+        done, began = Done(action), self._clock()
         match action:
             case Drain() | HandOver() | Fail() | Terminate() | Bury() | Renew():
                 await self._to_node(action)
@@ -99,7 +99,7 @@ class Effects:
                 done = await self._to_launcher(action, groups)
             case _:
                 assert_never(action)
-        self._told(done)
+        self._told(replace(done, began=began))
 
     async def _to_node(self, action: NodeAction) -> None:
         node = action.node

@@ -13,6 +13,7 @@ from typing import Any
 
 from control_plane.dialect import Dialect
 from control_plane.errors import RequestError
+from control_plane.passage import Passage
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -77,6 +78,7 @@ class Exchange:
         "manner",
         "model",
         "opened_at",
+        "passage",
         "working",
     )
 
@@ -90,7 +92,9 @@ class Exchange:
         patience: Patience,
         now: float,
         request_id: str,
+        passage: Passage | None = None,
     ) -> None:
+        """``passage`` is told how far the request comes."""
         self._send = send
         self._dialect = dialect
         self._patience = patience
@@ -103,6 +107,7 @@ class Exchange:
         self.model = model
         self.manner = manner
         self.opened_at = now
+        self.passage = passage or Passage(dialect.path, now)
         self.working = False  # an engine has the request
         self.ended = False  # nothing can go wrong for the client any more
 

@@ -5,17 +5,24 @@ Only what happens is measured, and what runs while it runs: a deployment at rest
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
+from control_plane.boots import Boot
 from control_plane.event import Event, EventKind
 from control_plane.nodes import LEAVING, STARTING, Node
-from gpu_node.protocol import NodeState
+from gpu_node.protocol import NodeState, Phase
 
 NAMESPACE = "Diogenes"
 DIMENSION = "Deployment"
 OVERDUE_S = 600.0
 """How long a node may outlive every reason that is known for it: what is mended in time shows in no alarm."""
+
+MAX_VALUES = 100
+"""How many values of one metric CloudWatch takes from a line. Of a busier minute the first ones are told."""
+
+Value = float | Sequence[float]
+"""One number, or each of several that were measured."""
 
 _MICRO = 1_000_000
 _MINUTES = 60
@@ -32,6 +39,25 @@ class Metric(StrEnum):
     NODES = "Nodes"
     WAITING = "WaitingRequests"
     DOLLARS = "Dollars"  # of nodes, by the minute
+    REQUESTS = "Requests"  # for inference, whatever became of them
+    FAILED_REQUESTS = "FailedRequests"  # with a status of 500 or above
+    FIRST_TOKEN = "TimeToFirstToken"  # noqa: S105 - of streams
+    OVERHEAD = "RelayOverhead"  # until a ready engine was asked
+    START = "ColdStart"  # from launch to ready
+    INSTANCE = "ColdStartInstance"  # and of it, each phase
+    DRIVER = "ColdStartDriver"
+    ENGINE_INSTALL = "ColdStartEngineInstall"
+    WEIGHTS = "ColdStartWeights"
+    LOAD = "ColdStartLoad"
+    COMPILE = "ColdStartCompile"
+    WARMUP = "ColdStartWarmup"
+
+
+PHASES: Mapping[Phase, Metric] = {phase: Metric[phase.name] for phase in Phase}
+"""How the phases of a start are called."""
+
+TIMES = frozenset({Metric.FIRST_TOKEN, Metric.OVERHEAD, Metric.START, *PHASES.values()})
+"""In seconds; the others are counts."""
 
 
 _REPAIRS = frozenset(
@@ -63,6 +89,11 @@ def of_minute(nodes: Iterable[Node], waiting: Mapping[str, int]) -> Mapping[Metr
     return {Metric.NODES: len(there), Metric.WAITING: sum(waiting.values()), Metric.DOLLARS: round(dollars, 6)}
 
 
+def of_start(boot: Boot) -> Mapping[Metric, Value]:
+    """How long a start took, and each of its phases."""
+    return {Metric.START: boot.seconds, **{PHASES[Phase(name)]: taken for name, taken in boot.phases.items()}}
+
+
 def overdue(node: Node, now: float, *, boot_limit_s: float, drain_timeout_s: float) -> bool:
     """Whether it should have been gone, or ready, for so long that somebody must look."""
     if node.state in STARTING:
@@ -73,9 +104,9 @@ def overdue(node: Node, now: float, *, boot_limit_s: float, drain_timeout_s: flo
     return now > max(node.lease_until, node.heartbeat_at) + OVERDUE_S
 
 
-def embedded(deployment: str, values: Mapping[Metric, float], at: float) -> Mapping[str, object]:
+def embedded(deployment: str, values: Mapping[Metric, Value], at: float) -> Mapping[str, object]:
     """Members of a log line from which CloudWatch takes these values."""
-    metrics = [{"Name": str(name), "Unit": "Count"} for name in values]
+    metrics = [{"Name": str(name), "Unit": "Seconds" if name in TIMES else "Count"} for name in values]
     directive = {"Namespace": NAMESPACE, "Dimensions": [[DIMENSION]], "Metrics": metrics}
     told = {"_aws": {"Timestamp": int(at * 1000), "CloudWatchMetrics": [directive]}, DIMENSION: deployment}
     return {**told, **{str(name): value for name, value in values.items()}}

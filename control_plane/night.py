@@ -17,9 +17,10 @@ from typing import Any
 from mangum import Mangum
 
 from control_plane import logs
-from control_plane.app import Adapters, ControlPlane, FrontAdapters, Gateway
+from control_plane.app import Adapters, ControlPlane, FrontAdapters
 from control_plane.exchange import Receive, Scope, Send
 from control_plane.front import Doorkeeper
+from control_plane.gateway import Gateway
 from control_plane.outside import adapters
 from control_plane.ports import Clock
 from control_plane.routes.asleep import Asleep

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 import orjson
@@ -19,6 +20,7 @@ from control_plane.errors import EngineLost, ModelStarting, RequestError, StartT
 from control_plane.events import EngineError, EventStream, WholeAnswer, cut_short, taken_back, upstream_error
 from control_plane.exchange import Exchange, Manner, Patience
 from control_plane.fleet import Fleet, Lease, Progress, Waiter
+from control_plane.passage import Passage
 from control_plane.ports import Clock
 from control_plane.spot_stream import BrokenOff, SpotStream
 from control_plane.upstream import Upstream, UpstreamLost, Upstreams
@@ -64,14 +66,24 @@ class Relay:
     """Serves calls; ``beat`` keeps the clients of all open ones alive."""
 
     def __init__(
-        self, fleet: Fleet, upstreams: Upstreams, meter: Meter, *, ask: Asker, clock: Clock, patience: Patience
+        self,
+        fleet: Fleet,
+        upstreams: Upstreams,
+        meter: Meter,
+        *,
+        ask: Asker,
+        clock: Clock,
+        patience: Patience,
+        waits: Callable[[Passage], None] = lambda _: None,
     ) -> None:
+        """``waits`` hears of every request that begins to wait for a node."""
         self._fleet = fleet
         self._upstreams = upstreams
         self._meter = meter
         self._ask = ask
         self._clock = clock
         self._patience = patience
+        self._waits = waits
         self._open: set[Exchange] = set()
         self._beats: set[asyncio.Task[None]] = set()
 
@@ -82,6 +94,11 @@ class Relay:
             await self._attempt(call, exchange)
         finally:
             self._open.discard(exchange)
+
+    @property
+    def streams(self) -> Mapping[str, int]:
+        """How many streams engines work on, by model."""
+        return Counter(each.model for each in self._open if each.working and each.manner is Manner.STREAM)
 
     def beat(self) -> None:
         """One round of signs of life, each on its own: a reader that stalls keeps nobody else from theirs."""
@@ -142,11 +159,16 @@ class Relay:
     async def _wake(self, call: Call, exchange: Exchange) -> Lease:
         exchange.working = False
         since = self._clock() if exchange.flowing else exchange.opened_at
+        passage = exchange.passage
         with self._fleet.wait(call.model, retry=call.retry, affinity=call.affinity) as waiter:
+            passage.asked_at = passage.asked_at or self._clock()
+            self._waits(passage)
             await self._ask_until_heard(call, exchange, waiter)
+            passage.wished_at = passage.wished_at or self._clock()
             self._fleet.disturbed.set()
             lease = await self._wait(call, exchange, waiter, since=since)
-        waited_ms = round((self._clock() - exchange.opened_at) * 1000)
+        passage.leased_at = self._clock()
+        waited_ms = round((passage.leased_at - exchange.opened_at) * 1000)
         exchange.add_header(b"x-diogenes-cold-start-ms", str(waited_ms).encode())
         return lease
 
@@ -194,14 +216,18 @@ class Relay:
     async def _ask_engine(self, call: Call, exchange: Exchange, lease: Lease, begun: Transcript | None) -> None:
         """Raises UpstreamLost while another engine may still be tried, BrokenOff when it shall go on."""
         exchange.working = True
+        exchange.passage.node = lease.node.id
         if begun:
             await self._go_on(call, exchange, lease, begun)
             return
+        passage = exchange.passage
+        passage.sent_at = passage.sent_at or self._clock()
         upstream = await self._upstreams.post(lease.node.endpoint, _head(call.dialect.path, call.body), call.body)
         try:
             if upstream.status != 200:
                 raise await _refusal(call, upstream)
             first = await upstream.read()  # an engine that dies before its first byte is not the client's loss
+            passage.first_at = self._clock()
             exchange.add_header(b"x-diogenes-node", lease.node.id.encode())
             await exchange.head(200, _passed(upstream, stream=call.stream))
             if call.stream and lease.node.market == "spot":

@@ -24,6 +24,9 @@ class Settings:
     namespace: str = "diogenes-prod"  # prefix of every table and the value of the `diogenes` tag
     host: str = "0.0.0.0"  # noqa: S104 - a container's only interface; the security group decides who reaches it
     port: int = 8080
+    metrics_port: int = 9464  # of what is for the inside alone; the load balancer knows nothing of it
+    traces_endpoint: str = ""  # a URL that takes OTLP over HTTP; empty: nothing is traced
+    traces_headers_parameter: str = ""  # in SSM, of what that endpoint wants to be told, such as a key; empty: nothing
     max_body_bytes: int = 32 * 1024 * 1024
 
     # What a client sees while a model starts (see routes/inference.py)

@@ -73,7 +73,9 @@ class ControlPlane(pulumi.ComponentResource):
         spot = any("spot" in model.market.ladder for model in deployment.models)
         acting = _statements(place, data, front, service, tables=policies.SERVING_TABLES, spot=spot)
         serving = pulumi.Output.all(acting, place).apply(lambda told: [*told[0], *policies.entrance(told[1])])
-        service.role.allow(serving)
+        traces = data.traces_headers_parameter
+        tracing = traces.arn.apply(policies.traces_headers) if traces else []
+        service.role.allow(pulumi.Output.all(serving, tracing).apply(lambda told: [*told[0], *told[1]]))
         NightWatch("night", deployment=deployment, front=front, program=program, statements=serving, opts=child)
         looking_after = _statements(place, data, front, service, tables=policies.JANITOR_TABLES, spot=spot)
         parameters = [parameter.arn for parameter in data.webhook_parameters]
@@ -97,6 +99,7 @@ def _environment(deployment: Deployment, front: Front, data: Data, watch: Watch)
         hf_token_parameter=data.hf_token_parameter_name or "",
         notification_topic_arn=watch.topic_arn,
         notification_webhook_parameter=data.webhook_parameters[0].name if data.webhook_parameters else "",
+        traces_headers_parameter=data.traces_headers_parameter.name if data.traces_headers_parameter else "",
     )
     return arns.apply(lambda arns: environment(deployment, **arns))
 

@@ -45,6 +45,7 @@ class Data(pulumi.ComponentResource):
         hf_token: pulumi.Output[str] | None,
         github_secret: pulumi.Output[str] | None,
         webhook: pulumi.Output[str] | None,
+        traces_headers: pulumi.Output[str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("diogenes:control_plane:Data", name, {}, opts)
@@ -76,6 +77,11 @@ class Data(pulumi.ComponentResource):
         if github_secret:
             self._parameter(schema.GITHUB_SECRET, "SecureString", github_secret, "Of the OAuth app at GitHub")
         self.webhook_parameters = self._make_webhook(webhook) if webhook else []
+        self.traces_headers_parameter = (
+            self._parameter("traces-headers", "SecureString", traces_headers, "Told to the endpoint of traces")
+            if traces_headers and deployment.telemetry.traces_endpoint
+            else None
+        )
         self._make_budget(deployment)
 
         self.hf_token_parameter_arn = self.hf_token_parameter.arn if self.hf_token_parameter else None

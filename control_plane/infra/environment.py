@@ -18,6 +18,7 @@ def environment(
     hf_token_parameter: str = "",
     notification_topic_arn: str = "",
     notification_webhook_parameter: str = "",
+    traces_headers_parameter: str = "",
 ) -> Mapping[str, str]:
     """The variables that give these settings: what differs from the defaults, and always the namespace."""
     settings = Settings(
@@ -25,6 +26,8 @@ def environment(
         hf_token_parameter=hf_token_parameter,
         notification_topic_arn=notification_topic_arn,
         notification_webhook_parameter=notification_webhook_parameter,
+        traces_endpoint=deployment.telemetry.traces_endpoint or "",
+        traces_headers_parameter=traces_headers_parameter,
         cluster=cluster_name(deployment.namespace),
         service=service_name(deployment.namespace),
         listener_arn=listener_arn,

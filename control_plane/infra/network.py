@@ -32,8 +32,11 @@ class Network(pulumi.ComponentResource):
         internet_facing: bool,
         control_plane_port: int,
         engine_port: int,
+        metrics_port: int,
+        metrics_from: str | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        """``metrics_from``: a security group, or a private range, that may read the control plane's metrics."""
         ranges = zones_of(region, zones)
         super().__init__("diogenes:control_plane:Network", name, {}, opts)
         self._name = name
@@ -54,6 +57,9 @@ class Network(pulumi.ComponentResource):
             self._admit("cloudfront-to-load-balancer", load_balancer, 80, prefix_list=cloudfront.id)
         self._connect("load-balancer-to-control-plane", load_balancer, control_plane, control_plane_port)
         self._connect("control-plane-to-nodes", control_plane, nodes, engine_port)
+        if metrics_from:
+            source = {"group" if metrics_from.startswith("sg-") else "cidr": metrics_from}
+            self._admit("metrics", control_plane, metrics_port, **source)
         # AWS's own interfaces, the sign-in providers' keys, Hugging Face, the package registry: all of it is HTTPS.
         self._release("control-plane-to-https", control_plane, 443, cidr=_ANYWHERE)
         self._release("nodes-to-https", nodes, 443, cidr=_ANYWHERE)

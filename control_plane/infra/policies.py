@@ -125,6 +125,11 @@ def notices(topic_arn: str, parameter_arns: Sequence[str]) -> Sequence[Statement
     return [Statement("MailNotices", ["sns:Publish"], [topic_arn]), *webhook]
 
 
+def traces_headers(arn: str) -> Sequence[Statement]:
+    """Read what the endpoint of traces wants to be told."""
+    return [Statement("ReadTracesHeaders", ["ssm:GetParameter"], [arn])]
+
+
 def fleet(place: Place, *, spot: bool) -> Sequence[Statement]:
     """Start and end GPU nodes, of groups with our name and our tag only; with ``spot``, some of them on Spot."""
     ours = {"StringEquals": {f"aws:ResourceTag/{schema.TAG}": place.namespace}}

@@ -10,6 +10,7 @@ from pulumi.runtime.config import CONFIG
 from control_plane.deployment import SECRETS, Deployment, InvalidDeployment
 from control_plane.hub import geometry_reader
 from control_plane.notification_settings import WEBHOOK
+from control_plane.telemetry_settings import HEADERS
 
 HF_TOKEN = "hfToken"  # noqa: S105 - the name of a setting
 GITHUB_SECRET = "githubClientSecret"  # noqa: S105 - the same
@@ -49,6 +50,12 @@ def webhook() -> pulumi.Output[str] | None:
     """Where notices go as JSON, never in clear; None where it is not set."""
     config = pulumi.Config()
     return config.get_secret(WEBHOOK) if config.get(WEBHOOK) else None
+
+
+def traces_headers() -> pulumi.Output[str] | None:
+    """What the endpoint of traces wants to be told, never in clear; None where it is not set."""
+    config = pulumi.Config()
+    return config.get_secret(HEADERS) if config.get(HEADERS) else None
 
 
 def hf_token() -> pulumi.Output[str] | None:

@@ -11,7 +11,7 @@ import pulumi
 import pulumi_aws as aws
 
 from control_plane.deployment import Deployment
-from control_plane.metrics import DIMENSION, NAMESPACE, Metric
+from control_plane.metrics import DIMENSION, NAMESPACE, PHASES, TIMES, Metric
 from control_plane.schema import TAG
 
 PERIOD_S = 300
@@ -89,33 +89,45 @@ class Watch(pulumi.ComponentResource):
 
 
 def dashboard(deployment: Deployment) -> str:
-    """Two rows of graphs: what runs and costs, and what is amiss."""
-    rows = (
-        (Metric.NODES, Metric.WAITING, Metric.DOLLARS),
-        (Metric.REPAIRS, Metric.OVERDUE_NODES, Metric.IDLE_AWAKE),
-        (Metric.FAILED_STARTS, Metric.BUDGETS),
+    """What runs and costs; how it is served; how it starts; what is amiss."""
+    graphs: Sequence[Sequence[Metric]] = (
+        (Metric.NODES,),
+        (Metric.WAITING,),
+        (Metric.DOLLARS,),
+        (Metric.REQUESTS, Metric.FAILED_REQUESTS),
+        (Metric.FIRST_TOKEN,),
+        (Metric.OVERHEAD,),
+        (Metric.START,),
+        tuple(PHASES.values()),
+        (Metric.FAILED_STARTS,),
+        (Metric.REPAIRS,),
+        (Metric.OVERDUE_NODES,),
+        (Metric.IDLE_AWAKE,),
+        (Metric.BUDGETS,),
     )
-    widgets = [
-        _graph(deployment, metric, x=8 * column, y=6 * row)
-        for row, metrics in enumerate(rows)
-        for column, metric in enumerate(metrics)
-    ]
+    widgets = [_graph(deployment, shown, place) for place, shown in enumerate(graphs)]
     return json.dumps({"widgets": widgets})
 
 
-def _graph(deployment: Deployment, metric: Metric, *, x: int, y: int) -> Mapping[str, Any]:
-    gauge = metric in (Metric.NODES, Metric.WAITING)
+def _graph(deployment: Deployment, shown: Sequence[Metric], place: int) -> Mapping[str, Any]:
+    """Three in a row."""
     return {
         "type": "metric",
-        "x": x,
-        "y": y,
+        "x": 8 * (place % 3),
+        "y": 6 * (place // 3),
         "width": 8,
         "height": 6,
         "properties": {
-            "title": str(metric),
+            "title": str(shown[0]) if len(shown) == 1 else f"{shown[0]} …",
             "region": deployment.region,
-            "stat": "Maximum" if gauge else "Sum",
+            "stat": _stat(shown[0]),
             "period": PERIOD_S,
-            "metrics": [[NAMESPACE, str(metric), DIMENSION, deployment.namespace]],
+            "metrics": [[NAMESPACE, str(metric), DIMENSION, deployment.namespace] for metric in shown],
         },
     }
+
+
+def _stat(metric: Metric) -> str:
+    if metric in TIMES:
+        return "p90"
+    return "Maximum" if metric in (Metric.NODES, Metric.WAITING) else "Sum"

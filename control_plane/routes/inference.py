@@ -14,7 +14,9 @@ from control_plane.catalogue import Catalogue
 from control_plane.dialect import DIALECTS, Dialect
 from control_plane.errors import MethodNotAllowed, RequestError
 from control_plane.exchange import Aborted, Exchange, Manner, Patience, Receive, Scope, Send, refuse
+from control_plane.passage import HUNG_UP, Passage
 from control_plane.ports import Clock
+from control_plane.record import Record
 from control_plane.relay import Call, Relay
 from control_plane.routes.admission import Attempts, Incoming, max_wait_s, parse, read_body
 from control_plane.routes.authenticator import Authenticator
@@ -32,6 +34,7 @@ class Inference:
         authenticator: Authenticator,
         catalogue: Catalogue,
         relay: Relay,
+        record: Record,
         *,
         clock: Clock,
         settings: Settings,
@@ -40,6 +43,7 @@ class Inference:
         self._authenticator = authenticator
         self._catalogue = catalogue
         self._relay = relay
+        self._record = record
         self._clock = clock
         self._settings = settings
         self._request_id = request_id
@@ -51,17 +55,22 @@ class Inference:
         dialect = DIALECTS[scope["path"]]
         headers = dict(scope["headers"])
         request_id = self._request_id()
+        passage = Passage(dialect.path, self._clock(), request_id)
+        if self._record.traces:
+            self._record.traces.begin(passage, headers)
         incoming = Incoming(receive)
         extra = [(b"x-request-id", request_id.encode()), (b"connection", b"close")]
         try:
             if scope["method"] != "POST":
                 extra.append((b"allow", b"POST"))
                 raise MethodNotAllowed(f"Only POST is allowed at {dialect.path}.")
-            call, manner = await self._admit(dialect, headers, incoming)
+            call, manner = await self._admit(dialect, headers, incoming, passage)
         except Exception as error:  # noqa: BLE001 - rendered: a client never sees a bare 500
+            refusal = as_request_error(error)
+            self._over(passage, refusal.http_status)
             await refuse(
                 send,
-                as_request_error(error),
+                refusal,
                 dialect=dialect,
                 extra=extra,
                 before_end=lambda: incoming.discard(limit=self._settings.max_body_bytes),
@@ -75,14 +84,20 @@ class Inference:
             patience=self._patience,
             now=self._clock(),
             request_id=request_id,
+            passage=passage,
         )
         await self._serve(call, exchange, receive)
 
-    async def _admit(self, dialect: Dialect, headers: dict[bytes, bytes], receive: Receive) -> tuple[Call, Manner]:
+    async def _admit(
+        self, dialect: Dialect, headers: dict[bytes, bytes], receive: Receive, passage: Passage
+    ) -> tuple[Call, Manner]:
         caller = await self._authenticator.admit(headers, "POST")
+        since = self._clock()
         body = await read_body(receive, headers, limit=self._settings.max_body_bytes)
+        passage.upload_s = self._clock() - since
         parsed = parse(dialect, body)
         model = await self._catalogue.get(parsed.model)
+        passage.model, passage.streamed = model.name, parsed.stream
         await self._authenticator.allow(caller, model.name)
         asked_wait_s = max_wait_s(headers)
         if asked_wait_s is None:
@@ -108,23 +123,30 @@ class Inference:
         assert task
         hangup = self._loop.create_task(_hung_up(receive))
         hangup.add_done_callback(lambda done: None if done.cancelled() or exchange.ended else task.cancel())
+        status = 200
         try:
             await self._relay.serve(call, exchange)
         except asyncio.CancelledError:
             if hangup.done():
+                status = HUNG_UP
                 task.uncancel()
                 return
+            status = Restarting.status
             await exchange.fail(restarting())
             raise
+        except Aborted:
+            raise
         except Exception as error:  # noqa: BLE001 - rendered: a client never hangs on a fault of ours
-            await self._fail(exchange, error)
+            failure = as_request_error(error)
+            status = failure.http_status
+            await exchange.fail(failure)
         finally:
             hangup.cancel()
+            self._over(exchange.passage, status)
 
-    async def _fail(self, exchange: Exchange, error: Exception) -> None:
-        if isinstance(error, Aborted):
-            raise error
-        await exchange.fail(as_request_error(error))
+    def _over(self, passage: Passage, status: int) -> None:
+        passage.status = status
+        self._record.passed(passage)
 
 
 def patience(settings: Settings) -> Patience:

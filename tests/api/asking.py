@@ -28,7 +28,7 @@ GOOD_BODIES: Mapping[str, Mapping[str, Any]] = {
 
 
 @asynccontextmanager
-async def awake(settings: Settings | None = None, **model: object) -> AsyncIterator[World]:
+async def awake(settings: Settings | None = None, **model: Any) -> AsyncIterator[World]:
     """A deployment that has answered once: one node runs."""
     async with deployment(settings, **model) as world, world.http() as http:
         assert (await http.post(CHAT, json=dict(ASK))).status_code == 200

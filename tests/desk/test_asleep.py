@@ -13,6 +13,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from control_plane.settings import Settings
 from tests.clients.node import ask_node, node_missing
 from tests.desk.sleep import ENVIRONMENT, FRONT, asleep, front_state
 from tests.desk.story import Answer, Story, opened, until
@@ -58,8 +59,20 @@ async def test_all_stock_clients_are_answered_from_sleep_and_one_start_serves_th
     answers = await asyncio.gather(*asking)
     assert [answer for answer in answers if not answer.whole] == []
     assert len(story.launched(SDKS)) == 1
-    assert len(story.desk.front.service.tasks) == 1
+    (task,) = story.desk.front.service.tasks
+    await _counted_inside_alone(story, task.address)
     await asleep(story)
+
+
+async def _counted_inside_alone(story: Story, address: str) -> None:
+    """The task tells its metrics to its own network, at a port that the front does not know."""
+    async with httpx.AsyncClient(timeout=WAKE_LIMIT_S) as inside, story.http() as outside:
+        told = (await inside.get(f"http://{address}:{Settings().metrics_port}/metrics")).raise_for_status().text
+        assert f'diogenes_requests_total{{model="{SDKS}",route="/v1/chat/completions",status="2xx"}}' in told
+        assert f'diogenes_cold_start_seconds_count{{model="{SDKS}"}} 1.0' in told
+        for path in ("metrics", "v1/metrics", "api/metrics"):
+            assert "diogenes_requests" not in (await outside.get(path)).text
+        assert (await inside.get(f"http://{address}:{Settings().port}/metrics")).status_code == 401
 
 
 async def test_reading_and_managing_works_in_sleep_and_wakes_nothing(story: Story) -> None:

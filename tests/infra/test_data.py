@@ -12,7 +12,7 @@ from control_plane.model import Model
 from control_plane.webhook import signature
 from gpu_node.protocol import from_attributes
 from tests.infra.component import Registrations
-from tests.infra.whole import CODER, GENERAL, GITHUB_SECRET, WEBHOOK, configured, ran
+from tests.infra.whole import CODER, GENERAL, GITHUB_SECRET, TRACES_HEADERS, WEBHOOK, configured, ran
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,26 @@ def test_the_issuers_of_sign_in_are_told_to_the_control_plane_and_the_page() -> 
     page = json.loads(registrations.one(":BucketObjectv2", "web-site/config.json").inputs["content"])
     assert page["providers"] == [{"id": each["id"], "name": each["name"]} for each in (google, github, work)]
     assert page.keys() == {"apiBase", "providers", "version"}
+
+
+def test_what_the_endpoint_of_traces_is_told_stands_in_a_parameter_that_the_task_alone_reads() -> None:
+    registrations = configured("watched").registrations
+    parameter = registrations.one("ssm/parameter:Parameter", "data-traces-headers").inputs
+    assert (parameter["type"], parameter["value"]) == ("SecureString", TRACES_HEADERS)
+    holding = [each.name for each in registrations if TRACES_HEADERS in json.dumps(each.inputs, default=str)]
+    assert holding == ["data-traces-headers"]
+    (task,) = json.loads(registrations.one(":TaskDefinition").inputs["containerDefinitions"])
+    told = {pair["name"]: pair["value"] for pair in task["environment"]}
+    assert told["DIOGENES_TRACES_ENDPOINT"] == "https://otlp.example.org/v1/traces"
+    assert told["DIOGENES_TRACES_HEADERS_PARAMETER"] == "/diogenes-desk/traces-headers"
+    reading = [each.name for each in registrations.of(":RolePolicy") if "ReadTracesHeaders" in json.dumps(each.inputs)]
+    assert len(reading) == 1
+    assert "task" in reading[0]
+
+
+def test_headers_without_an_endpoint_are_kept_nowhere() -> None:
+    registrations = ran(tracesHeaders=TRACES_HEADERS).registrations
+    assert TRACES_HEADERS not in json.dumps([each.inputs for each in registrations], default=str)
 
 
 def test_the_secret_at_github_stands_in_a_parameter_and_nowhere_else() -> None:

@@ -25,13 +25,16 @@ def ways_in(registrations: Registrations) -> set[Rule]:
         assert given["fromPort"] == given["toPort"]
         assert given["ipProtocol"] == "tcp"
         (target,) = rule.input_dependencies["securityGroupId"]
-        sources = [groups[urn] for urn in rule.input_dependencies.get("referencedSecurityGroupId", ())]
+        referenced = rule.input_dependencies.get("referencedSecurityGroupId", ())
+        sources = [groups[urn] for urn in referenced]
+        if not referenced and "referencedSecurityGroupId" in given:  # somebody else's
+            sources.append(given["referencedSecurityGroupId"])
         sources += [given[key] for key in ("cidrIpv4", "cidrIpv6", "prefixListId") if key in given]
         found |= {(source, groups[target], given["fromPort"]) for source in sources}
     return found
 
 
-@pytest.mark.parametrize("name", sorted(set(CONFIGURATIONS) - {"without a CDN"}))
+@pytest.mark.parametrize("name", sorted(set(CONFIGURATIONS) - {"without a CDN", "watched"}))
 def test_requests_come_from_cloudfront_through_the_load_balancer_and_the_control_plane_to_the_nodes(name: str) -> None:
     assert ways_in(configured(name).registrations) == {
         ("pl-3b927c52", "load-balancer", 80),
@@ -46,6 +49,22 @@ def test_without_a_cdn_the_load_balancer_alone_is_open_to_the_world_on_https() -
         ("load-balancer", "control-plane", Settings().port),
         ("control-plane", "nodes", ENGINE_PORT),
     }
+
+
+def test_metrics_are_read_by_whom_the_operator_names_and_never_through_the_load_balancer() -> None:
+    port = Settings().metrics_port
+    assert port != Settings().port
+    watched = configured("watched").registrations
+    assert ways_in(watched) - ways_in(configured("as published").registrations) == {
+        ("10.40.0.0/16", "control-plane", port)
+    }
+    assert ("sg-0123456789abcdef0", "control-plane", port) in ways_in(
+        ran(metricsFrom="sg-0123456789abcdef0").registrations
+    )
+    for registrations in (watched, configured("as published").registrations):
+        ports = {group.inputs.get("port") for group in registrations.of("lb/targetGroup:TargetGroup")}
+        ports |= {rule.inputs["fromPort"] for rule in registrations.of(":SecurityGroupEgressRule")}
+        assert port not in ports
 
 
 @pytest.mark.parametrize("name", sorted(CONFIGURATIONS))

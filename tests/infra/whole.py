@@ -23,6 +23,8 @@ GITHUB_SECRET = "gh-" + "x" * 37
 
 WEBHOOK = "https://hooks.example.org/services/" + "x" * 24
 
+TRACES_HEADERS = "x-key=" + "y" * 37
+
 DIGEST = "sha256:" + "ab" * 32
 
 _DOMAIN = {"domain": "llm.example.org", "certificateArn": CERTIFICATE}
@@ -47,6 +49,11 @@ CONFIGURATIONS: Mapping[str, Mapping[str, Any]] = {
     "for Intel": {"architecture": "amd64"},
     "a pinned image": {"amiId": "ami-0fedcba9876543210"},
     "a baked image": {"bakeImage": True},
+    "watched": {
+        "metricsFrom": "10.40.0.0/16",
+        "tracesEndpoint": "https://otlp.example.org/v1/traces",
+        "tracesHeaders": TRACES_HEADERS,
+    },
     "a container": {"engine": "container", "engineImage": "vllm/vllm-openai:v0.32.0"},
 }
 """Changes to the published stack file; ``market`` is that of all models, ``models`` are names of those to keep."""

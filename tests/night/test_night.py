@@ -14,9 +14,9 @@ from mangum.handlers import ALB
 from mangum.protocols import HTTPCycle
 
 from control_plane.api_keys import ApiKeys, Grant
-from control_plane.app import Gateway
 from control_plane.boots import Boot
 from control_plane.errors import NoCapacity, Stale, Unavailable
+from control_plane.gateway import Gateway
 from control_plane.night import Night, night_app
 from control_plane.ports import FrontState
 from control_plane.settings import InvalidSettings

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import orjson
 
-from control_plane.app import Adapters, Application, ControlPlane
+from control_plane.app import Adapters, ControlPlane
 from control_plane.errors import Unavailable
 from control_plane.exchange import Receive, Scope, Send
+from control_plane.gateway import Application
 from control_plane.night import SCALE_PATH
 from control_plane.services import Services
 

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from control_plane.app import BEAT_S, Adapters, Application, ControlPlane
+from control_plane.app import BEAT_S, Adapters, ControlPlane
+from control_plane.gateway import Application
 from control_plane.ports import Stage
 from control_plane.settings import Settings
 from tests.simulation.call import Call

@@ -24,6 +24,7 @@ from control_plane.model import Model
 from control_plane.nodes import Node, NodeId
 from control_plane.ports import Group, Instance
 from control_plane.settings import Settings
+from control_plane.traces import Export, Traces
 from gpu_node.protocol import Failure, NodeState, Phase, PhaseRecord
 from tests.memory import (
     MemoryEvents,
@@ -85,7 +86,9 @@ class World:
     engines: dict[NodeId, Engine] = field(default_factory=dict)
     api_key: str = ""
     port: int = 0
+    plane: ControlPlane = field(init=False)  # the one that was made last
     slots: int = 1000  # requests that an engine works on at a time; more wait in its queue
+    export: Export | None = None  # where traces go; None: nothing is traced
     replaced_by_group: list[NodeId] = field(default_factory=list)  # whose group would have bought another by itself
     _machines: dict[NodeId, asyncio.Task[None]] = field(default_factory=dict)
 
@@ -253,7 +256,8 @@ class World:
     @asynccontextmanager
     async def control_plane(self) -> AsyncIterator[ControlPlane]:
         """One control plane, up and answering; stopped hard at the end."""
-        plane = ControlPlane(self.settings, self.adapters(), clock=self.clock)
+        traces = Traces(self.export, clock=self.clock, entropy=os.urandom) if self.export else None
+        plane = self.plane = ControlPlane(self.settings, self.adapters(), clock=self.clock, traces=traces)
         config = uvicorn.Config(
             plane.app,
             host="127.0.0.1",
@@ -276,9 +280,11 @@ class World:
 
 
 @asynccontextmanager
-async def deployment(settings: Settings | None = None, **model: Any) -> AsyncIterator[World]:
+async def deployment(
+    settings: Settings | None = None, *, export: Export | None = None, **model: Any
+) -> AsyncIterator[World]:
     """A world with one model, one key and a control plane that has ticked once."""
-    world = World(settings or Settings())
+    world = World(settings or Settings(), export=export)
     world.fence.clock = world.clock
     await world.add_model(**model)
     machines = asyncio.create_task(world.run_machines())

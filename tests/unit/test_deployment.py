@@ -14,6 +14,7 @@ import yaml
 from control_plane.deployment import SECRETS, SETTINGS, Deployment, Edge, InvalidDeployment, OidcProvider
 from control_plane.geometry import Geometry, Unread
 from control_plane.model import MAX_SLUG_CHARS, slug
+from control_plane.telemetry_settings import Telemetry
 from tests.unit.stack_file import StackFile
 from tests.unit.stacks import ARN, BROKEN, LARGE, NUMBERS_32B, SMALL, SOUND
 
@@ -81,6 +82,8 @@ def test_everything_that_is_configured_arrives() -> None:
         "userMonthlyBudgetUsd": 20,
         "speculativeBudgetUsd": 2,
         "budgetHardCapPercent": 150,
+        "metricsFrom": "10.40.0.0/16",
+        "tracesEndpoint": "https://otlp.example.org/v1/traces",
     }
     deployment = parse(values)
     assert deployment == Deployment(
@@ -106,6 +109,7 @@ def test_everything_that_is_configured_arrives() -> None:
         user_monthly_budget_usd=20,
         speculative_budget_usd=2,
         budget_hard_cap_percent=150,
+        telemetry=Telemetry("10.40.0.0/16", "https://otlp.example.org/v1/traces"),
     )
 
 

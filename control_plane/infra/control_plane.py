@@ -73,15 +73,10 @@ class ControlPlane(pulumi.ComponentResource):
         spot = any("spot" in model.market.ladder for model in deployment.models)
         acting = _statements(place, data, front, service, tables=policies.SERVING_TABLES, spot=spot)
         serving = pulumi.Output.all(acting, place).apply(lambda told: [*told[0], *policies.entrance(told[1])])
-        traces = data.traces_headers_parameter
-        tracing = traces.arn.apply(policies.traces_headers) if traces else []
-        service.role.allow(pulumi.Output.all(serving, tracing).apply(lambda told: [*told[0], *told[1]]))
+        service.role.allow(_with_traces(serving, data))
         NightWatch("night", deployment=deployment, front=front, program=program, statements=serving, opts=child)
         looking_after = _statements(place, data, front, service, tables=policies.JANITOR_TABLES, spot=spot)
-        parameters = [parameter.arn for parameter in data.webhook_parameters]
-        cleaning = pulumi.Output.all(looking_after, watch.topic_arn, parameters).apply(
-            lambda told: [*told[0], *policies.notices(told[1], told[2])]
-        )
+        cleaning = _with_notices(looking_after, watch, data)
         Janitor("janitor", deployment=deployment, program=program, statements=cleaning, opts=child)
 
         self.image_uri = image.uri
@@ -102,6 +97,24 @@ def _environment(deployment: Deployment, front: Front, data: Data, watch: Watch)
         traces_headers_parameter=data.traces_headers_parameter.name if data.traces_headers_parameter else "",
     )
     return arns.apply(lambda arns: environment(deployment, **arns))
+
+
+def _with_notices(
+    cleaning: pulumi.Output[Sequence[Statement]], watch: Watch, data: Data
+) -> pulumi.Output[Sequence[Statement]]:
+    """What the janitor alone may: it is the only one that sends notices."""
+    parameters = [parameter.arn for parameter in data.webhook_parameters]
+    return pulumi.Output.all(cleaning, watch.topic_arn, parameters).apply(
+        lambda told: [*told[0], *policies.notices(told[1], told[2])]
+    )
+
+
+def _with_traces(serving: pulumi.Output[Sequence[Statement]], data: Data) -> pulumi.Output[Sequence[Statement]]:
+    """What the task alone may: it is the only one that traces."""
+    parameter = data.traces_headers_parameter
+    if parameter is None:
+        return serving
+    return pulumi.Output.all(serving, parameter.arn).apply(lambda told: [*told[0], *policies.traces_headers(told[1])])
 
 
 def _statements(

@@ -6,20 +6,21 @@ import json
 import subprocess
 import sys
 
-PROGRAM = """
+PROGRAM = r"""
 import sys
 import control_plane.night
 loaded = set(sys.modules)
-import asyncio, json, resource
+import asyncio, json, pathlib, re
 from tests.night.test_night import ASK, asleep, call
 async def ask():
     async with asleep() as (world, key):
         return (await call(world.app(), "POST", "/v1/chat/completions", key=key, body=ASK)).status
 status = asyncio.run(ask())
-kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+kib = int(re.search("VmHWM: *(.*) kB", pathlib.Path("/proc/self/status").read_text().replace("\t", " ")).group(1))
 sys.stdout.write(json.dumps({"loaded": sorted(loaded), "status": status, "kib": kib}))
 """
 NOT_FOR_A_WAKE = {"fastapi", "uvicorn", "authlib", "joserfc", "cryptography", "pulumi", "control_plane.doctor"}
+# By /proc: what getrusage tells begins with the size of whoever made the process, a test run of any size.
 LIMIT_KIB = 256 * 1024  # half of what the function has
 
 

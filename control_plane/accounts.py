@@ -1,7 +1,8 @@
-"""Everything of one process that is about money: bills of nodes, the month's spend, the task's own bill, the guard."""
+"""Everything of one process that is about money: who uses what, bills, the month's spend, the guard."""
 
 from __future__ import annotations
 
+from control_plane.api_keys import ApiKeys
 from control_plane.bookkeeper import Bookkeeper
 from control_plane.books import LimitStore, UsageStore
 from control_plane.budget import Allowance
@@ -13,10 +14,11 @@ from control_plane.ports import Clock, Cloud
 from control_plane.rates import Sizes, task_rate
 from control_plane.spending import Spending
 from control_plane.task_bill import TaskBill
+from control_plane.usage import Meter
 
 
 class Accounts:
-    """``task`` is None where the process is no task of its own: a function's time is not billed by us."""
+    """``billed``: the process is a task of its own; a function's time is not billed by us."""
 
     def __init__(
         self,
@@ -25,17 +27,32 @@ class Accounts:
         cloud: Cloud,
         limits: LimitStore | None,
         catalogue: Catalogue,
+        keys: ApiKeys | None,
         *,
         clock: Clock,
         allowance: Allowance,
         sizes: Sizes,
-        task: str | None,
+        holder: str,
+        billed: bool,
     ) -> None:
+        """Without ``keys``, the limits that they carry are known at the door only."""
         self._catalogue = catalogue
+        self.meter = Meter(usage, clock=clock, writer=holder)
         self.limits = limits
         self.books = Bookkeeper(usage, cloud, clock=clock, sizes=sizes)
-        self.spending = Spending(usage, stores.nodes, limits, clock=clock, allowance=allowance, sizes=sizes)
-        self.task = TaskBill(usage, stores.wishes, holder=task, rate=task_rate(sizes), clock=clock) if task else None
+        self.spending = Spending(
+            usage,
+            stores.nodes,
+            limits,
+            clock=clock,
+            allowance=allowance,
+            sizes=sizes,
+            keys=keys.known if keys else None,
+            users=self.meter.users,
+        )
+        self.task = (
+            TaskBill(usage, stores.wishes, holder=holder, rate=task_rate(sizes), clock=clock) if billed else None
+        )
 
     async def guard(self, principal: Principal, model: str) -> None:
         """Of the door. Raises StartFailed where a budget forbids what is asked for."""

@@ -42,7 +42,6 @@ from control_plane.settings import Settings
 from control_plane.slumber import Slumber
 from control_plane.tuning import allowance, policy
 from control_plane.upstream import Upstreams
-from control_plane.usage import Meter
 from control_plane.wants import keeps_warm
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ class ControlPlane:
         streams: bool = True,
         traces: Traces | None = None,
     ) -> None:
-        """``cause`` is whose deed an event is where nobody else is named; without ``streams`` none is offered."""
+        """``cause`` is whose deed an event is where nobody else is named; without ``streams`` it is a function."""
         holder = token()
         self._settings = settings
         self._stores = adapters.stores
@@ -119,7 +118,6 @@ class ControlPlane:
             issuer_again_s=settings.issuer_again_s,
         )
         self.authenticator = Authenticator(self.reception.door, self._cookies)
-        self.meter = Meter(adapters.usage, clock=clock, writer=holder)
         self.policy = policy(settings)
         self.accounts = Accounts(
             adapters.usage,
@@ -127,11 +125,14 @@ class ControlPlane:
             adapters.cloud,
             adapters.limits,
             self.catalogue,
+            self.keys if streams else None,  # the janitor sees nobody's
             clock=clock,
             allowance=allowance(settings),
             sizes=self.policy.sizes,
-            task=holder if adapters.front else None,
+            holder=holder,
+            billed=adapters.front is not None,
         )
+        self.meter = self.accounts.meter
         self.reception.door.guards.append(self.accounts.guard)
         self._upstreams = Upstreams()
         self.relay = self._made_relay()

@@ -96,6 +96,7 @@ class Observer:
             groups=groups,
             waiters=waiters,
             in_flight=self._fleet.in_flight,
+            users=self._spending.users(),
             last_request=self._fleet.last_request,
             load=self._demand.note(self._catalogue.models, nodes, self._clock()),
             lost=lost,

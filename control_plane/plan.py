@@ -31,7 +31,8 @@
       the deployment's budget lasts.
 
  Money
-  Beyond the hard cap of the deployment everything drains (4, 5).
+  Beyond the hard cap of the deployment everything drains; beyond that of a person, a key, or of starts on speculation
+  what nobody else wants (4, 5: see caps.py).
 
  The cloud
  11. An unsettled launch is repeated with its own token while its node is wanted and lacking, and no failure stands;
@@ -63,7 +64,7 @@ from control_plane.actions import (
     Start,
     Terminate,
 )
-from control_plane.budget import BudgetState
+from control_plane.caps import Caps
 from control_plane.commitments import Commitments
 from control_plane.failures import (
     ENGINE_LOST,
@@ -95,7 +96,6 @@ HAND_OVER_S = 20.0  # before AWS takes a node back, what can be continued elsewh
 LATE_S = 30.0  # AWS may be so late
 USE_EVERY_S = 15.0  # the time of the last use is written this often: after a restart it is that much too old at most
 _TAKEN = "its group takes it down"
-_CAPPED = "the deployment's budget has reached its hard cap"
 
 
 def plan(world: World, now: float, policy: Policy) -> list[Action]:
@@ -114,6 +114,7 @@ class _Planner:
         self._group_of = {one.id: group for group in world.groups or () for one in group.instances}
         self._wants = Wants(world, now, policy)
         self._money = Commitments(world, policy.sizes)
+        self._caps = Caps(world, now)
         self._counting: set[str] = set()
 
     def actions(self) -> Iterator[Action]:
@@ -229,8 +230,8 @@ class _Planner:
             return Drain(node, "start cancelled: nobody waits for it any more")
         if self._taken(node):
             return Drain(node, _TAKEN)
-        if self._capped:
-            return Drain(node, _CAPPED)
+        if reason := self._caps.reason(node):
+            return Drain(node, reason)
         if node.state is NodeState.PENDING and age > self._policy.claim_limit_s:
             return Fail(node, never_spoke(age))
         if age > self._policy.boot_limit_s:
@@ -246,8 +247,8 @@ class _Planner:
             return Drain(node, reason)
         if self._silent(node):
             return Drain(node, "its agent fell silent")
-        if self._capped:
-            return Drain(node, _CAPPED)
+        if reason := self._caps.reason(node):
+            return Drain(node, reason)
         if node.model not in self._world.models:
             return Drain(node, "its model is no longer configured")
         if self._wants.asleep(node.model):
@@ -353,10 +354,6 @@ class _Planner:
         if node.state in STARTING:
             return node.launched_at + self._money.boot_s(node.model) + model.idle_timeout_s
         return (self._now if self._busy(node) else self._last_use(node)) + model.idle_timeout_s
-
-    @property
-    def _capped(self) -> bool:
-        return self._wants.money() is BudgetState.CAPPED
 
     def _standing(self, name: str) -> Failure | None:
         return standing_failure(self._world.history.get(name), self._now, self._policy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -13,8 +13,8 @@ from control_plane.budget import Allowance, Budgets, scopes, start_cost
 from control_plane.errors import StartFailed, Unavailable
 from control_plane.ledger import Entry, cost, entries, merged, running, spent_by_scope
 from control_plane.model import Model
-from control_plane.nodes import STARTING, Cause, Node
-from control_plane.ports import Clock, NodeStore
+from control_plane.nodes import STARTING, Cause, Node, NodeId
+from control_plane.ports import Clock, KeyRow, NodeStore
 from control_plane.rates import Sizes, node_rate
 from control_plane.usage import month_of, month_start
 from gpu_node.protocol import NodeState
@@ -49,7 +49,13 @@ class Spending:
         clock: Clock,
         allowance: Allowance,
         sizes: Sizes,
+        keys: Callable[[], Awaitable[Sequence[KeyRow]]] | None = None,
+        users: Callable[[], Mapping[NodeId, frozenset[Cause]]] = dict,
     ) -> None:
+        """``keys`` tells all of them, for the limits that they carry; None: only the door knows those. ``users`` tells
+        who uses which node right now."""
+        self.users = users
+        self._keys = keys
         self._usage = usage
         self._nodes = nodes
         self._limits = limits
@@ -102,8 +108,8 @@ class Spending:
         return base.with_spent(self._since(reading, self._clock()))
 
     def forget(self) -> None:
-        """Something changed that must be seen at once."""
-        self._reading = None
+        """Something changed that must be seen at once: what is known, and what is being read, is of before."""
+        self._reading = self._asking = None
         self._quick = (float("-inf"), Budgets())
 
     async def entries(self, since: float, until: float) -> Sequence[Entry]:
@@ -136,9 +142,12 @@ class Spending:
             return known
 
     def _read_done(self, asked: asyncio.Future[_Reading]) -> None:
+        error = None if asked.cancelled() else asked.exception()  # whoever asked is told
+        if asked is not self._asking:
+            return  # forgotten meanwhile
         self._asking = None
-        if not asked.cancelled():
-            asked.exception()  # whoever asked was told
+        if error is None and not asked.cancelled():
+            self._reading = asked.result()
 
     async def _read(self) -> _Reading:
         now = self._clock()
@@ -147,18 +156,21 @@ class Spending:
         # The living first: one that ends meanwhile is then counted by its bill, and at worst by both, once.
         living = await self._nodes.list()
         bills, tallies = await asyncio.gather(self._usage.bills(month), self._usage.tallies(month))
-        limits = await self._limits.list() if self._limits else ()
+        limits = [*await self._of_keys(), *(await self._limits.list() if self._limits else ())]  # the owner's go last
         runs = self._running(living)
         found = [entry for entry in entries([*runs, *bills], tallies) if entry.at >= begin]
         self._living = living
-        self._reading = _Reading(
+        return _Reading(
             now,
             month,
             spent_by_scope(found),
             {bill.id: cost(bill) for bill in runs},
             {limit.scope: limit for limit in limits},
         )
-        return self._reading
+
+    async def _of_keys(self) -> Sequence[Limit]:
+        rows = await self._keys() if self._keys else ()
+        return [self.allowance.of(f"key:{row.id}", row.monthly_budget_usd) for row in rows if row.monthly_budget_usd]
 
     def _running(self, nodes: Iterable[Node]) -> Sequence[Bill]:
         return merged(self.bill(node) for node in nodes)

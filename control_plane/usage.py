@@ -5,13 +5,14 @@ Counted by caller, model, node and quarter of an hour: every time zone's day, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
 from control_plane.books import Tally, UsageStore
+from control_plane.nodes import Cause, NodeId
 from control_plane.ports import Clock
 
 SLICE_S = 900
@@ -80,6 +81,13 @@ class Meter:
             total.cached += tokens.cached
             total.completion += tokens.completion
             total.reasoning += tokens.reasoning
+
+    def users(self) -> Mapping[NodeId, frozenset[Cause]]:
+        """Whose requests each node works on right now."""
+        return {
+            NodeId(name): frozenset(Cause(use.owner, use.key) for use in node.active)
+            for name, node in self._nodes.items()
+        }
 
     def timed(self, use: Use) -> Timed:
         """Counts the time of the node for as long as it is entered."""

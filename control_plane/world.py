@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from control_plane.budget import Budgets
 from control_plane.model import Model
-from control_plane.nodes import Node, NodeId
+from control_plane.nodes import Cause, Node, NodeId
 from control_plane.ports import Group, Launch, ModelRow, Wish
 
 
@@ -24,6 +24,7 @@ class World:
     groups: Sequence[Group] | None = None  # None: the cloud was not looked at this time
     waiters: Mapping[str, int] = field(default_factory=dict)
     in_flight: Mapping[NodeId, int] = field(default_factory=dict)
+    users: Mapping[NodeId, frozenset[Cause]] = field(default_factory=dict)  # whose requests those in flight are
     last_request: Mapping[str, float] = field(default_factory=dict)  # end of each model's last one
     load: Mapping[str, int] = field(default_factory=dict)  # nodes that each model's load asks for
     was_starting: frozenset[NodeId] = frozenset()  # at the tick before

@@ -101,7 +101,9 @@ async def list_budgets(request: Request, caller: Caller) -> dict[str, Any]:
     services: Services = request.app.state.services
     budgets = await services.spending.budgets()
     mine = {DEPLOYMENT, SPECULATIVE, f"user:{caller.email}"}
-    mine |= {f"key:{row.id}" for row in await services.keys.list(caller.email)}
+    for row in await services.keys.list(None if caller.owner else caller.email):
+        mine.add(f"key:{row.id}")
+        budgets = budgets.with_key(row.id, row.monthly_budget_usd)
     standings = budgets.standings(f"user:{caller.email}")
     told = [standing.to_dict() for standing in standings if caller.owner or standing.limit.scope in mine]
     return {"budgets": told}

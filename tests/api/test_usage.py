@@ -201,12 +201,23 @@ async def test_at_the_hard_cap_streams_end_in_peace_and_nothing_new_is_served() 
 
 
 @story
-async def test_a_persons_cap_refuses_that_person_and_drains_nothing() -> None:
+async def test_a_persons_cap_refuses_that_person_and_ends_what_nobody_else_wants() -> None:
     async with awake(OWNED) as world, world.http() as http:
         spent(world, f"user:{ANN}", 0.01, 0.01)
         await asyncio.sleep(35)
         refusal(await http.post(CHAT, json=dict(ASK)), 403, "budget_exceeded")
-        assert len(world.living) == 1
+        await world.until_gone(20)
+
+
+@story
+async def test_what_is_being_read_when_a_budget_changes_does_not_bring_the_old_one_back() -> None:
+    async with awake(OWNED) as world, world.http() as http:
+        for usd in range(1, 40):  # some of them in the moment in which the facts are read again
+            reply = await http.put("/api/budgets/deployment", json={"monthly_usd": usd})
+            assert reply.json()["budget"]["limit"] == usd * 1_000_000
+            await asyncio.sleep(2)
+            budgets = (await http.get("/api/budgets")).json()["budgets"]
+            assert next(each["limit"] for each in budgets if each["scope"] == "deployment") == usd * 1_000_000
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@
  Nodes, each by itself
   1. The cloud no longer has it (looked, and not just launched): bury it if it was leaving, else it is lost.
   2. FAILED: take its instance down; count the failure once if it never became ready, or died soon after it did.
-  3. DRAINING: take it down when its last request ended, or at the drain deadline. One that AWS takes back is taken out
+  3. DRAINING: take it down when its last request ended, as far as we and its engine know, or at the drain deadline. One that AWS takes back is taken out
      of its group at once, which would replace it by itself else; it serves until AWS ends it, and shortly before hands
      over what can be continued elsewhere.
      Taking down (2, 3) is two steps: terminate the instance, unless its group does so already; and where the group
@@ -205,11 +205,13 @@ class _Planner:
     def _busy(self, node: Node) -> bool:
         if self._world.in_flight.get(node.id, 0):
             return True
-        # Another task's streams, from before we took over, show only in what the engine says of itself.
-        foreign = self._now < self._world.since + self._policy.drain_timeout_s
-        if not foreign or self._silent(node) or self._died(node):
+        if self._silent(node) or self._died(node):
             return False
-        return node.running + node.waiting > 0 or self._untold(node)
+        # Another task's streams show only in what the engine says of itself. That is believed for a while after we took
+        # over; and of a node that drains, whose deadline bounds it.
+        foreign = self._now < self._world.since + self._policy.drain_timeout_s
+        at_work = node.running + node.waiting > 0 and (foreign or node.state is NodeState.DRAINING)
+        return at_work or (foreign and self._untold(node))
 
     def _untold(self, node: Node) -> bool:
         """Another task may still have sent it a request when its engine last said what it works on."""

@@ -18,7 +18,7 @@ from control_plane.errors import Stale, Unavailable
 from control_plane.fleet import Fleet
 from control_plane.loops import either
 from control_plane.observer import Observer
-from control_plane.plan import plan
+from control_plane.plan import OTHERS_NOTICE_S, plan
 from control_plane.policy import Policy
 from control_plane.ports import Clock, Fence, Term
 
@@ -78,11 +78,14 @@ class Reconciler:
         await either(self._fleet.disturbed, self._cadence.tick_s)
 
     async def watch(self) -> None:
-        """Tell the fleet what runs: often while somebody waits or something starts. Raises Unavailable."""
+        """Tell the fleet what runs: often while somebody waits or something starts. Raises Unavailable.
+
+        At any time often enough to send nothing to a node that another reconciler drains: it counts on that.
+        """
         if self._fleet.waiters or self._observer.starting:
             await asyncio.sleep(self._cadence.watch_s)
         else:
-            await either(self._fleet.waited_for, self._cadence.tick_s)
+            await either(self._fleet.waited_for, min(self._cadence.tick_s, OTHERS_NOTICE_S / 2))
         await self._observer.look()
 
     async def tick(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.simulation.schedule import Schedule, draw, shrunk
-from tests.simulation.traces import varied
+from tests.simulation.traces import FAILED, varied
 from tests.simulation.watch import Breach
 from tests.simulation.world import World
 
@@ -78,6 +78,8 @@ def caught(seeds: Sequence[int]) -> Tally:
             tally += _one(seed, errors)
             if not tally.found:
                 tally += _of(schedule, errors, trace=title)
+            if not tally.found and number < len(FAILED):
+                tally += _of(FAILED[number], errors)
             if tally.found:
                 break
     return tally

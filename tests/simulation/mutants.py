@@ -249,6 +249,34 @@ MUTANTS = (
         ("stream",),
     ),
     Mutant(
+        "drain forgets the task that was ousted",
+        "control_plane.plan",
+        "known = ousted or node.ready_at < self._world.since",
+        "known = node.ready_at < self._world.since",
+        ("stream",),
+    ),
+    Mutant(
+        "budget is asked for a start neither at the door nor by the plan",
+        "control_plane.plan",
+        "        if failure is None:\n            self._money.promise",
+        "        if True:\n            self._money.promise",
+        ("money",),
+        also=(
+            Change(
+                "control_plane.spending",
+                "            failure = budgets.start_refused(cause, start_cost(model, usual_start_s, self.sizes))\n",
+                "            failure = None\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "ladder ends with its first market",
+        "control_plane.launcher",
+        "for market in model.market.ladder:",
+        "for market in model.market.ladder[:1]:",
+        ("wish",),
+    ),
+    Mutant(
         "task that is told to stop tells nobody",
         "control_plane.app",
         "                await self._slumber.last_look()\n",

@@ -11,6 +11,10 @@ MODELS = ("org/small", "org/large")
 DEMAND_ENDS_S = 360.0
 
 
+AMPLE_USD = 100.0
+TIGHT_USD = (0.45, 1.5)  # from what a first start needs to what a few nodes cost
+
+
 @dataclass(frozen=True)
 class Ask:
     """Somebody asks; comes back as a client library would; hangs up after ``patience_s``."""
@@ -70,10 +74,11 @@ class Outage:
 
 @dataclass(frozen=True)
 class Scarcity:
-    """No zone has an instance."""
+    """No zone has an instance; ``market``: of this market only."""
 
     at: float
     seconds: float
+    market: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,7 @@ class Schedule:
     guard: str | None = None
     alone_at: float = 0.0
     spot: bool = False  # Spot is tried before On-Demand
+    budget_usd: float = AMPLE_USD
 
     @cached_property
     def disruptions(self) -> int:
@@ -215,6 +221,9 @@ def draw(seed: int) -> Schedule:
         events += [_interrupt(more, last) for _ in range(more.randint(1, 3))]
     if not guard and more.random() < 0.15:
         events += _burst(more, last)
+    if spot and not guard and more.random() < 0.2:
+        events.append(Scarcity(more.uniform(0, last), more.uniform(60, 200), market="spot"))
+    tight = not guard and more.random() < 0.08
     return Schedule(
         seed,
         tuple(sorted(events, key=lambda event: event.at)),
@@ -227,6 +236,7 @@ def draw(seed: int) -> Schedule:
         guard=guard,
         alone_at=alone_at,
         spot=spot,
+        budget_usd=more.uniform(*TIGHT_USD) if tight else AMPLE_USD,
     )
 
 

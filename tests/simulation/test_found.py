@@ -12,8 +12,8 @@ from control_plane.ports import Launch
 from gpu_node.protocol import NodeState
 from tests.night.test_night import MODEL, asleep
 from tests.simulation.hunt import outcome
-from tests.simulation.schedule import Ask, On, Outage, Retire, Scale, Schedule
-from tests.simulation.traces import CLOCKS, LARGE, SMALL, TRACES, varied
+from tests.simulation.schedule import Schedule
+from tests.simulation.traces import CLOCKS, FAILED, TRACES, varied
 from tests.unit.planning import NAME, NOW, actions, group, instance, kinds, node, wish
 
 
@@ -21,41 +21,6 @@ from tests.unit.planning import NAME, NOW, actions, group, instance, kinds, node
 def test_what_was_found_holds(number: int) -> None:
     title, schedule = varied(number)
     assert outcome(schedule) is None, (title, schedule)
-
-
-FAILED = (
-    Schedule(  # both tasks wait for the node, and it is ready after the newer one took over: surplus, and not idle
-        31006355,
-        (
-            On("front.move", 2, 15.885118922055442, Retire(0.0, rolling=True, overlap_s=9.362704145847347)),
-            Ask(21.702430422896853, LARGE, 20.0, stream=True, manner="curl", patience_s=115.40714105130654),
-            Ask(62.25068171813974, SMALL, 20.0, stream=True, manner="curl"),
-        ),
-        propagation_s=4.565184713942144,
-        task_start_s=38.39473869753283,
-        boot_s=35.10718100643909,
-        load_s=30.13925239601045,
-        janitor_at=79.60450321909545,
-        skew_s=2.0,
-    ),
-    Schedule(  # the same, and the model is put to sleep by hand
-        31007901,
-        (
-            On("fence.take", 2, 10.294125514987885, Scale(0.0, SMALL, 0)),
-            Ask(31.938881748308827, SMALL, 20.0, stream=True, manner="curl", patience_s=123.488667398965),
-            Outage(41.478306458551174, 36.56201702931799, "stage"),
-            Retire(53.323156405953235, rolling=True, overlap_s=14.02365748228839),
-            Ask(61.51389508701863, SMALL, 40.0, stream=False, manner="curl"),
-            Ask(81.24674198570145, SMALL, 1.0, stream=True, manner="python", patience_s=85.56369558902263),
-        ),
-        propagation_s=13.994008156928015,
-        task_start_s=35.32881775074888,
-        boot_s=27.52686362035085,
-        load_s=31.08209299589937,
-        janitor_at=60.44164436709018,
-        skew_s=0.5,
-    ),
-)
 
 
 @pytest.mark.parametrize("schedule", FAILED, ids=lambda schedule: str(schedule.seed))

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from tests.simulation.schedule import Ask, Event, Interrupt, KillMachine, On, Outage, Retire, Scale, Schedule, Trouble
+from tests.simulation.schedule import (
+    AMPLE_USD,
+    Ask,
+    Event,
+    Interrupt,
+    KillMachine,
+    On,
+    Outage,
+    Retire,
+    Scale,
+    Scarcity,
+    Schedule,
+    Trouble,
+)
 
 SMALL, LARGE = "org/small", "org/large"
 
@@ -83,8 +96,69 @@ TRACES: dict[str, tuple[Event, ...]] = {
         Scale(130.0, LARGE, 0),
         ask(130.02, LARGE),
     ),
+    "nothing starts that the budget has no room for": (
+        ask(10.0),
+        ask(150.0, LARGE),
+        ask(300.0),
+        ask(420.0, LARGE),
+        ask(560.0),
+        ask(680.0, LARGE),
+    ),
+    "where no Spot instance is to be had, there is another": (Scarcity(0.0, 400.0, market="spot"), ask(10.0)),
     "who waits in a task has a wish in the table": (ask(10.0, seconds=40.0), ask(110.0, LARGE)),
 }
+FAILED = (
+    Schedule(  # both tasks wait for the node, and it is ready after the newer one took over: surplus, and not idle
+        31006355,
+        (
+            On("front.move", 2, 15.885118922055442, Retire(0.0, rolling=True, overlap_s=9.362704145847347)),
+            Ask(21.702430422896853, LARGE, 20.0, stream=True, manner="curl", patience_s=115.40714105130654),
+            Ask(62.25068171813974, SMALL, 20.0, stream=True, manner="curl"),
+        ),
+        propagation_s=4.565184713942144,
+        task_start_s=38.39473869753283,
+        boot_s=35.10718100643909,
+        load_s=30.13925239601045,
+        janitor_at=79.60450321909545,
+        skew_s=2.0,
+    ),
+    Schedule(  # the same, and the model is put to sleep by hand
+        31007901,
+        (
+            On("fence.take", 2, 10.294125514987885, Scale(0.0, SMALL, 0)),
+            Ask(31.938881748308827, SMALL, 20.0, stream=True, manner="curl", patience_s=123.488667398965),
+            Outage(41.478306458551174, 36.56201702931799, "stage"),
+            Retire(53.323156405953235, rolling=True, overlap_s=14.02365748228839),
+            Ask(61.51389508701863, SMALL, 40.0, stream=False, manner="curl"),
+            Ask(81.24674198570145, SMALL, 1.0, stream=True, manner="python", patience_s=85.56369558902263),
+        ),
+        propagation_s=13.994008156928015,
+        task_start_s=35.32881775074888,
+        boot_s=27.52686362035085,
+        load_s=31.08209299589937,
+        janitor_at=60.44164436709018,
+        skew_s=0.5,
+    ),
+    Schedule(  # and again, where ticks are rarer
+        1241,
+        (
+            On("fence.take", 2, 12.737082308887967, Scale(0.0, SMALL, 0)),
+            Ask(31.81705799740181, SMALL, 20.0, stream=True, manner="curl", patience_s=123.488667398965),
+            Outage(32.82473804513118, 36.56201702931799, "stage"),
+            Retire(45.91572545878073, rolling=True, overlap_s=4.879141917850685),
+            Ask(61.23909619135148, SMALL, 40.0, stream=False, manner="curl"),
+            Ask(88.35145304408428, SMALL, 1.0, stream=True, manner="python", patience_s=85.56369558902263),
+        ),
+        propagation_s=13.162747902627334,
+        task_start_s=31.865398251611907,
+        boot_s=20.368285517366104,
+        load_s=30.62422858847786,
+        janitor_at=60.44164436709018,
+        skew_s=0.5,
+    ),
+)
+
+BUDGETS_USD = {"nothing starts that the budget has no room for": 0.9}
 CLOCKS = 12
 
 
@@ -93,5 +167,12 @@ def varied(number: int) -> tuple[str, Schedule]:
     clock, place = divmod(number, len(TRACES))
     title = list(TRACES)[place]
     spread = clock % CLOCKS
-    spot = any(isinstance(event, Interrupt) for event in TRACES[title])
-    return title, Schedule(clock, TRACES[title], propagation_s=2.0 * spread, task_start_s=12.0 + 2 * spread, spot=spot)
+    spot = any(isinstance(event, Interrupt) or getattr(event, "market", "") == "spot" for event in TRACES[title])
+    return title, Schedule(
+        clock,
+        TRACES[title],
+        propagation_s=2.0 * spread,
+        task_start_s=12.0 + 2 * spread,
+        spot=spot,
+        budget_usd=BUDGETS_USD.get(title, AMPLE_USD),
+    )

@@ -8,6 +8,7 @@ reconciler only the holder of the newest epoch acts (for HAND_OVER_S after losin
            nodes that serve or start than are wanted, but at a hand-over
 node       no instance lives without demand for longer than its bound; a node that AWS takes back left its group before
 front      state and listener agree, but for a bound; nothing turns to a task that is not healthy
+money      nothing is launched that the month's budget has no room for, whatever it is used for
 rest       when demand has ended everything ends: asleep, no task, no instance
 fault      nothing of ours raises what it did not mean to
 """
@@ -19,7 +20,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from control_plane.ports import FrontState
+from control_plane.budget import CODE as BUDGET
+from control_plane.ports import FrontState, Launch
+from control_plane.rates import MICRO, Sizes, node_rate
 from control_plane.reconciler import ABANDONED_S
 from gpu_node.protocol import NodeState
 from gpu_node.spot import NONE
@@ -28,6 +31,7 @@ from tests.simulation.cloud import OF_ITSELF
 from tests.simulation.machine import PIECES, ROLE, Machine
 from tests.simulation.people import Client
 from tests.simulation.schedule import (
+    AMPLE_USD,
     DISRUPTIONS,
     CrashTask,
     Interrupt,
@@ -70,6 +74,8 @@ REASONS: dict[str, tuple[type, ...]] = {
 _PIECE = b'"content":"x"'
 _COMMENT = b"\n: "  # to those who wait
 _ANSWER = re.compile(rb'"id":"c(\d+)"')
+RATE = node_rate("g6.xlarge", Sizes())
+SLACK_USD = 0.002  # a reading of what was spent is some seconds old
 SERVING = frozenset({NodeState.PENDING, NodeState.BOOTING, NodeState.READY})
 
 
@@ -157,6 +163,7 @@ class Watch:
         if process not in self._epochs and process.alive and process.kind != "task":
             self.say("reconciler", f"{process.kind} launched without an epoch")
         self.wishes()
+        self._paid(launch)
         serving = [m for m in self._world.machines.values() if m.launch.model == launch.model and self._serves(m)]
         wanted = max((n for at, n in self._wanted.get(launch.model, []) if at >= self._now - 60), default=1)
         if self._queued_at.get(launch.model, -QUEUE_S) > self._now - QUEUE_S:
@@ -166,6 +173,28 @@ class Watch:
                 self.doubles += 1
             else:
                 self.say("reconciler", f"{len(serving)} nodes of {launch.model}, wanted {wanted}")
+
+    def _paid(self, launch: Launch) -> None:
+        """All that ran, what runs until it has idled out, and this one: at least so much is certain."""
+        world, now = self._world, EPOCH + self._now
+        if world.schedule.budget_usd >= AMPLE_USD or self._unsure:
+            return
+        lived_s = sum((life.ended_at or now) - life.launched_at for life in world.cloud.lifetimes.values())
+        ahead_s = sum(self._least_s(m.launch.model, self._now - m.launched_at) for m in world.machines.values())
+        starts = len(world.cloud.lifetimes)
+        spent = (RATE.per_hour * (lived_s + ahead_s) / 3600 + RATE.at_launch * starts) / MICRO
+        if spent > world.schedule.budget_usd + SLACK_USD:
+            self.say("money", f"{launch.model} launched, with {spent:.4f} $ of {world.schedule.budget_usd:.4f} $ gone")
+
+    def _least_s(self, model: str, age_s: float) -> float:
+        schedule = self._world.schedule
+        return max(0.0, schedule.boot_s + schedule.load_s + IDLE_S[model] - age_s)
+
+    @property
+    def _unsure(self) -> bool:
+        """Is there what nobody knows of yet? Two at a hand-over, an instance whose launch was not heard of."""
+        lost = any(isinstance(event, Trouble | CrashTask | Outage | Retire) for event in self._world.schedule.all)
+        return lost or any(at > self._now - HAND_OVER_S for at in self._superseded.values())
 
     def _serves(self, machine: Machine) -> bool:
         row = self._world.nodes.rows.get(machine.instance.id)
@@ -266,6 +295,11 @@ class Watch:
         causes = REASONS.get(code)
         if code == "model_starting" and client.ask.wait_s is not None:
             return
+        if code == BUDGET and self._world.schedule.budget_usd < AMPLE_USD:
+            return
+        if code == "no_gpu_capacity":
+            scarce = [event for event in self._world.schedule.all if isinstance(event, Scarcity)]
+            causes = causes if any(not event.market for event in scarce) else None
         if causes is None or not any(isinstance(event, causes) for event in self._world.schedule.all):
             self.say("wish", f"{client.ask} was refused with {code}; tried {client.tried[-6:]}")
 
@@ -283,10 +317,20 @@ class Watch:
             return crashed or any(self._now < at + GAP_S + schedule.propagation_s for at in self.stops)
         if b"engine_lost" in answer.body:
             return any(isinstance(event, KillMachine | KillAgent) for event in self._world.schedule.all)
-        gone = call.server is not None and not call.server.alive and not call.server.killed
-        if call.let_go_at is not None and answer.body.rfind(_PIECE) > answer.body.rfind(_COMMENT):  # it has its time
+        if call.server is not None and not call.server.alive:
+            return not call.server.killed and not call.overdue
+        if call.let_go_at is None:
+            return False
+        if (
+            answer.body.rfind(_PIECE) > answer.body.rfind(_COMMENT) and not self._taken_back
+        ):  # it streams: it has its time
             return self._now >= call.let_go_at + SETTINGS.stop_timeout_s
-        return call.let_go_at is not None or (gone and not call.overdue)
+        return True
+
+    @property
+    def _taken_back(self) -> bool:
+        """Does AWS take nodes back? What goes on elsewhere then waits for its turn there."""
+        return any(isinstance(event, Interrupt) for event in self._world.schedule.all)
 
     def sent_on(self, client: Client, began_at: float) -> None:
         """The night watch held somebody since then, and told them to ask again."""

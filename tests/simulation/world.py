@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import Any
 
 from control_plane.app import Adapters, FrontAdapters
@@ -52,6 +53,7 @@ class World:
         self.schedule = schedule
         self.timeline = Timeline()
         self.rng = random.Random(schedule.seed + 1)
+        self.settings = replace(SETTINGS, monthly_budget_usd=schedule.budget_usd)
         self.over = False
         self.broken = False  # no task can be started any more
         self.launched = 0
@@ -164,8 +166,8 @@ class World:
                 self.people.scale(event)
             case events.Outage(seconds=seconds, what=what):
                 self.reach.outages.append(events.Outage(self.timeline.now, seconds, what))
-            case events.Scarcity(seconds=seconds):
-                self._scarce(seconds)
+            case events.Scarcity():
+                self._scarce(event)
             case _:
                 self._break(event)
 
@@ -219,10 +221,11 @@ class World:
             if self.cloud.replace(machine.instance.id):
                 self.watch.replaced(machine)
 
-    def _scarce(self, seconds: float) -> None:
-        for place in self.cloud.zones:
-            self.cloud.refusals[place] = NoCapacity("InsufficientInstanceCapacity", "none now")
-        self.later(seconds, self.cloud.refusals.clear)
+    def _scarce(self, scarcity: events.Scarcity) -> None:
+        for group, zone in self.cloud.zones:
+            if group.endswith(scarcity.market):
+                self.cloud.refusals[group, zone] = NoCapacity("InsufficientInstanceCapacity", "none now")
+        self.later(scarcity.seconds, self.cloud.refusals.clear)
 
     def _leave_alone(self) -> None:
         """From now on one guard of three."""
@@ -269,7 +272,7 @@ class World:
 
     def _task(self) -> Task:
         process = self.process("task")
-        task = Task(process, SETTINGS, self.adapters(process), self._token)
+        task = Task(process, self.settings, self.adapters(process), self._token)
         process.when_dead.append(lambda: None if task.killed else self.watch.crashes.append(self.timeline.now))
         return task
 
@@ -285,14 +288,14 @@ class World:
         process = self.process("janitor")
         adapters = self.adapters(process)
         assert adapters.front
-        work = process.spawn(clean(SETTINGS, adapters, adapters.front, clock=process.clock))
+        work = process.spawn(clean(self.settings, adapters, adapters.front, clock=process.clock))
         work.add_done_callback(lambda done: done.cancelled() or done.exception())  # Lambda counts it, and that is all
         self.later(FUNCTION_LIMIT_S, process.crash)
 
     def _night(self) -> tuple[Process, Application]:
         process = self.process("night")
         with process.running():
-            return process, function(SETTINGS, self.adapters(process), clock=process.clock)
+            return process, function(self.settings, self.adapters(process), clock=process.clock)
 
     # -- machines
 

@@ -5,9 +5,9 @@
  Nodes, each by itself
   1. The cloud no longer has it (looked, and not just launched): bury it if it was leaving, else it is lost.
   2. FAILED: take its instance down; count the failure once if it never became ready, or died soon after it did.
-  3. DRAINING: take it down when its last request ended, as far as we and its engine know, or at the drain deadline. One that AWS takes back is taken out
-     of its group at once, which would replace it by itself else; it serves until AWS ends it, and shortly before hands
-     over what can be continued elsewhere.
+  3. DRAINING: take it down when its last request ended, as far as we and its engine know, or at the drain deadline.
+     One that AWS takes back is taken out of its group at once, which would replace it by itself else; it serves until
+     AWS ends it, and shortly before hands over what can be continued elsewhere.
      Taking down (2, 3) is two steps: terminate the instance, unless its group does so already; and where the group
      holds it for its drain, release it, again and again until it is gone.
   4. Starting (PENDING, BOOTING): cancel it when nobody wants the model any more, or its group takes it down; fail it

@@ -135,7 +135,7 @@ MUTANTS = (
         "reconciler that lost its epoch goes on",
         "control_plane.reconciler",
         "            raise Superseded from error",
-        "            return",
+        "            return self._term",
         ("reconciler",),
     ),
     Mutant(
@@ -244,8 +244,8 @@ MUTANTS = (
     Mutant(
         "drain trusts a report from before it",
         "control_plane.plan",
-        " or self._untold(node)\n",
-        "\n",
+        "        return at_work or (foreign and self._untold(node))\n",
+        "        return at_work\n",
         ("stream",),
     ),
     Mutant(

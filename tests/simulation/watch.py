@@ -188,7 +188,7 @@ class Watch:
 
     def _least_s(self, model: str, age_s: float) -> float:
         schedule = self._world.schedule
-        return max(0.0, schedule.boot_s + schedule.load_s + IDLE_S[model] - age_s)
+        return float(max(0.0, schedule.boot_s + schedule.load_s + IDLE_S[model] - age_s))
 
     @property
     def _unsure(self) -> bool:

@@ -40,6 +40,7 @@ _AGAIN = frozenset({EventKind.NODE_TERMINATING, EventKind.NODE_RELEASED})
 """What is done again at every tick until the cloud agrees, and told once a node."""
 
 _READY = "ready"
+_FAILED = "failed"
 
 _BUDGET: Mapping[BudgetState, tuple[EventKind, str]] = {
     BudgetState.WARN: (EventKind.BUDGET_WARNED, "four fifths are gone"),
@@ -126,9 +127,9 @@ class Chronicle:
         if store:
             events = [entry.event for entry in (await store.before(await store.end() + 1, limit=RECALLED)).entries]
         self._seen = {
-            (event.node, str(event.data.get("phase", _READY)))
+            (event.node, _FAILED if event.kind is EventKind.NODE_FAILED else str(event.data.get("phase", _READY)))
             for event in events
-            if event.node and event.kind in (EventKind.NODE_PHASE, EventKind.NODE_READY)
+            if event.node and event.kind in (EventKind.NODE_PHASE, EventKind.NODE_READY, EventKind.NODE_FAILED)
         }
         self._spent = {
             (str(event.kind), str(event.data["scope"]), str(event.data["month"]))
@@ -166,6 +167,8 @@ class Chronicle:
                     self._phase(node, record)
             if node.state is NodeState.READY and self._first(node.id, _READY):
                 self._ready(node)
+            if node.state is NodeState.FAILED and node.ready_at and node.error and self._first(node.id, _FAILED):
+                self._failed(node, node.error)
         there = {node.id for node in nodes}
         self._seen = {told for told in self._seen if told[0] in there}
 
@@ -186,6 +189,12 @@ class Chronicle:
         data: dict[str, EventValue] = {"seconds": seconds}
         self._log.tell(EventKind.NODE_READY, told, at=node.ready_at, model=node.model, node=node.id, data=data)
 
+    def _failed(self, node: Node, failure: Failure) -> None:
+        """It had been ready: of a start that failed, another entry tells."""
+        told = f"Node {node.id} failed: {failure.message}"
+        data = _why(failure) | {"cause": failure.cause or None}
+        self._log.tell(EventKind.NODE_FAILED, told, at=node.heartbeat_at, model=node.model, node=node.id, data=data)
+
     # -- inside
 
     def _node(self, action: Drain | Fail | Terminate | Bury) -> None:
@@ -196,6 +205,8 @@ class Chronicle:
                 kind, told, data = EventKind.NODE_DRAINING, f"drains: {reason}.", {"reason": reason}
             case Fail(failure=failure):
                 kind, told, data = EventKind.NODE_FAILED, f"failed: {failure.message}", {"code": failure.code}
+                if self._seen is not None:
+                    self._seen.add((node.id, _FAILED))
             case Terminate():
                 kind, told = EventKind.NODE_TERMINATING, "is being terminated."
             case Bury():

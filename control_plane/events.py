@@ -1,20 +1,21 @@
 """What the relay must know of an engine's event stream, without taking it apart.
 
 Bytes pass through as they came. An event is looked at only when a cheap search says that it may hold the usage, or an
-error: the usage event is kept (and taken out again when the client had not asked for it), and an error that a stock
-client would overlook is rewritten into one that it raises.
+error: the usage event is kept (and taken out again when the client had not asked for it), and so is an error, which
+ends what is handed on: whoever knows what became of the engine tells the client, in a form that stock clients raise.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import orjson
 
 from control_plane.dialect import Dialect, tokens_of
 from control_plane.errors import EngineLost, RequestError, TakenBack
 from control_plane.usage import Tokens
+from gpu_node.protocol import Failure
 
 MAX_CARRY_BYTES = 4 * 1024 * 1024  # a single event longer than this passes unseen
 MAX_KEPT_BYTES = 64 * 1024  # of the end of an answer that is not streamed: its usage stands there
@@ -26,6 +27,7 @@ class WholeAnswer:
     """An answer that is not streamed: passes through; kept, up to a bound, for its usage."""
 
     complete = True  # its end is the body's end
+    error: RequestError | None = None  # what one says of itself has its own status
 
     def __init__(self) -> None:
         self._tail = b""
@@ -46,12 +48,10 @@ class WholeAnswer:
 class EventStream:
     """Whole events in, whole events out: nothing of ours may land inside one of the engine's."""
 
-    def __init__(self, dialect: Dialect, *, strip_usage: bool, hold_error: Callable[[], bool] = bool) -> None:
-        """Where ``hold_error`` says so, an error of the engine is kept as ``error``, and nothing after it handed on."""
+    def __init__(self, dialect: Dialect, *, strip_usage: bool) -> None:
         self._dialect = dialect
         self._strip_usage = strip_usage
-        self._hold_error = hold_error
-        self.error: RequestError | None = None
+        self.error: RequestError | None = None  # of the engine; nothing is handed on after it
         self._carry = b""
         self.tokens: Tokens | None = None
         self.complete = False  # the end mark went by
@@ -93,12 +93,9 @@ class EventStream:
         if payload is None:
             return b"" if self.error else event
         self._note_usage(payload)
-        error = upstream_error(payload, status=500)
-        if error and self._hold_error():
-            self.error = error
+        self.error = upstream_error(payload, status=500)
+        if self.error:
             return b""
-        if error and not self._dialect.anthropic:
-            return b"data: " + self._dialect.error_body(error) + _END
         if self._strip_usage and payload.get("choices") == [] and payload.get("usage"):
             return b""
         return event
@@ -156,6 +153,14 @@ class EngineError(RequestError):
         return "server_error" if self.answered >= 500 else "invalid_request_error"
 
 
+class AnswerLost(Exception):
+    """An answer ended before its end, and does not go on; ``error`` is for the client, as long as nobody knows more."""
+
+    def __init__(self, error: RequestError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
 def taken_back() -> TakenBack:
     """AWS ended the engine's Spot instance, and this answer is none that can be continued elsewhere."""
     return TakenBack(
@@ -164,9 +169,15 @@ def taken_back() -> TakenBack:
     )
 
 
-def cut_short() -> EngineLost:
-    """The stream ended without its end mark."""
-    return EngineLost("The engine stopped in the middle of this answer. Ask again: a new one is started if need be.")
+def cut_short(why: Failure | None = None) -> EngineLost:
+    """The stream ended without its end mark; ``why`` is what became of the engine, where that is known."""
+    again = "Ask again: a new one is started if need be."
+    if why is None:
+        return EngineLost(f"The engine stopped in the middle of this answer. {again}")
+    told = {"code": why.code, "message": why.message, "fix": why.fix}
+    return EngineLost(
+        f"The engine stopped in the middle of this answer: {why.message} {again}", details={"failure": told}
+    )
 
 
 def _payload(event: bytes) -> dict[str, object] | None:

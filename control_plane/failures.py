@@ -6,7 +6,6 @@ from control_plane.nodes import Node
 from gpu_node.protocol import Failure
 
 CRASH_LOOP = "engine_crash_loop"
-CRASHES_OF_A_LOOP = 3
 BY_HAND = "nothing is tried until its configuration changes, or somebody wakes it with POST /api/cluster/scale."
 TAKEN_BACK = "AWS takes this Spot instance back"
 OUTLIVED = "its lifetime ends soon, and another node serves"
@@ -42,13 +41,12 @@ def too_slow(node: Node, age: float) -> Failure:
 
 
 def crash_loop(last: Failure, times: int) -> Failure:
-    """The engine died soon after it got ready. What one request did may not happen again; three times is a loop."""
+    """The engine died soon after it got ready: as a start that failed, so that a second one in a row ends the tries."""
     often = "" if times == 1 else f" {times} times in a row"
     return Failure(
         CRASH_LOOP,
         f"The engine died within minutes of getting ready{often}, the last time so: {last.message}",
         "Ask less of the GPU in its vllmArgs (--gpu-memory-utilization, --max-num-seqs); see the engine's last lines.",
-        permanent=times >= CRASHES_OF_A_LOOP,
         cause=last.cause,
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -48,6 +49,17 @@ class Lease:
     def interrupted(self) -> bool:
         """Does AWS take the node back?"""
         return self._engine is not None and bool(self._engine.node.interruption_at)
+
+    async def fate(self, limit_s: float) -> Failure | None:
+        """What became of an engine under suspicion, once its agent or a probe tells; None where it is well, or nobody
+        says so in that time."""
+        engine = self._engine
+        if engine is None:
+            return None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await engine.judged.wait()
+        return engine.node.error
 
     def __enter__(self) -> Lease:
         return self
@@ -105,6 +117,7 @@ class _Engine:
     in_flight: int = 0
     routable: bool = True
     cuts: dict[Lease, Callable[[], None]] = field(default_factory=dict)
+    judged: asyncio.Event = field(default_factory=asyncio.Event)  # after a suspicion: it is well, failed or gone
 
 
 class Fleet:
@@ -121,7 +134,7 @@ class Fleet:
         self._refused: dict[str, tuple[Failure, float]] = {}
         self._progress: dict[str, Progress] = {}
         self._usual: dict[str, float] = {}
-        self._suspects: set[NodeId] = set()
+        self._suspects: dict[NodeId, float] = {}  # and since when
         self._closed: RequestError | None = None
         self.disturbed = asyncio.Event()  # something happened that the reconciler should look at now
         self.waited_for = asyncio.Event()  # somebody began to wait: what becomes ready must be seen at once
@@ -160,7 +173,8 @@ class Fleet:
         """This engine broke a connection: nothing more goes there until the reconciler has probed it."""
         engine = self._engines.get(node_id)
         if engine and engine.routable:
-            self._suspects.add(node_id)
+            self._suspects[node_id] = self._clock()
+            engine.judged.clear()
             self._unroute(engine)
             self.disturbed.set()
 
@@ -178,7 +192,10 @@ class Fleet:
         for node in nodes:
             if engine := self._engines.get(node.id):
                 engine.node = node
+        there = {node.id for node in nodes if node.state is not NodeState.FAILED}
         for engine in list(self._engines.values()):
+            if engine.node.id not in there:
+                engine.judged.set()
             if engine.node.id not in ready:
                 self._unroute(engine)
         for node in ready.values():
@@ -222,15 +239,19 @@ class Fleet:
 
     def cleared(self, node_id: NodeId) -> None:
         """The probe found the suspect well; the next update routes to it again."""
-        self._suspects.discard(node_id)
+        self._suspects.pop(node_id, None)
+        if engine := self._engines.get(node_id):
+            engine.judged.set()
 
     def forget(self, present: Iterable[NodeId]) -> None:
         """Drop suspicions about nodes that are gone."""
-        self._suspects &= set(present)
+        for node_id in self._suspects.keys() - set(present):
+            del self._suspects[node_id]
 
     @property
-    def suspects(self) -> frozenset[NodeId]:
-        return frozenset(self._suspects)
+    def suspects(self) -> Mapping[NodeId, float]:
+        """Since when each is under suspicion."""
+        return dict(self._suspects)
 
     @property
     def waiters(self) -> dict[str, int]:

@@ -116,7 +116,7 @@ class Observer:
             log.warning("spend not known", extra={"error": str(error)})
 
     async def _probed(self) -> frozenset[NodeId]:
-        """Suspects whose engine does not answer; the others are cleared."""
+        """Suspects whose engine does not answer and whose agent had time to tell why. Those that answer are cleared."""
         suspects = self._fleet.suspects
         if not suspects:
             return frozenset()
@@ -125,7 +125,9 @@ class Observer:
         for node, answers in zip(nodes, well, strict=True):
             if answers:
                 self._fleet.cleared(node.id)
-        return frozenset(node.id for node, answers in zip(nodes, well, strict=True) if not answers)
+        told_by = self._clock() - self._policy.last_words_s
+        silent = [node.id for node, answers in zip(nodes, well, strict=True) if not answers]
+        return frozenset(node_id for node_id in silent if suspects[node_id] <= told_by)
 
     async def _look_at_cloud(self, nodes: Sequence[Node]) -> Sequence[Group] | None:
         """The groups, when it is time: often enough to see what died, rarely enough to stay under AWS' limits."""

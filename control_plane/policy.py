@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from control_plane.failures import BY_HAND, CRASH_LOOP
+from control_plane.failures import BY_HAND
 from control_plane.nodes import Node
 from control_plane.ports import ModelRow
 from control_plane.rates import Sizes
 from gpu_node.protocol import DRAIN_HOOK_S, Failure
 
 FAILURES_IN_A_ROW = 2  # so many failed starts stop further tries until somebody asks again
+MISHAPS_IN_A_ROW = 5  # the same, where none of them was the model's own fault
 MAX_BACKOFF_S = 3600.0
 LAST_DRAIN_S = DRAIN_HOOK_S  # a node drains by itself so long before its lifetime ends, or a little less
 
@@ -24,7 +25,6 @@ _MISHAPS = frozenset(
         "weights_unavailable",
         "weights_corrupt",
         "engine_not_installed",
-        CRASH_LOOP,
     }
 )
 
@@ -38,6 +38,7 @@ class Policy:
     boot_limit_s: float = 1200.0
     claim_limit_s: float = 300.0
     silent_node_s: float = 90.0
+    last_words_s: float = 8.0  # that an agent gets to tell why its engine died; vLLM itself takes up to 4 to be gone
     cancel_grace_s: float = 120.0
     failure_memory_s: float = 90.0
     launch_limit_s: float = 60.0
@@ -51,9 +52,9 @@ def standing_failure(history: ModelRow | None, now: float, policy: Policy) -> Fa
 
     A first permanent failure stands for the failure memory. A first start that failed for a passing reason does not
     stand, it is tried again at once. From the second in a row on, nothing is tried until the configuration changes or
-    somebody asks by hand: each try would buy a GPU to learn the same. Only where a mishap kept it from starting, a
-    second one stands for the memory, a third four times as long, and so on. Where no failure stands, a refused launch
-    does, for the memory.
+    somebody asks by hand: each try would buy a GPU to learn the same. Only where a mishap kept it from starting, which
+    another machine may be spared, a second one stands for the memory, a third four times as long and so on, and it
+    takes more of them until a person has to look. Where no failure stands, a refused launch does, for the memory.
     """
     stands = _standing(history, now, policy)
     return stands[0] if stands else None
@@ -92,7 +93,8 @@ def _next_start_at(history: ModelRow, policy: Policy) -> float | None:
     failure, in_a_row = history.failure, history.failures
     if failure is None or (in_a_row < FAILURES_IN_A_ROW and not failure.permanent):
         return history.failed_at
-    if in_a_row >= FAILURES_IN_A_ROW and (failure.permanent or failure.code not in _MISHAPS):
+    patience = MISHAPS_IN_A_ROW if failure.code in _MISHAPS and not failure.permanent else FAILURES_IN_A_ROW
+    if in_a_row >= patience:
         return None
     memories = float(4 ** max(0, in_a_row - FAILURES_IN_A_ROW))
     return history.failed_at + min(policy.failure_memory_s * memories, MAX_BACKOFF_S)

@@ -17,7 +17,15 @@ import orjson
 from control_plane.continuation import Seam, Transcript
 from control_plane.dialect import DIALECTS, Dialect
 from control_plane.errors import EngineLost, ModelStarting, RequestError, StartTimeout, Unavailable
-from control_plane.events import EngineError, EventStream, WholeAnswer, cut_short, taken_back, upstream_error
+from control_plane.events import (
+    AnswerLost,
+    EngineError,
+    EventStream,
+    WholeAnswer,
+    cut_short,
+    taken_back,
+    upstream_error,
+)
 from control_plane.exchange import Exchange, Manner, Patience
 from control_plane.fleet import Fleet, Lease, Progress, Waiter
 from control_plane.passage import Passage
@@ -27,6 +35,7 @@ from control_plane.upstream import Upstream, UpstreamLost, Upstreams
 from control_plane.usage import Meter, Use
 
 ATTEMPTS = 3  # engines tried for one request, as long as no byte of an answer went out
+FATE_S = 10.0  # what an answer that broke off waits for the reason; longer than an agent takes to tell it
 ASK_AGAIN_S = 1.0  # after a wish that could not be written
 COME_BACK_S = 59  # the longest Retry-After that every client honours
 MAX_ERROR_BYTES = 64 * 1024
@@ -140,9 +149,11 @@ class Relay:
                 except UpstreamLost as error:
                     self._fleet.suspect(lease.node.id)
                     last_error = _gone(lease, error)
-                except (EngineLost, BrokenOff):  # in mid-answer
+                except BrokenOff:
                     self._fleet.suspect(lease.node.id)
                     raise
+                except AnswerLost as lost:
+                    raise await self._explained(lost, lease) from lost
                 except EngineError as error:
                     # An engine that is dying answers 500 before it stops answering: let it be probed, and try again.
                     if error.http_status != 500 or attempt:
@@ -153,6 +164,12 @@ class Relay:
                     return
         assert last_error
         raise last_error
+
+    async def _explained(self, lost: AnswerLost, lease: Lease) -> RequestError:
+        """The client's error. An engine that died is why; one that lives has said what it has to say."""
+        self._fleet.suspect(lease.node.id)
+        why = await lease.fate(FATE_S)
+        return cut_short(why) if why else lost.error
 
     # -- waking
 
@@ -241,17 +258,17 @@ class Relay:
         answer = EventStream(call.dialect, strip_usage=call.strip_usage) if call.stream else WholeAnswer()
         try:
             last = answer.feed(chunk)
-            while not upstream.finished:
+            while not upstream.finished and not answer.error:
                 await exchange.pass_on(last, self._clock())
                 last = answer.feed(await upstream.read())
             last += answer.rest()
-            if not answer.complete:
+            if answer.error or not answer.complete:
                 await exchange.pass_on(last, self._clock())
-                raise cut_short()
+                raise AnswerLost(answer.error or cut_short())
             await exchange.end(last)  # together: one write less
         except UpstreamLost as error:
             log.warning("engine cut an answer", extra={"model": call.model, "error": str(error)})
-            raise cut_short() from error
+            raise AnswerLost(cut_short()) from error
         finally:
             self._meter.count(use, answer.tokens)
 

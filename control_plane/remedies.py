@@ -83,6 +83,13 @@ def _crash_loop(_: Model) -> Sequence[Remedy]:
     ]
 
 
+def _host_memory(_: Model) -> Sequence[Remedy]:
+    return [
+        _setting("instanceTypes[0]", "Take a type with more memory of its own."),
+        _setting("vllmArgs", "Ask for fewer --max-num-seqs, and no --cpu-offload-gb."),
+    ]
+
+
 def _slow(_: Model) -> Sequence[Remedy]:
     return [
         _setting("instanceTypes[0]", "Take a type with a faster network and disk."),
@@ -103,5 +110,6 @@ _KNOWN: Mapping[str, Callable[[Model], Sequence[Remedy]]] = {
     "disk_full": _disk,
     "driver_missing": _driver,
     "engine_crash_loop": _crash_loop,
+    "host_out_of_memory": _host_memory,
     "boot_too_slow": _slow,
 }

@@ -6,8 +6,8 @@ from typing import Protocol
 
 from control_plane.continuation import Seam, Transcript, can_keep
 from control_plane.dialect import Dialect
-from control_plane.errors import RequestError
-from control_plane.events import EventStream, cut_short, taken_back
+from control_plane.errors import TakenBack
+from control_plane.events import AnswerLost, EventStream, cut_short, taken_back
 from control_plane.fleet import Lease
 from control_plane.upstream import Upstream, UpstreamLost
 from control_plane.usage import Tokens
@@ -50,15 +50,17 @@ class SpotStream:
         self._upstream = upstream
         self._seam = seam
         self._sent = begun or (Transcript(call.dialect, call.body) if can_keep(call.dialect) else None)
-        # An engine that is being ended by AWS says that it failed; what another says of itself is the client's to know.
-        self._events = EventStream(call.dialect, strip_usage=call.strip_usage, hold_error=lambda: lease.interrupted)
+        self._events = EventStream(call.dialect, strip_usage=call.strip_usage)
         self.whole_story = begun is None  # nobody else counts this request
         lease.on_hand_over(self._leave)
 
     async def read(self) -> bytes:
-        """What has arrived; empty at the end. Raises UpstreamLost, also when the engine says that it failed."""
-        if self._events.error:
-            raise UpstreamLost(self._events.error.message)
+        """What has arrived; empty at the end. Raises UpstreamLost, and AnswerLost when the engine says that it failed.
+
+        One that is being ended by AWS says so as well, and means that it goes.
+        """
+        if error := self._events.error:
+            raise UpstreamLost(error.message) if self.lease.interrupted else AnswerLost(error)
         chunk = await self._upstream.read()
         if not chunk and not self._events.complete:
             raise UpstreamLost("the stream ended without its end mark")
@@ -78,12 +80,12 @@ class SpotStream:
         told = self._events.tokens
         return self._seam.tokens(told) if self._seam else told
 
-    def broken_off(self) -> BrokenOff | RequestError:
+    def broken_off(self) -> BrokenOff | TakenBack | AnswerLost:
         """What came of the loss: another goes on, or the client is told."""
         if self._sent and self._sent.rest() is not None:
             self.whole_story = False
             return BrokenOff(self._sent)
-        return taken_back() if self.lease.interrupted else cut_short()
+        return taken_back() if self.lease.interrupted else AnswerLost(cut_short())
 
     def _leave(self) -> None:
         if self._sent and self._sent.rest() is not None:

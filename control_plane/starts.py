@@ -17,7 +17,17 @@ from gpu_node.protocol import NodeState
 
 FAILURE_STREAK_S = 4 * MAX_BACKOFF_S  # failures further apart than this are not in a row
 SOON_S = 300.0  # an engine that dies within this of getting ready may be in a loop
-_DEATHS = frozenset({"engine_crashed", "engine_hung", "engine_lost"})
+_DEATHS = frozenset(
+    {
+        "engine_crashed",
+        "engine_hung",
+        "engine_lost",
+        "out_of_gpu_memory",
+        "host_out_of_memory",
+        "cuda_error",
+        "gpu_fault",
+    }
+)
 
 
 def uncounted(node: Node, history: ModelRow | None) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from gpu_node import phases
+from gpu_node import crash, phases
 from gpu_node.clock import SteadyClock
 from gpu_node.engine import SHUTDOWN_TIMEOUT_S, EngineSpec, InvalidSpec
 from gpu_node.imds import Identity, MetadataUnavailable
@@ -83,6 +83,7 @@ class Agent:
         self._engine: RunningEngine | None = None
         self._vitals: Vitals | None = None  # once it is ready
         self._failure: Failure | None = None
+        self._failed_at = 0.0
         self._departure: Departure | None = None
         self._asked_at: float | None = None  # whether it is taken down
         self._drain_reason = ""
@@ -168,8 +169,8 @@ class Agent:
             if self._tracker.read(line.text, line.at):
                 self._entered(self._tracker.current)
         if code is not None:
-            booting = self._state is NodeState.BOOTING
-            self._fail(phases.explain(code, engine.output.tail) if booting else phases.crashed(code))
+            explain = phases.explain if self._state is NodeState.BOOTING else crash.explain
+            self._fail(explain(code, engine.output.tail, starved=engine.starved))
         elif self._vitals is None:
             self._await_ready(engine)
         elif failure := self._vitals.check():
@@ -204,6 +205,7 @@ class Agent:
     def _fail(self, failure: Failure) -> None:
         self._state = NodeState.FAILED
         self._failure = failure
+        self._failed_at = self._clock()
         self._vitals = None
         self._reporter.news()
         log.error("node failed", extra={"code": failure.code, "reason": failure.message})
@@ -273,7 +275,7 @@ class Agent:
             self._departure = Departure(reason, self._clock())
 
     def _judge(self) -> int | None:
-        if self._state is NodeState.FAILED and self._reporter.written is NodeState.FAILED:
+        if self._state is NodeState.FAILED and self._has_told_failure():
             self._leave("the engine failed")
             return 1
         situation = Situation(
@@ -291,6 +293,11 @@ class Agent:
             case Drain(reason):
                 self._withdraw(reason)
         return None
+
+    def _has_told_failure(self) -> bool:
+        """Or tried to for long enough: a machine without an engine is of no use, whoever knows of it."""
+        told = self._reporter.written is NodeState.FAILED
+        return told or self._clock() - self._failed_at >= self._settings.notice_s
 
     def _withdraw(self, reason: str) -> None:
         """Out of routing: whoever sends it requests shall know before the engine stops taking them."""

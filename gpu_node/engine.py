@@ -18,6 +18,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from gpu_node.protocol import ENGINE_PORT, LOG_TAIL_LINES
@@ -167,6 +168,21 @@ class Output:
 # -- the process ---------------------------------------------------------------------------------------------------
 
 
+_OOM_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
+
+
+def killed_for_memory(counters: Path = Path("/proc/vmstat")) -> int:
+    """How many processes the kernel has killed for want of memory since the machine booted; 0 where it does not tell.
+
+    Of the whole machine, containers included: each has limits of its own, but no other counter than this sees them all.
+    """
+    try:
+        found = _OOM_KILLS.search(counters.read_text())
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0
+
+
 @dataclass(frozen=True)
 class Load:
     """The engine's requests, by its own metrics."""
@@ -196,12 +212,25 @@ class Engine:
     """One engine process and all that it starts, in a process group of its own."""
 
     def __init__(
-        self, argv: Sequence[str], environ: Mapping[str, str], *, clock: Callable[[], float], host: str
+        self,
+        argv: Sequence[str],
+        environ: Mapping[str, str],
+        *,
+        clock: Callable[[], float],
+        host: str,
+        killed_for_memory: Callable[[], int] = killed_for_memory,
+        end_elsewhere: Callable[[], None] = lambda: None,
     ) -> None:
-        """Starts it. Raises FileNotFoundError where there is no such program."""
+        """Starts it. Raises FileNotFoundError where there is no such program.
+
+        ``end_elsewhere`` ends what of it is no process below this one, such as a container.
+        """
         if shutil.which(argv[0], path=environ.get("PATH")) is None:
             raise FileNotFoundError(argv[0])
         self._host = host
+        self._killed_for_memory = killed_for_memory
+        self._killed_before = killed_for_memory()
+        self._end_elsewhere = end_elsewhere
         self._process = subprocess.Popen(  # noqa: S603 - an operator's command, never through a shell
             [*_tied_to_parent(), *argv],
             env=dict(environ),
@@ -225,6 +254,11 @@ class Engine:
             self.output.finish(_LAST_WORDS_S)
         return code
 
+    @property
+    def starved(self) -> bool:
+        """Has the kernel killed anything for want of memory since it was started? On a node that is the engine."""
+        return self._killed_for_memory() > self._killed_before
+
     def stop(self, grace_s: float) -> None:
         """Ask it to end, and make it end after ``grace_s``; nothing of it is left when this returns.
 
@@ -237,6 +271,7 @@ class Engine:
         # Also after a clean end: a worker that outlives its parent would keep the GPU's memory.
         self._signal(signal.SIGKILL)
         self._process.wait()
+        self._end_elsewhere()
         self.output.finish(_LAST_WORDS_S)
 
     def healthy(self) -> bool:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from gpu_node import crash
 from gpu_node.protocol import Failure, Phase, PhaseRecord
 
 _ORDER = list(Phase)
@@ -122,18 +123,6 @@ DRIVER_MISSING = Failure(
     "The machine has no working NVIDIA driver.",
     "Use a GPU instance type, and a machine image with the NVIDIA driver.",
     permanent=True,
-)
-
-UNRESPONSIVE = Failure(
-    "engine_crashed",
-    "The engine runs but answers nothing any more.",
-    "It is started again; see its last lines if that does not help.",
-)
-
-HUNG = Failure(
-    "engine_hung",
-    "The engine answers, but works on nothing any more: it has requests and counts no token.",
-    "A new node is started; see its last lines if that does not help.",
 )
 
 NOT_CONFIGURED = Failure(
@@ -268,13 +257,16 @@ _EXPLANATIONS: Sequence[tuple[Failure, re.Pattern[str]]] = (
 )
 
 
-def explain(exit_code: int, lines: Sequence[str]) -> Failure:
-    """Why an engine that exited did so. The first cause in the table that a line names: later lines repeat it in
-    more general words. ``engine_crashed`` where none is named; trying that again may help."""
+def explain(exit_code: int, lines: Sequence[str], *, starved: bool = False) -> Failure:
+    """Why an engine that was not ready yet exited; the arguments are those of ``crash.explain``.
+
+    The first cause in the table that a line names: later lines repeat it in more general words. ``engine_crashed``
+    where none is named; trying that again may help.
+    """
     for failure, pattern in _EXPLANATIONS:
         if line := next((line for line in lines if pattern.search(line)), None):
             return replace(failure, cause=line.strip())
-    return crashed(exit_code)
+    return crash.crashed(exit_code, starved=starved)
 
 
 # -- why it takes too long -----------------------------------------------------------------------------------------
@@ -307,15 +299,6 @@ def _too_slow(record: PhaseRecord, message: str) -> Failure:
     if record.total_bytes:
         cause = f"{(record.done_bytes or 0) / 1e9:.1f} of {record.total_bytes / 1e9:.1f} GB were done"
     return Failure("boot_too_slow", message, _SLOW_FIX.get(record.phase, _SLOW_OTHERWISE), cause=cause)
-
-
-def crashed(exit_code: int) -> Failure:
-    """The engine went away for a reason that its log does not name."""
-    if exit_code == -9:
-        message = "The engine was killed: most likely the machine ran out of memory."
-    else:
-        message = f"The engine exited with {'signal' if exit_code < 0 else 'code'} {abs(exit_code)}."
-    return Failure("engine_crashed", message, "It is started again; see its last lines if that does not help.")
 
 
 def bad_configuration(reason: str) -> Failure:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gpu_node import phases
+from gpu_node import crash
 from gpu_node.engine import Line, Load
 from gpu_node.progress import ProgressWatch
 from gpu_node.protocol import Failure
@@ -33,6 +33,9 @@ class RunningEngine(Protocol):
 
     @property
     def output(self) -> EngineOutput: ...
+
+    @property
+    def starved(self) -> bool: ...
 
     def exit_code(self) -> int | None: ...
 
@@ -78,7 +81,7 @@ class Vitals:
         if self.load is not None:
             self._answered_at = now
         elif now - self._answered_at >= self._limits.unresponsive_s:
-            return phases.UNRESPONSIVE
+            return crash.UNRESPONSIVE
         return self._question(now)
 
     def _question(self, now: float) -> Failure | None:
@@ -96,7 +99,7 @@ class Vitals:
             return None
         self._probe = None
         if not answer:
-            return phases.HUNG
+            return crash.HUNG
         log.info("engine cleared of suspicion")
         self._progress.absolve(now)
         return None

@@ -191,6 +191,28 @@ def test_an_engine_that_dies_when_ready_has_crashed_whatever_its_log_says(world:
     assert world.table.states == [NodeState.BOOTING, NodeState.READY, NodeState.FAILED]
 
 
+@pytest.mark.parametrize(
+    ("last_words", "starved", "code"),
+    [
+        ("torch.OutOfMemoryError: CUDA out of memory.", False, "out_of_gpu_memory"),
+        ("CUDA error: an illegal memory access was encountered", False, "cuda_error"),
+        ("EngineDeadError: EngineCore encountered an issue.", True, "host_out_of_memory"),
+    ],
+)
+def test_an_engine_that_dies_when_ready_is_explained_in_its_last_report(
+    world: World, last_words: str, starved: bool, code: str
+) -> None:
+    world.ready_after(1)
+    world.clock.at(5, lambda: world.engine.die(1, last_words))
+    world.engine.starved = starved
+    assert world.live() == 1
+    last = world.table.reports[-1]
+    assert last.error is not None
+    assert (last.state, last.error.code, last.error.cause) == (NodeState.FAILED, code, last_words)
+    assert last.log_tail[-1] == last_words
+    assert not last.error.permanent
+
+
 def test_an_engine_that_answers_nothing_any_more_has_crashed(world: World) -> None:
     world.renew_always()
     world.ready_after(1)
@@ -241,8 +263,9 @@ def test_a_failure_is_reported_even_when_the_table_is_late(world: World) -> None
 def test_a_failure_that_cannot_be_reported_ends_the_node_all_the_same(world: World) -> None:
     world.clock.at(1, lambda: world.table.broken.add("report"))
     world.clock.at(2, lambda: world.engine.die(1))
-    assert world.live() == 0
+    assert world.live() == 1
     assert world.table.terminated == 1
+    assert world.clock.now <= 1002 + SETTINGS.notice_s + 2  # not as long as a node that still serves would try
 
 
 def test_leaving_the_group_is_tried_again(world: World) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_node.phases import PhaseTracker, crashed, explain, overdue
+from gpu_node.phases import PhaseTracker, explain, overdue
 from gpu_node.protocol import Phase, PhaseRecord
 
 GPU_BOOT = """\
@@ -158,17 +158,15 @@ def test_a_quantization_error_wrapped_in_a_validation_error_keeps_its_name() -> 
     assert explain(1, lines).code == "unsupported_quantization"
 
 
-def test_a_killed_engine_points_at_the_machines_memory() -> None:
-    assert "memory" in crashed(-9).message
-    assert "signal 11" in crashed(-11).message
-    assert "code 3" in crashed(3).message
-
-
 def test_a_failure_keeps_the_line_that_names_it() -> None:
     assert explain(1, ["INFO fine", " OSError: [Errno 28] No space left on device"]).cause == (
         "OSError: [Errno 28] No space left on device"
     )
     assert explain(1, ["INFO fine"]).cause == ""
+
+
+def test_a_start_that_the_kernel_ended_points_at_the_machines_memory() -> None:
+    assert explain(-9, ["INFO fine"], starved=True).code == "host_out_of_memory"
 
 
 def test_a_streamed_load_is_told_in_bytes_too() -> None:

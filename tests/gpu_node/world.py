@@ -124,6 +124,7 @@ class FakeEngine:
         self.clock = clock
         self.output = FakeOutput(clock)
         self.code: int | None = None
+        self.starved = False
         self.is_healthy = False
         self.current: Load | None = Load(0, 0)
         self.stopped: list[float] = []

@@ -54,6 +54,8 @@ class Engine:
         self.answers = 0
         self._queue: dict[Wire, Callable[[], None]] = {}
 
+    starved = False
+
     def exit_code(self) -> int | None:
         return None
 

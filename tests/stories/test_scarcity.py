@@ -9,6 +9,7 @@ import pytest
 
 from control_plane.errors import LaunchMisconfigured, NoCapacity, QuotaExceeded
 from control_plane.hub import Access
+from control_plane.policy import MISHAPS_IN_A_ROW
 from gpu_node.protocol import Failure
 from tests.stories.clients import ASK, answer, streamed
 from tests.stories.virtual import story
@@ -131,6 +132,23 @@ async def test_passing_failures_are_tried_again_ever_more_rarely() -> None:
                 await answer(client)
             await asyncio.sleep(wait)
         world.boot.failure = None
+        assert await answer(client) == "Hello there!"
+
+
+@story
+async def test_passing_failures_without_end_stop_the_tries_until_a_person_asks() -> None:
+    async with deployment() as world, world.openai() as client, world.http() as http:
+        world.boot.failure = Failure("hub_unreachable", "The hub cannot be reached.")
+        for _ in range(5):
+            with pytest.raises(openai.APIError):
+                await streamed(client)
+            await asyncio.sleep(4000)
+        assert len(world.cloud.launches) == MISHAPS_IN_A_ROW
+        with pytest.raises(openai.PermissionDeniedError, match="somebody wakes it with POST"):
+            await answer(client)
+        assert len(world.cloud.launches) == MISHAPS_IN_A_ROW
+        world.boot.failure = None
+        await http.post("/api/cluster/scale", json={"model": MODEL, "desired": 1})
         assert await answer(client) == "Hello there!"
 
 

@@ -145,6 +145,18 @@ class World:
         self.probe.silent.add(node_id)
         self.engines[node_id].kill()
 
+    def engine_dies(self, node_id: NodeId, why: Failure, *, told_after_s: float = 2.0) -> None:
+        """Its agent lives, and tells why."""
+        self.kill_engine(node_id)
+        self._machines.pop(node_id).cancel()
+        asyncio.get_running_loop().call_later(told_after_s, self._tell_death, node_id, why)
+
+    def _tell_death(self, node_id: NodeId, why: Failure) -> None:
+        row = self.nodes.rows[node_id]
+        if row.state is NodeState.READY:
+            self.nodes.rows[node_id] = replace(row, state=NodeState.FAILED, error=why, heartbeat_at=self.clock())
+        self.cloud.vanish(node_id)
+
     # -- what a story looks at
 
     @property

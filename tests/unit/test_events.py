@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane.dialect import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Dialect
-from control_plane.events import MAX_CARRY_BYTES, MAX_KEPT_BYTES, EventStream, WholeAnswer, upstream_error
+from control_plane.events import MAX_CARRY_BYTES, MAX_KEPT_BYTES, EventStream, WholeAnswer, cut_short, upstream_error
 from control_plane.usage import Tokens
+from gpu_node.protocol import Failure
 
 DONE = b"data: [DONE]\n\n"
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 2}}
@@ -190,21 +191,32 @@ def test_an_event_of_unreasonable_size_passes_as_it_is() -> None:
         {"type": "error", "error": {"message": "boom"}},
     ],
 )
-def test_an_error_in_the_stream_becomes_one_that_clients_raise(payload: dict[str, Any]) -> None:
+def test_an_error_in_the_stream_is_kept_and_ends_it(payload: dict[str, Any]) -> None:
     for place in range(len(event(payload))):
         stream = EventStream(CHAT, strip_usage=False)
         out = b"".join(through(stream, cut(token("a") + event(payload) + DONE, [len(token("a")) + place])))
-        assert out.startswith(token("a"))
-        assert out.endswith(b"\n\n" + DONE)
-        error = json.loads(out[len(token("a")) + 6 : -len(DONE)])["error"]
-        assert error == {"message": "boom", "type": "server_error", "param": None, "code": "engine_error"}
+        assert out == token("a")
+        assert stream.error
+        assert (stream.error.message, stream.error.kind, stream.error.code) == ("boom", "server_error", "engine_error")
 
 
-def test_an_anthropic_error_keeps_its_own_shape() -> None:
+def test_an_anthropic_error_is_kept_too() -> None:
     error = event({"type": "error", "error": {"type": "api_error", "message": "boom"}}, name="error")
     stream = EventStream(MESSAGES, strip_usage=False)
-    assert stream.feed(error) == error
-    assert stream.complete
+    assert stream.feed(error) == b""
+    assert stream.error
+    assert stream.error.message == "boom"
+
+
+def test_who_was_cut_short_is_told_why_where_that_is_known() -> None:
+    why = Failure("cuda_error", "A kernel failed.", "A new node is started.")
+    assert cut_short().details == {}
+    told = cut_short(why)
+    assert (told.code, told.details) == (
+        "engine_lost",
+        {"failure": {"code": "cuda_error", "message": "A kernel failed.", "fix": "A new node is started."}},
+    )
+    assert "A kernel failed." in told.message
 
 
 def test_a_token_that_speaks_of_errors_is_none() -> None:

@@ -96,7 +96,7 @@ async def test_a_suspect_gets_nothing_until_it_is_cleared(fleet: Fleet) -> None:
     fleet.update([node()])
     fleet.disturbed.clear()
     fleet.suspect(NodeId("i-1"))
-    assert fleet.suspects == {"i-1"}
+    assert fleet.suspects.keys() == {"i-1"}
     assert fleet.disturbed.is_set()
     fleet.update([node()])
     assert fleet.acquire("m") is None
@@ -105,13 +105,41 @@ async def test_a_suspect_gets_nothing_until_it_is_cleared(fleet: Fleet) -> None:
     assert leased(fleet).node.id == "i-1"
 
 
+async def test_whoever_lost_an_answer_learns_what_became_of_the_engine(fleet: Fleet) -> None:
+    fleet.update([node(1)])
+    lease = leased(fleet)
+    fleet.suspect(NodeId("i-1"))
+    asking = asyncio.create_task(lease.fate(60))
+    await asyncio.sleep(0)
+    assert not asking.done()
+    why = Failure("cuda_error", "It failed.")
+    fleet.update([replace(node(1, state=NodeState.FAILED), error=why)])
+    assert await asking == why
+
+
+async def test_of_an_engine_that_is_well_there_is_nothing_to_tell(fleet: Fleet) -> None:
+    fleet.update([node(1)])
+    lease = leased(fleet)
+    for judge in (lambda: fleet.cleared(NodeId("i-1")), lambda: fleet.update([])):
+        fleet.suspect(NodeId("i-1"))
+        asking = asyncio.create_task(lease.fate(60))
+        await asyncio.sleep(0)
+        judge()
+        assert await asking is None
+    fleet.update([node(1)])
+    fleet.suspect(NodeId("i-1"))
+    assert await lease.fate(0.0) is None  # nobody says
+    lease.release()
+    assert await lease.fate(60) is None
+
+
 async def test_suspicions_about_nodes_that_are_gone_are_dropped(fleet: Fleet) -> None:
     fleet.update([node(1), node(2)])
     fleet.suspect(NodeId("i-1"))
     fleet.suspect(NodeId("i-2"))
     fleet.suspect(NodeId("i-3"))  # never heard of
     fleet.forget([NodeId("i-2")])
-    assert fleet.suspects == {"i-2"}
+    assert fleet.suspects.keys() == {"i-2"}
 
 
 # -- waiters

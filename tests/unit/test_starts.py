@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from control_plane.actions import Bury, CountFailure, NoteStart
-from control_plane.failures import CRASH_LOOP, CRASHES_OF_A_LOOP, crash_loop
+from control_plane.failures import CRASH_LOOP, crash_loop
 from control_plane.nodes import Node, NodeId
-from control_plane.policy import standing_failure
+from control_plane.policy import FAILURES_IN_A_ROW, standing_failure
 from control_plane.ports import ModelRow
 from control_plane.starts import SOON_S, count, note, uncounted
+from gpu_node.crash import _EXPLANATIONS
 from gpu_node.protocol import Failure, NodeState
 from tests.unit.planning import BROKEN, CONFIG, MODEL, NAME, NOW, POLICY, actions, group, node, wish
 
@@ -23,7 +24,9 @@ def died(after_s: float, error: Failure = BROKEN) -> Node:
     return node(NodeState.FAILED, error=error, ready_at=NOW - 60, heartbeat_at=NOW - 60 + after_s)
 
 
-@pytest.mark.parametrize("error", [BROKEN, HUNG, Failure("engine_lost", "It is lost.")])
+@pytest.mark.parametrize(
+    "error", [BROKEN, HUNG, Failure("engine_lost", "It is lost."), *(failure for failure, _ in _EXPLANATIONS[:3])]
+)
 def test_an_engine_that_dies_soon_after_it_got_ready_counts(error: Failure) -> None:
     dead = node(NodeState.FAILED, error=error, ready_at=NOW - 60, heartbeat_at=NOW - 30)
     counted = count(dead, CLEAN, NOW)
@@ -70,14 +73,15 @@ def test_a_loop_ends_after_a_few_gpus() -> None:
         counted = count(dead, history, now + 111)
         assert counted is not None
         history = replace(history, failures=counted.count, failure=counted.failure, failed_at=now + 111)
-    assert launches == CRASHES_OF_A_LOOP
-    assert history.failure is not None
-    assert (history.failure.code, history.failure.permanent) == (CRASH_LOOP, True)
-    assert "3 times in a row" in history.failure.message
+    assert launches == FAILURES_IN_A_ROW
+    standing = standing_failure(history, NOW + 99_999, POLICY)
+    assert standing is not None
+    assert (standing.code, standing.permanent) == (CRASH_LOOP, True)
+    assert "2 times in a row" in standing.message
 
 
 def test_whoever_waits_is_told_of_the_loop_and_nothing_is_started() -> None:
-    history = replace(CLEAN, failures=3, failure=crash_loop(BROKEN, 3), failed_at=NOW - 99_999)
+    history = replace(CLEAN, failures=2, failure=crash_loop(BROKEN, 2), failed_at=NOW - 99_999)
     (refused,) = actions(wishes={NAME: wish()}, waiters={NAME: 1}, history={NAME: history})
     assert "POST /api/cluster/scale" in refused.failure.fix  # type: ignore[union-attr]
 

@@ -39,7 +39,8 @@ async def test_an_engine_killed_in_mid_stream_is_told_and_a_fresh_node_answers(s
     await asyncio.wait_for(begun.wait(), 60)
     engine_core(serving, first).kill()  # as the kernel does when memory runs out; its HTTP server lives on a moment
     events = await streaming
-    assert [event["error"]["code"] for event in events if "error" in event] == ["engine_error"]
+    (error,) = [event["error"] for event in events if "error" in event]
+    assert (error["code"], error["failure"]["code"]) == ("engine_lost", "engine_crashed")
     assert "error" in events[-1]
     assert (await serving.story.ask(MODEL)).whole
     assert serving.node != first

@@ -21,6 +21,9 @@ MOVES: dict[NodeState, frozenset[NodeState]] = {
 }
 """Every legal move. PENDING and BOOTING go to DRAINING when a start is cancelled."""
 
+ENDED_AFTER_S = 15.0
+"""So long after AWS takes a node back, or its agent last spoke, an agent that lives has spoken again."""
+
 STARTING = frozenset({NodeState.PENDING, NodeState.BOOTING})
 LEAVING = frozenset({NodeState.DRAINING, NodeState.FAILED})
 
@@ -89,6 +92,10 @@ class Node:
     def at_risk(self) -> bool:
         """AWS takes it back, or may."""
         return bool(self.interruption_at or self.rebalance_at)
+
+    def is_ended(self, now: float) -> bool:
+        """AWS was to take it back, and its agent has been silent since: what that last said holds no more."""
+        return self.interruption_at > 0 and now > max(self.interruption_at, self.heartbeat_at) + ENDED_AFTER_S
 
     @property
     def phase(self) -> PhaseRecord:

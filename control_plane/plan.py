@@ -205,7 +205,7 @@ class _Planner:
     def _busy(self, node: Node) -> bool:
         if self._world.in_flight.get(node.id, 0):
             return True
-        if self._silent(node) or self._died(node):
+        if self._silent(node) or self._died(node) or node.is_ended(self._now):
             return False
         # Another task's streams show only in what the engine says of itself. That is believed for a while after we took
         # over; and of a node that drains, whose deadline bounds it.
@@ -271,7 +271,8 @@ class _Planner:
 
     def _awake(self, node: Node) -> bool:
         """Is a ready node that does nothing still to be kept?"""
-        if self._world.waiters.get(node.model) or self._wants.kept_awake(node.model):
+        wants = self._wants
+        if self._world.waiters.get(node.model) or wants.kept_awake(node.model) or wants.succeeds(node.model):
             return True
         return self._now < self._last_use(node) + self._world.models[node.model].idle_timeout_s
 

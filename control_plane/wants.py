@@ -59,12 +59,20 @@ class Wants:
         """Does a node that has to go work for somebody, or is to be kept, with none to take its place?"""
         if self.sound(name):
             return False
+        return self.succeeds(name) or bool(self._aged(name) and self.kept_awake(name))
+
+    def succeeds(self, name: str) -> bool:
+        """Does a node that has to go still work for somebody, who may need its successor any moment?"""
         at_risk = [node for node in self._world.nodes if node.model == name and node.at_risk and node.ready_at]
-        aged = [node for node in self.nodes(name, {NodeState.READY}) if self.aged(node)]  # drained ones were replaced
-        return any(map(self._at_work, at_risk + aged)) or bool(aged and self.kept_awake(name))
+        return any(map(self._at_work, [*at_risk, *self._aged(name)]))
+
+    def _aged(self, name: str) -> list[Node]:
+        return [node for node in self.nodes(name, {NodeState.READY}) if self.aged(node)]  # drained ones were replaced
 
     def _at_work(self, node: Node) -> bool:
-        return bool(self._world.in_flight.get(node.id)) or node.running + node.waiting > 0
+        if self._world.in_flight.get(node.id):
+            return True
+        return node.running + node.waiting > 0 and not node.is_ended(self._now)
 
     def _outgrown(self, name: str) -> bool:
         """Does the load ask for more nodes than serve?"""

@@ -19,7 +19,7 @@ import openai
 import psutil
 from openai.types.chat import ChatCompletionMessageParam
 
-from control_plane.model import slug
+from control_plane.model import Model, slug
 from control_plane.schema import INSTANCES, group_name
 from rehearsal.desk import Desk, FrontOptions, Options
 from rehearsal.groups import Member
@@ -128,7 +128,13 @@ class Story:
     # -- the account
 
     def alive(self, model: str) -> Sequence[Member]:
-        return self.desk.instances().get(group_of(model), ())
+        alive = self.desk.instances()
+        return [member for group in self.groups(model) for member in alive.get(group, ())]
+
+    def groups(self, model: str) -> Sequence[str]:
+        """The names of the model's groups, one a market."""
+        (config,) = [config for config in self.desk.options.models or () if config["name"] == model]
+        return [group_of(model, market) for market in Model.parse(config).market.ladder]
 
     def launched(self, model: str) -> Sequence[str]:
         """Every instance that the model ever had; asking takes as long as the desk takes to see the last one."""
@@ -165,14 +171,18 @@ class Story:
 
     async def gone(self, model: str) -> None:
         """Returns once the model has no instance, and its group wants none."""
-        await until(lambda: not self.alive(model) and not self.desk.desired(group_of(model)), f"{model} is gone")
+
+        def wanted() -> int:
+            return sum(map(self.desk.desired, self.groups(model)))
+
+        await until(lambda: not self.alive(model) and not wanted(), f"{model} is gone")
 
     # -- the end
 
     def settle(self) -> None:
         """Every instance left by itself, no group wants one, and no process of a node lives."""
         limit = time.monotonic() + QUIET_LIMIT_S
-        groups = [group_of(config["name"]) for config in self.desk.options.models or ()]
+        groups = [group for config in self.desk.options.models or () for group in self.groups(config["name"])]
         while left := [*self.desk.instances(), *(group for group in groups if self.desk.desired(group))]:
             assert time.monotonic() < limit, f"leaked: {left}\n" + "\n".join(self.told[-40:])
             time.sleep(POLL_S)
@@ -227,8 +237,8 @@ async def until(what: Callable[[], bool], name: str, limit_s: float = 30.0) -> N
         await asyncio.sleep(POLL_S)
 
 
-def group_of(model: str) -> str:
-    return group_name(NAMESPACE, slug(model), "on-demand")
+def group_of(model: str, market: str = "on-demand") -> str:
+    return group_name(NAMESPACE, slug(model), market)
 
 
 _LOADING = ("weights", "load", "compile", "warmup")

@@ -1,17 +1,20 @@
-"""What the cloud refuses, and what breaks inside a machine: every client gets to know why, and when it is over."""
+"""What the cloud refuses or takes back, and what breaks inside a machine: every client gets to know why, and when it is
+over."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.desk.story import Story, opened
+from tests.desk.story import Story, opened, until
 
 pytestmark = pytest.mark.desk
 
+GOES_ON, BOUND = "trouble/spot-goes-on", "trouble/spot-bound"
 ZONE, SCARCE, QUOTA, MEMORY, GATED, MUTE, DUMB, TWICE = (
     "trouble/one-zone",
     "trouble/no-zone",
@@ -24,13 +27,61 @@ ZONE, SCARCE, QUOTA, MEMORY, GATED, MUTE, DUMB, TWICE = (
 )
 MEMORY_S = 5.0
 ZONES = 3  # of the stack: each is asked once
+PROMPT = "Tell me more"
+TOKENS = 150
+TWO_MINUTES_S = 120.0  # from a Spot notice to the end
 
 
 @pytest.fixture(scope="module")
 def story() -> Iterator[Story]:
     environment = {"DIOGENES_FAILURE_MEMORY_S": str(MEMORY_S), "DIOGENES_CLAIM_LIMIT_S": "6"}
-    with opened(ZONE, SCARCE, QUOTA, MEMORY, GATED, MUTE, DUMB, TWICE, environment=environment) as story:
+    spot = [{"name": name, "market": "spot"} for name in (GOES_ON, BOUND)]
+    with opened(*spot, ZONE, SCARCE, QUOTA, MEMORY, GATED, MUTE, DUMB, TWICE, environment=environment) as story:
         yield story
+
+
+async def test_a_stream_goes_on_in_the_replacement_of_a_node_that_aws_takes_back(story: Story) -> None:
+    """Or is told with a code. First of all: what AWS took back is believed gone a while later."""
+    await asyncio.gather(_goes_on(story), _cannot_go_on(story))
+
+
+async def _goes_on(story: Story) -> None:
+    begun = asyncio.Event()
+    streaming = asyncio.create_task(
+        story.ask(GOES_ON, f"{PROMPT} [[tokens={TOKENS} gap=0.1]]", stream=True, begun=begun)
+    )
+    await asyncio.wait_for(begun.wait(), story.bound_s)
+    first = await story.node(GOES_ON)
+    told_at = time.monotonic()
+    # What can go on elsewhere leaves the node 20 s before its end: here as soon as its agent has learned of it.
+    story.desk.add_fault(spot="interruption", model=GOES_ON, notice_s=22, phase="ready")
+    await until(lambda: story.row(first).get("status") in ("draining", "terminated"), "out of routing", story.bound_s)
+    beside = await story.ask(GOES_ON, f"{PROMPT} [[tokens={TOKENS} gap=0]]")
+    assert beside.whole, beside
+    assert beside.node != first
+    answer = await streaming
+    assert answer.whole, answer
+    assert answer.text == beside.text  # not a word lost, said twice, or of another answer
+    await until(lambda: first not in [member.id for member in story.alive(GOES_ON)], "gone", TWO_MINUTES_S)
+    assert time.monotonic() - told_at < TWO_MINUTES_S
+    assert story.row(first)["interruption_at"]
+    assert len(story.launched(GOES_ON)) == 2
+    assert [line for line in story.told if line.startswith(first) and "terminated" in line]
+
+
+async def _cannot_go_on(story: Story) -> None:
+    """Log probabilities are of a text that another engine would begin anew."""
+    body = {"model": BOUND, "messages": [{"role": "user", "content": f"{PROMPT} [[tokens=2000 gap=0.1]]"}]}
+    body |= {"stream": True, "logprobs": True}
+    events = []
+    async with story.http() as http, http.stream("POST", "v1/chat/completions", json=body) as reply:
+        async for line in reply.aiter_lines():
+            if line.startswith("data: {"):
+                events.append(json.loads(line.removeprefix("data: ")))
+                if len(events) == 3:
+                    story.desk.add_fault(spot="interruption", model=BOUND, notice_s=6, phase="ready")
+    assert events[-1]["error"]["code"] == "spot_interrupted"
+    assert sum("error" in event for event in events) == 1
 
 
 def launches(story: Story) -> int:

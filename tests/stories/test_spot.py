@@ -185,6 +185,22 @@ async def test_what_cannot_be_continued_ends_with_a_typed_error(bound: dict[str,
 
 
 @story
+async def test_one_replacement_is_enough_however_short_the_idle_timeout() -> None:
+    async with deployment(market="spot", idleTimeout=60) as world:
+        world.boot.machine_s = world.boot.load_s = 5.0
+        world.behaviour.tokens, world.behaviour.token_s = WORDS, 1.0
+        asking = asyncio.create_task(events(world, logprobs=True))
+        node_id = await world.until_ready()
+        await asyncio.sleep(20)
+        world.interrupt(node_id)
+        assert (await asking)[-1]["error"]["code"] == "spot_interrupted"
+        await world.until_gone(200)
+        await asyncio.sleep(300)
+        assert len(world.cloud.launches) == 2
+        assert world.living == []
+
+
+@story
 async def test_an_answer_that_is_not_streamed_is_asked_for_anew() -> None:
     async with on_spot() as (world, node_id), world.http() as http:
         world.behaviour.first_token_s = 300

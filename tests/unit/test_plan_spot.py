@@ -105,6 +105,22 @@ def test_it_is_let_go_when_its_last_request_ended_or_aws_is_late() -> None:
 # -- a rebalance recommendation
 
 
+def test_what_replaces_it_does_not_idle_out_while_it_works() -> None:
+    gone = spot(NodeState.DRAINING, interruption_at=SOON)
+    idle = node(name="i-2", ready_at=NOW - 5000, launched_at=NOW - 6000)
+    assert Drain not in kinds(gone, idle, in_flight=BUSY)
+    assert Drain in kinds(gone, idle)
+
+
+def test_what_its_agent_last_said_of_its_work_holds_no_longer_than_the_machine() -> None:
+    ended = spot(NodeState.DRAINING, interruption_at=NOW - 16, heartbeat_at=NOW - 20, running=1)
+    assert Start not in kinds(ended)
+    assert kinds(ended, groups=[group(held())], since=NOW - 1) == [Release]
+    alive = replace(ended, heartbeat_at=NOW - 5)  # AWS is late
+    assert Start in kinds(alive)
+    assert Release not in kinds(alive, groups=[group(held())], since=NOW - 1)
+
+
 def test_a_node_that_aws_may_take_back_is_replaced_first_and_drains_then() -> None:
     there = spot(rebalance_at=NOW - 1)
     assert kinds(there, in_flight=BUSY) == [Start]

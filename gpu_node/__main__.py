@@ -9,14 +9,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import boto3
 from botocore.config import Config
 
-from gpu_node import engine, imds
+from gpu_node import engine, imds, installation
 from gpu_node.agent import Agent
 from gpu_node.clock import SteadyClock
+from gpu_node.engine_settings import PREFIX as ENGINE_PREFIX
+from gpu_node.engine_settings import EngineKind
 from gpu_node.settings import InvalidSettings, NodeSettings
 from gpu_node.table import Names, Table
 from gpu_node.watchdog import Watchdog
@@ -101,6 +103,7 @@ def _compose(settings: NodeSettings, identity: imds.Identity, *, metadata: str, 
             _engine_environment(settings, os.environ),
             clock=clock,
             host=identity.ip,
+            end_elsewhere=_end_elsewhere(os.environ),
         )
 
     def sleep(seconds: float) -> None:
@@ -122,6 +125,12 @@ def _compose(settings: NodeSettings, identity: imds.Identity, *, metadata: str, 
 
 def _engine_environment(settings: NodeSettings, environ: Mapping[str, str]) -> dict[str, str]:
     return engine.environment(environ, ready_timeout_s=settings.boot_limit_s)
+
+
+def _end_elsewhere(environ: Mapping[str, str]) -> Callable[[], None]:
+    """What of the engine is no process of ours; what is wrong with its settings is told by its own program."""
+    kind = environ.get(f"{ENGINE_PREFIX}KIND")
+    return installation.end_container if kind == EngineKind.CONTAINER else lambda: None
 
 
 if __name__ == "__main__":

@@ -31,6 +31,9 @@ STOP_GRACE_S = SHUTDOWN_TIMEOUT_S + 15.0
 FAILED_GRACE_S = 5.0
 """The same, of an engine that failed: nothing of it is worth waiting for."""
 
+LATEST_START_S = 1800.0
+"""No agent starts later than this after its machine: by then the dead man has switched it off."""
+
 LEAVE_ATTEMPTS = 5
 LEAVE_RETRY_S = 2.0
 LEAVE_LIMIT_S = 30.0
@@ -77,6 +80,9 @@ class Agent:
         self._phase_limits = _phase_limits(settings)
 
         self._started_at = clock()
+        # A machine is paid for from its launch on, which AWS tells by another clock than ours.
+        told = identity.launched_at or self._started_at
+        self._launched_at = min(max(told, self._started_at - LATEST_START_S), self._started_at)
         self._tracker = phases.PhaseTracker(self._started_at)
         self._reporter = Reporter(table, clock=clock, heartbeat_s=settings.heartbeat_s)
         self._state = NodeState.BOOTING
@@ -280,6 +286,7 @@ class Agent:
             return 1
         situation = Situation(
             self._started_at,
+            self._launched_at,
             self._vitals is not None and self._vitals.busy,
             orders=self._reporter.orders,
             lease_ends_at=self._reporter.lease.ends_at,

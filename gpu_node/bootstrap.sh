@@ -33,6 +33,18 @@ mount_own_disks() {
   mkfs.ext4 -q -E nodiscard "$disk" && mkdir -p "$nvme" && mount -o noatime "$disk" "$nvme"
 }
 
+# Images are larger than weights may be, and are unpacked where they are kept. Mounted over the daemons' own folders, so
+# that neither's configuration is touched; what the image has there is nothing that we use.
+give_docker_the_disk() {
+  local folder status=0
+  systemctl stop docker.socket docker.service containerd.service || return 1
+  for folder in /var/lib/docker /var/lib/containerd; do
+    mkdir -p "$nvme/${folder##*/}" "$folder" && mount --bind "$nvme/${folder##*/}" "$folder" || status=1
+  done
+  systemctl start docker.service || status=1
+  return "$status"
+}
+
 # The image's Python may lack what makes a virtual environment, and the headers that Triton compiles against.
 python3 - <<'PYTHON' || packages=1
 import ensurepip, pathlib, sysconfig, venv
@@ -63,11 +75,18 @@ chown diogenes: "$data/"
 # Docker's socket is worth the machine's root: the agent may have it, and no container gets to see it.
 if [ "${DIOGENES_ENGINE_KIND:-}" = container ]; then
   usermod --append --groups docker diogenes
+  if mountpoint -q "$nvme"; then
+    give_docker_the_disk || say "container images are kept on the volume"
+  fi
 fi
 
-python3 -m venv "$home/venv"
-"$home/venv/bin/python" -m pip --quiet --disable-pip-version-check --retries 10 \
-  install --no-cache-dir --require-hashes -r "$home/requirements.txt"
+# An image of ours has the agent's packages already; one that is older than their list is as good as none.
+baked=/opt/diogenes-agent
+if [ "$(cat "$baked/.installed" 2> /dev/null)" = "$(sha256sum "$home/requirements.txt" | cut -d " " -f 1)" ]; then
+  ln -sfn "$baked" "$home/venv"
+else
+  "$home/agent_env.sh" "$home/venv"
+fi
 
 # The token never appears in a command line, in the journal or on a disk; systemd reads the file as root.
 if [ "${DIOGENES_HF_TOKEN_PARAMETER:-}" ]; then

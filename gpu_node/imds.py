@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -32,6 +34,7 @@ class Identity:
     zone: str
     instance_type: str
     market: str  # "on-demand" or "spot"
+    launched_at: float = 0.0  # Unix seconds; 0: not told
 
 
 def endpoint(environ: Mapping[str, str]) -> str:
@@ -43,26 +46,38 @@ def identify(base: str) -> Identity:
     """Ask the service at ``base``. Raises MetadataUnavailable."""
     get = _session(base)
     return Identity(
-        instance_id=get("instance-id"),
-        ip=get("local-ipv4"),
-        zone=get("placement/availability-zone"),
-        instance_type=get("instance-type"),
-        market="spot" if get("instance-life-cycle") == "spot" else "on-demand",
+        instance_id=get("meta-data/instance-id"),
+        ip=get("meta-data/local-ipv4"),
+        zone=get("meta-data/placement/availability-zone"),
+        instance_type=get("meta-data/instance-type"),
+        market="spot" if get("meta-data/instance-life-cycle") == "spot" else "on-demand",
+        launched_at=_launched_at(get),
     )
 
 
 def taken_down(base: str) -> bool:
     """Has the machine's Auto Scaling group begun to take it down? Raises MetadataUnavailable, outside a group too."""
-    return _session(base)("autoscaling/target-lifecycle-state") == "Terminated"
+    return _session(base)("meta-data/autoscaling/target-lifecycle-state") == "Terminated"
 
 
 def spot_notice(base: str) -> Notice:
     """What AWS has announced to this Spot instance. Raises MetadataUnavailable."""
     get = _session(base)
     try:
-        return notice(_told(get, "spot/instance-action"), _told(get, "events/recommendations/rebalance"))
+        return notice(
+            _told(get, "meta-data/spot/instance-action"), _told(get, "meta-data/events/recommendations/rebalance")
+        )
     except ValueError as error:
         raise MetadataUnavailable(f"a Spot notice cannot be read: {error}") from error
+
+
+def _launched_at(get: Callable[[str], str]) -> float:
+    """When the machine was launched, by its identity document; 0 where that cannot be read: no start fails for it."""
+    try:
+        document = json.loads(get("dynamic/instance-identity/document"))
+        return datetime.fromisoformat(str(document["pendingTime"]).replace("Z", "+00:00")).timestamp()
+    except (MetadataUnavailable, KeyError, TypeError, ValueError):
+        return 0.0
 
 
 def _told(get: Callable[[str], str], path: str) -> str | None:
@@ -74,10 +89,10 @@ def _told(get: Callable[[str], str], path: str) -> str | None:
 
 
 def _session(base: str) -> Callable[[str], str]:
-    """What answers questions below ``/latest/meta-data/``, for as long as a token lives."""
+    """What answers questions below ``/latest/``, for as long as a token lives."""
     token = _ask(base, "PUT", "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_LIFE_S)})
     headers = {"X-aws-ec2-metadata-token": token}
-    return lambda path: _ask(base, "GET", f"/latest/meta-data/{path}", headers)
+    return lambda path: _ask(base, "GET", f"/latest/{path}", headers)
 
 
 def _ask(base: str, method: str, path: str, headers: Mapping[str, str]) -> str:

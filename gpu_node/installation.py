@@ -6,6 +6,7 @@ for it, unless ``give_up`` ends that before its time; ``program`` is the command
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -19,6 +20,10 @@ BAKED = Path("/opt/diogenes-engine")
 STAMP = ".installed"
 """In the engine's folder once it is whole: the digest of the list that it was installed from."""
 
+CONTAINER = "diogenes-engine"
+"""The name of the engine's container; a machine has one."""
+
+_END_CONTAINER_S = 30.0
 _INSIDE = re.compile(r"(HF|VLLM|RUNAI|NCCL)_|AWS_(DEFAULT_)?REGION$|DO_NOT_TRACK$|PYTHONUNBUFFERED$")
 
 
@@ -77,6 +82,7 @@ class ContainerEngine:
         return self._image
 
     def install(self) -> int:
+        end_container()  # one that outlived its engine would have the name, and the GPUs
         self._write("diogenes: fetching the engine's image\n")
         self._process = subprocess.Popen(["docker", "pull", "--quiet", self._image])  # noqa: S603, S607
         return self._process.wait()
@@ -97,7 +103,7 @@ def container_command(
     """
     kept = [name for name in sorted(environment) if _INSIDE.match(name)]
     return [
-        *("docker", "run", "--rm", "--init", "--name", "diogenes-engine"),
+        *("docker", "run", "--rm", "--init", "--name", CONTAINER),
         *("--gpus", "all", "--ipc", "host", "--network", "host", "--ulimit", "memlock=-1"),
         *("--user", f"{user[0]}:{user[1]}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
         *("--volume", f"{home}:{home}", "--env", f"HOME={home}", "--env", "USER=diogenes"),
@@ -105,6 +111,22 @@ def container_command(
         *("--entrypoint", "vllm", image),
         *arguments,
     ]
+
+
+def end_container() -> None:
+    """Whoever ends ``docker run`` by force ends a client; the container is its daemon's, and lives on with the GPUs.
+
+    What is asked of Docker, and what it does not do, fails nothing: the machine goes off next.
+    """
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(  # noqa: S603
+            ["docker", "rm", "--force", CONTAINER],  # noqa: S607
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_END_CONTAINER_S,
+            check=False,
+        )
 
 
 def _end(process: subprocess.Popen[bytes] | None) -> None:

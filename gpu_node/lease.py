@@ -37,7 +37,7 @@ class LeasePolicy:
     blind_limit_s: float = 600.0  # with the table unreadable; twice this while requests run
     notice_s: float = 60.0  # that a control plane gets to see that the node leaves, before the node is gone
     drain_limit_s: float = DRAIN_HOOK_S - 60.0  # for requests that still run then; soon after, AWS ends the machine
-    max_lifetime_s: float = 86400.0  # from the agent's first minute to the machine's last, whatever anybody says
+    max_lifetime_s: float = 86400.0  # from the machine's launch to its end, whatever anybody says
 
     @property
     def last_drain_s(self) -> float:
@@ -58,6 +58,7 @@ class Situation:
     """What the agent knows when it asks. All times by its own steady clock."""
 
     started_at: float  # of the agent
+    launched_at: float  # of the machine
     busy: bool  # the engine has requests running or waiting
     orders: Orders | None = None  # as last read; None before the first time
     lease_ends_at: float | None = None
@@ -142,7 +143,7 @@ def _by_departure(situation: Situation, now: float, policy: LeasePolicy) -> Verd
 
 
 def _by_age(situation: Situation, now: float, policy: LeasePolicy) -> Verdict | None:
-    left_s = situation.started_at + policy.max_lifetime_s - now
+    left_s = situation.launched_at + policy.max_lifetime_s - now
     if left_s <= 0:  # 8
         return Halt("its lifetime is over")
     return Drain("its lifetime is nearly over") if left_s <= policy.last_drain_s else None  # 9

@@ -20,7 +20,7 @@ MODULES = tuple(sorted(path.stem for path in HOME.glob("*.py") if path.stem not 
 """The agent's own modules: nothing that imports Pulumi, because no node has it."""
 
 LISTS = ("requirements.txt", "requirements-installer.txt", "requirements-engine.txt", "diogenes-node.service")
-SCRIPTS = ("bootstrap.sh", "engine.sh", "install.sh")
+SCRIPTS = ("agent_env.sh", "bootstrap.sh", "engine.sh", "install.sh")
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class NodeSettings:
     blind_limit_s: float = 600.0  # see lease.py
     busy_limit_s: float = 600.0
     notice_s: float = 60.0
-    max_lifetime_s: float = 86400.0
+    max_lifetime_s: float = 86400.0  # of the machine, from its launch
     clock_jump_s: float = 60.0  # a wall clock that is set by this much makes the node leave
     unresponsive_limit_s: float = 120.0  # a ready engine that answers nothing for this long is lost
     suspect_after_s: float = 60.0  # an engine with requests that counts no token for this long is asked for one …

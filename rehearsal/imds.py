@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -17,6 +17,7 @@ _TOKEN_PATH = "/latest/api/token"  # noqa: S105 - a path
 _TOKEN = "X-aws-ec2-metadata-token"  # noqa: S105 - a header's name
 _TOKEN_TTL = "X-aws-ec2-metadata-token-ttl-seconds"  # noqa: S105 - a header's name
 
+_DOCUMENT = "/latest/dynamic/instance-identity/document"
 _TARGET_STATE = "autoscaling/target-lifecycle-state"
 _INTERRUPTION = "spot/instance-action"
 _REBALANCE = "events/recommendations/rebalance"
@@ -55,6 +56,12 @@ class Identity:
     instance_type: str
     life_cycle: str  # "on-demand" or "spot"
     role: InstanceRole | None = None
+    launched_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def document(self) -> str:
+        """The part of the identity document that is told, besides what has a path of its own."""
+        told = {"instanceId": self.instance_id, "pendingTime": f"{self.launched_at:%Y-%m-%dT%H:%M:%SZ}"}
+        return json.dumps(told)
 
     def lookup(self, path: str) -> str | None:
         """The answer for a path below /latest/meta-data/, or None for 404 (such as: no Spot interruption)."""
@@ -130,6 +137,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.headers.get(_TOKEN) != self.server.token:
             return self._answer(401)
+        if self.path == _DOCUMENT:
+            return self._answer(200, self.server.identity.document())
         path = self.path.removeprefix("/latest/meta-data/")
         told = {_TARGET_STATE: self.server.target_state, **self.server.notices}
         found = told.get(path) or self.server.identity.lookup(path)

@@ -11,6 +11,9 @@ from gpu_node.package import Package
 ENGINE_HOME = "/opt/diogenes-engine"
 """Where ``installation.BAKED`` looks for the engine."""
 
+AGENT_HOME = "/opt/diogenes-agent"
+"""Where ``bootstrap.sh`` looks for the agent's packages."""
+
 _SCRATCH = "/opt/diogenes-baking"
 
 VOLUME_GB = 75
@@ -34,7 +37,8 @@ class Baking:
 
 
 def document(baking: Baking) -> str:
-    """The component: fetch the agent's package, check it, install the engine from it, and see that it is whole."""
+    """The component: fetch the agent's package, check it, install from it what the agent needs, and the engine, and see
+    that both are whole."""
     package, archive = baking.package, f"{_SCRATCH}/package.tar.gz"
     fetch = [
         "set -euo pipefail",
@@ -48,12 +52,15 @@ def document(baking: Baking) -> str:
         "export DEBIAN_FRONTEND=noninteractive",
         "apt-get -o DPkg::Lock::Timeout=600 update -qq",
         "apt-get -o DPkg::Lock::Timeout=600 install -y -qq --no-install-recommends python3-venv python3-dev",
+        f"{_SCRATCH}/agent_env.sh {AGENT_HOME}",
         f"{_SCRATCH}/install.sh {ENGINE_HOME}",
         f"rm -rf {_SCRATCH} /root/.cache",
     ]
     check = [
         "set -euo pipefail",
         f"test -s {ENGINE_HOME}/.installed",
+        f"test -s {AGENT_HOME}/.installed",
+        f"{AGENT_HOME}/bin/python -c 'import boto3'",
         f"{ENGINE_HOME}/bin/python -c 'import importlib.metadata as found; print(found.version(\"vllm\"))'",
     ]
     phases = [

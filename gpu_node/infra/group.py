@@ -28,7 +28,7 @@ class NodeGroup:
     tags: Mapping[str, str]  # of the group and of its instances; permissions and the control plane go by them
     repository: str = ""  # of the model, on the hub; its name where it is empty
     weights: str = "hub"  # where they come from: "hub" or "s3"
-    max_lifetime_s: float = NodeSettings.max_lifetime_s  # of an instance, from its first minute
+    max_lifetime_s: float = NodeSettings.max_lifetime_s  # of an instance, from its launch
 
     @property
     def all_tags(self) -> dict[str, str]:

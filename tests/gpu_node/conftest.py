@@ -98,7 +98,7 @@ def metadata_service(answers: dict[str, str]) -> Iterator[str]:
             if self.headers["X-aws-ec2-metadata-token"] != "the-token":
                 self._answer(401, "")
                 return
-            name = self.path.removeprefix("/latest/meta-data/")
+            name = self.path.removeprefix("/latest/").removeprefix("meta-data/")
             self._answer(200 if name in answers else 404, answers.get(name, ""))
 
         def _answer(self, status: int, body: str) -> None:

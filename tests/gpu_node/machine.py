@@ -22,7 +22,10 @@ from gpu_node import package, user_data
 from gpu_node.engine_settings import EngineSettings
 from gpu_node.settings import NodeSettings
 
-FOLDERS = ("/etc/diogenes", "/opt/diogenes", "/opt/dlami", "/run/diogenes", "/var/lib/diogenes")
+FOLDERS = (
+    *("/etc/diogenes", "/opt/diogenes", "/opt/dlami", "/run/diogenes"),
+    *("/var/lib/diogenes", "/var/lib/docker", "/var/lib/containerd"),
+)
 SETTINGS = NodeSettings(
     model="org/Tiny-1B:v2",
     instances_table="diogenes-prod-instances",
@@ -51,13 +54,16 @@ esac""",
     "python3": """
 if [ "$1" = - ]; then exit "$(cat "$ANSWERS/python" 2>/dev/null || echo 0)"; fi
 [ "$1 $2" = "-m venv" ] || exit 2
-ln -s "$ENVIRONMENT" "$3"
+for last; do :; done
+ln -s "$ENVIRONMENT" "$last"
 """,
     "mountpoint": """exit "$(cat "$ANSWERS/mountpoint" 2>/dev/null || echo 1)\"""",
     "lsblk": """cat "$ANSWERS/disks" 2>/dev/null || true""",
     "mdadm": """exit "$(cat "$ANSWERS/mdadm" 2>/dev/null || echo 0)\"""",
     "mkfs.ext4": """exit "$(cat "$ANSWERS/mkfs" 2>/dev/null || echo 0)\"""",
-    "mount": """echo 0 > "$ANSWERS/mountpoint\"""",
+    "mount": """
+if [ "$1" = --bind ]; then exit "$(cat "$ANSWERS/bind" 2>/dev/null || echo 0)"; fi
+echo 0 > "$ANSWERS/mountpoint\"""",
     "id": "exit 1",
     **dict.fromkeys(("systemd-run", "useradd", "usermod", "chown", "apt-get", "sleep"), ":"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -192,6 +193,52 @@ def test_only_who_runs_containers_may_speak_to_docker(machine: Machine, kind: En
     outcome = machine.boot(engine=EngineSettings(kind=kind))
     assert_runs(outcome)
     assert bool(outcome.called("usermod --append --groups docker diogenes")) is (kind is EngineKind.CONTAINER)
+
+
+DOCKER = ("systemctl stop docker.socket docker.service containerd.service", "systemctl start docker.service")
+
+
+def test_container_images_are_kept_on_the_instances_own_disk(machine: Machine) -> None:
+    (machine.answers / "mountpoint").write_text("0")
+    outcome = machine.boot(engine=EngineSettings(kind=EngineKind.CONTAINER))
+    assert_runs(outcome)
+    disk, data = f"{outcome.root}/opt/dlami/nvme", f"{outcome.root}/var/lib"
+    bound = [f"mount --bind {disk}/{name} {data}/{name}" for name in ("docker", "containerd")]
+    begin = outcome.calls.index(DOCKER[0])
+    assert [*outcome.calls[begin : begin + 4]] == [DOCKER[0], *bound, DOCKER[1]]
+
+
+@pytest.mark.parametrize(("answer", "value"), [("bind", "1"), ("start-docker.service", "1")])
+def test_a_docker_that_cannot_have_the_disk_costs_speed_and_no_node(machine: Machine, answer: str, value: str) -> None:
+    (machine.answers / "mountpoint").write_text("0")
+    (machine.answers / answer).write_text(value)
+    outcome = machine.boot(engine=EngineSettings(kind=EngineKind.CONTAINER))
+    assert_runs(outcome)
+    assert DOCKER[1] in outcome.calls
+    assert "container images are kept on the volume" in outcome.output
+
+
+def test_without_a_disk_or_a_container_docker_is_left_alone(machine: Machine) -> None:
+    outcome = machine.boot(engine=EngineSettings(kind=EngineKind.CONTAINER))
+    assert_runs(outcome)
+    assert DOCKER[0] not in outcome.calls
+    (machine.answers / "mountpoint").write_text("0")
+    assert DOCKER[0] not in machine.boot().calls
+
+
+# -- the agent's own packages --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("stamp", "installs"), [(hashlib.sha256(b"").hexdigest(), False), ("another", True)])
+def test_an_image_that_has_the_agents_packages_installs_none(machine: Machine, stamp: str, installs: bool) -> None:
+    baked = machine.root / "opt/diogenes-agent"
+    (baked / "bin").mkdir(parents=True)
+    (baked / ".installed").write_text(f"{stamp}\n")
+    outcome = machine.boot()
+    assert_runs(outcome)
+    venv = outcome.root / "opt/diogenes/venv"
+    assert (venv.resolve() == baked) is not installs
+    assert bool(outcome.called("python3 -m venv")) is installs
 
 
 # -- the Hugging Face token ----------------------------------------------------------------------------------------

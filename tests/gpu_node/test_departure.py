@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from gpu_node.agent import STOP_GRACE_S
+from gpu_node.agent import LATEST_START_S, STOP_GRACE_S
 from gpu_node.engine import Load
 from gpu_node.lease import LeasePolicy
 from gpu_node.protocol import DRAIN_HOOK_S, NodeState
@@ -27,8 +27,8 @@ def world() -> World:
     return world
 
 
-def mortal() -> World:
-    world = World(NodeSettings(model="tiny", max_lifetime_s=LIFETIME_S))
+def mortal(launched_at: float = 0.0) -> World:
+    world = World(NodeSettings(model="tiny", max_lifetime_s=LIFETIME_S), launched_at=launched_at)
     world.renew_always()
     world.ready_after(1)
     return world
@@ -104,6 +104,22 @@ def test_no_node_outlives_its_lifetime_however_well_it_is() -> None:
     assert world.live() == 0
     assert LIFETIME_S - 2 <= world.clock.now - 1000 <= LIFETIME_S + 2
     assert world.engine.when_stopped == [NodeState.DRAINING]
+
+
+@pytest.mark.parametrize(
+    ("launched_at", "counts_from"),
+    [
+        (800.0, 800.0),
+        (0.0, 1000.0),  # not told
+        (2000.0, 1000.0),  # its clock is behind AWS's
+        (-900_000.0, 1000.0 - LATEST_START_S),  # its clock is ahead by days
+    ],
+)
+def test_a_lifetime_begins_with_the_machine_and_not_with_its_agent(launched_at: float, counts_from: float) -> None:
+    world = mortal(launched_at)
+    world.engine.current = Load(1, 0)
+    assert world.live() == 0
+    assert counts_from + LIFETIME_S <= world.clock.now <= counts_from + LIFETIME_S + 2
 
 
 def test_a_node_drains_before_its_lifetime_ends_and_goes_when_it_is_idle() -> None:

@@ -13,7 +13,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gpu_node.engine import Engine, EngineSpec, InvalidSpec, Load, command, environment, parse_load
+from gpu_node.engine import (
+    Engine,
+    EngineSpec,
+    InvalidSpec,
+    Load,
+    command,
+    environment,
+    killed_for_memory,
+    parse_load,
+)
 from gpu_node.protocol import LOG_TAIL_LINES
 
 # -- what is started -----------------------------------------------------------------------------------------------
@@ -161,6 +170,20 @@ def test_once_the_end_is_known_the_output_is_complete(start: Callable[[str], Eng
     wait_for(lambda: engine.exit_code() is not None)
     assert engine.exit_code() == 3
     assert sorted(line.text for line in engine.output.take()) == ["err", "out 0", "out 1", "out 2"]
+
+
+def test_what_the_kernel_killed_since_its_start_is_told(tmp_path: Path) -> None:
+    counters = tmp_path / "vmstat"
+    counters.write_text("oom_kill_other 9\noom_kill 2\nallocstall 1\n")
+    program = [sys.executable, "-c", "pass"]
+    engine = Engine(
+        program, os.environ, clock=time.time, host="127.0.0.1", killed_for_memory=lambda: killed_for_memory(counters)
+    )
+    assert not engine.starved  # before it was there
+    counters.write_text("oom_kill 3\n")
+    assert engine.starved
+    engine.stop(5)
+    assert (killed_for_memory(tmp_path / "none"), killed_for_memory() >= 0) == (0, True)
 
 
 def test_only_the_last_lines_are_kept(start: Callable[[str], Engine]) -> None:

@@ -1,14 +1,15 @@
 """The third guard under fault injection: whatever is taken from a node, the real agent and its engine are gone in time.
 
 What ends the machine is the end of the agent, so that is what is waited for; each bound is that of the settings with
-which the node was started, and what its last calls take. A clock cannot be set back for one process alone: how a node
-leaves when its clock jumps is in test_departure.py, with the real agent on a clock that is stepped.
+which the node was started, and what its last calls take. A clock cannot be set for one process alone: Python's own is
+moved in the agent's; the kernel's, by which it counts, is left as it is.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+import os
 import shlex
 import sys
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.gpu_node.gate import gate
 from tests.gpu_node.ground import network, small_disk
 from tests.gpu_node.process import Node, StartNode, is_dead, wait_for
 
@@ -65,6 +67,44 @@ def test_a_table_that_is_gone(start_node: StartNode) -> None:
     assert "the table cannot be read" in node.log.read_text()
 
 
+def test_a_table_that_is_denied(start_node: StartNode) -> None:
+    with gate() as account:
+        node = start_node(reach=account.reach, DIOGENES_NODE_BLIND_LIMIT_S=BLIND_S)
+        node.reaches("ready")
+        with gone_within(node, 4.0):
+            account.denied = "DynamoDB"
+        assert account.refused
+    assert node.account.desired == 0
+    assert "AccessDeniedException" in node.log.read_text()
+
+
+def test_an_engine_that_died_while_the_table_is_denied(start_node: StartNode) -> None:
+    with gate() as account:
+        node = start_node(reach=account.reach, DIOGENES_NODE_NOTICE_S="2")  # and ten minutes for a node that serves
+        node.reaches("ready")
+        with gone_within(node, 4.0) as engine:
+            account.denied = "DynamoDB"
+            wait_for(lambda: account.refused)
+            engine.kill()
+    assert node.process.returncode == 1
+    assert node.account.desired == 0
+
+
+@pytest.mark.parametrize("by_s", [3600, -3600])
+def test_a_clock_that_jumps(start_node: StartNode, tmp_path: Path, by_s: int) -> None:
+    (tmp_path / "sitecustomize.py").write_text(MOVES_THE_CLOCK)
+    moved = tmp_path / "moved"
+    moved.write_text("0")
+    node = start_node(
+        PYTHONPATH=os.pathsep.join([str(tmp_path), os.getcwd()]), MOVED=str(moved), DIOGENES_NODE_NOTICE_S="1"
+    )
+    node.reaches("ready")
+    with gone_within(node, 4.0):
+        moved.write_text(str(by_s))
+    assert node.account.row["reason"] == f"its clock jumped by {by_s} s"
+    assert node.account.desired == 0
+
+
 def test_a_network_that_is_cut(start_node: StartNode) -> None:
     with network() as net:
         node = start_node(prefix=net.prefix, reach=net.reach, address="127.0.0.1", DIOGENES_NODE_BLIND_LIMIT_S=BLIND_S)
@@ -100,6 +140,15 @@ def test_a_long_answer_is_no_hang(start_node: StartNode) -> None:
     assert "engine cleared of suspicion" in node.messages
     assert node.process.poll() is None
 
+
+MOVES_THE_CLOCK = """
+import os, time
+real = time.time
+def moved():
+    with open(os.environ["MOVED"]) as by:
+        return real() + float(by.read() or 0)
+time.time = moved
+"""
 
 FILLS_THE_DISK = """
 import os, sys

@@ -25,6 +25,20 @@ def test_a_node_learns_its_name_its_address_and_how_it_was_bought(metadata_servi
         assert identify(base) == Identity("i-0123", "10.1.2.3", "eu-west-1b", "g5.xlarge", "on-demand")
 
 
+DOCUMENT = "dynamic/instance-identity/document"
+
+
+def test_a_node_learns_when_its_machine_was_launched(metadata_service: Service) -> None:
+    with metadata_service(ANSWERS | {DOCUMENT: '{"pendingTime": "2026-11-29T12:00:00Z"}'}) as base:
+        assert identify(base).launched_at == 1795953600.0
+
+
+@pytest.mark.parametrize("document", ["", "[]", "{}", '{"pendingTime": "soon"}', '{"pendingTime": null}'])
+def test_a_launch_that_is_not_told_fails_no_start(metadata_service: Service, document: str) -> None:
+    with metadata_service(ANSWERS | {DOCUMENT: document}) as base:
+        assert identify(base).launched_at == 0.0
+
+
 @pytest.mark.parametrize(("lifecycle", "market"), [("spot", "spot"), ("scheduled", "on-demand")])
 def test_only_a_spot_instance_is_on_the_spot_market(metadata_service: Service, lifecycle: str, market: str) -> None:
     with metadata_service(ANSWERS | {"instance-life-cycle": lifecycle}) as base:

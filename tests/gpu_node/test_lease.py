@@ -25,7 +25,7 @@ def situation(
     departure: Departure | None = None,
 ) -> Situation:
     orders = Orders(state, lease_until)
-    return Situation(START, busy, orders=orders, lease_ends_at=lease_until, read_at=read_at, departure=departure)
+    return Situation(START, START, busy, orders=orders, lease_ends_at=lease_until, read_at=read_at, departure=departure)
 
 
 def departing(*, busy: bool = False) -> Situation:
@@ -45,8 +45,8 @@ def departing(*, busy: bool = False) -> Situation:
         pytest.param(situation(read_at=2004), 2005, True, id="idle past the grace"),
         pytest.param(situation(read_at=2600, busy=True), 2604.9, False, id="busy past the lease"),
         pytest.param(situation(read_at=2600, busy=True), 2605, True, id="busy long past the lease"),
-        pytest.param(Situation(START, busy=False), 1599, False, id="never read anything, for a while"),
-        pytest.param(Situation(START, busy=False), 1600, True, id="never read anything, for long"),
+        pytest.param(Situation(START, START, busy=False), 1599, False, id="never read anything, for a while"),
+        pytest.param(Situation(START, START, busy=False), 1600, True, id="never read anything, for long"),
         pytest.param(situation(lease_until=9e9, read_at=1100), 1699, False, id="blind for a while"),
         pytest.param(situation(lease_until=9e9, read_at=1100), 1700, True, id="blind for long"),
         pytest.param(situation(lease_until=9e9, read_at=1100, busy=True), 2299, False, id="blind for long, but busy"),
@@ -110,7 +110,10 @@ def test_a_lease_that_is_not_renewed_ends_however_far_it_reaches(until: float, n
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_halt_says_why(busy: bool) -> None:
-    verdicts = [decide(situation(busy=busy), 2000 + 600 + 5, POLICY), decide(Situation(START, busy), 9e8, POLICY)]
+    verdicts = [
+        decide(situation(busy=busy), 2000 + 600 + 5, POLICY),
+        decide(Situation(START, START, busy), 9e8, POLICY),
+    ]
     assert all(isinstance(verdict, Halt) and verdict.reason for verdict in verdicts)
 
 
@@ -130,9 +133,10 @@ orders = st.none() | st.builds(Orders, state=st.sampled_from(NodeState), lease_u
 
 @st.composite
 def situations(draw: st.DrawFn) -> Situation:
-    known = draw(orders)
+    known, launched_at = draw(orders), draw(times)
     return Situation(
-        draw(times),
+        launched_at + draw(st.floats(0, 1800)),
+        launched_at,
         draw(st.booleans()),
         orders=known,
         lease_ends_at=None if known is None else known.lease_until,
@@ -173,7 +177,7 @@ def test_no_node_outlives_what_its_group_grants(
 
 @given(situations(), policies, st.floats(0, 1e6))
 def test_no_node_outlives_its_lifetime(case: Situation, policy: LeasePolicy, extra: float) -> None:
-    assert isinstance(decide(case, case.started_at + policy.max_lifetime_s + extra + 1, policy), Halt)
+    assert isinstance(decide(case, case.launched_at + policy.max_lifetime_s + extra + 1, policy), Halt)
 
 
 def test_the_machine_is_not_cut_off_by_aws_before_its_own_limit() -> None:

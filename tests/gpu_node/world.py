@@ -166,7 +166,7 @@ class FakeEngine:
 class World:
     """An agent, its fakes, and the clock that drives them."""
 
-    def __init__(self, settings: NodeSettings = SETTINGS, *, market: str = "spot") -> None:
+    def __init__(self, settings: NodeSettings = SETTINGS, *, market: str = "spot", launched_at: float = 0.0) -> None:
         self.clock = Clock()
         self.table = FakeTable(self.clock)
         self.engine = FakeEngine(self.clock)
@@ -181,7 +181,7 @@ class World:
         self.program_missing = False
         self.agent = Agent(
             settings,
-            replace(IDENTITY, market=market),
+            replace(IDENTITY, market=market, launched_at=launched_at),
             table=self.table,
             start_engine=self._start,
             gpu_answers=lambda: self.gpu,

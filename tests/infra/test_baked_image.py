@@ -10,6 +10,7 @@ import pytest
 
 from control_plane import schema
 from gpu_node import package
+from gpu_node.image.document import AGENT_HOME as BAKED_AGENT
 from gpu_node.image.document import ENGINE_HOME as BAKED_ENGINE
 from gpu_node.image.document import Baking
 from tests.infra.component import Answer
@@ -40,6 +41,8 @@ def test_the_pipeline_installs_the_engine_from_the_package_that_it_checked() -> 
     assert package.build().key in commands
     assert f"echo '{package.build().sha256}  /opt/diogenes-baking/package.tar.gz' | sha256sum --check" in commands
     assert f"/opt/diogenes-baking/install.sh {BAKED_ENGINE}" in commands
+    assert f"/opt/diogenes-baking/agent_env.sh {BAKED_AGENT}" in commands
+    assert f"baked={BAKED_AGENT}\n" in (package.HOME / "bootstrap.sh").read_text()  # where a node looks for it
     assert len(component.inputs["data"]) < 16_000  # what Image Builder takes in line
     assert recipe.inputs["components"] == [{"componentArn": component.state["arn"]}]
     assert recipe.inputs["version"] == component.inputs["version"]

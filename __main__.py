@@ -12,7 +12,7 @@ from control_plane.infra.groups import node_groups
 from control_plane.infra.network import Network
 from control_plane.settings import Settings
 from gpu_node.engine_settings import VLLM_IMAGE, EngineKind, EngineSettings
-from gpu_node.infra import GpuNodes
+from gpu_node.infra import GpuNodes, RootVolume
 from gpu_node.protocol import ENGINE_PORT
 from web.infra import Web
 
@@ -52,7 +52,7 @@ nodes = GpuNodes(
     hf_token_parameter_arn=data.hf_token_parameter_arn,
     hf_token_parameter_name=data.hf_token_parameter_name,
     ami_id=deployment.ami_id,
-    root_volume_gb=deployment.root_volume_gb,
+    root_volume=RootVolume(deployment.root_volume_gb, deployment.root_volume_mib_s),
     engine=EngineSettings(kind=EngineKind(deployment.engine), image=deployment.engine_image or VLLM_IMAGE),
     bake_image=deployment.bake_image,
     tags={schema.TAG: deployment.namespace},

@@ -6,9 +6,11 @@ another engine is asked to go on from that text: a chat with the text as the beg
 come from the first: its id, no second role, usage as if one engine had written all. Where everything that the request
 allows was said, and only its end is missing, one token is asked for, since engines answer no less; it is thrown away.
 
-Not everything can be continued: not what is more than the text of one choice (tool calls, reasoning, log
-probabilities), not what was bound to a form by a grammar that would begin anew, and only where the API has words for
-it (not ``/v1/responses``, ``/v1/messages``).
+Not everything can be continued: not what is more than the text of one choice (tool calls, log probabilities), not what
+was bound to a form by a grammar that would begin anew, and only where the API has words for it (not ``/v1/responses``,
+``/v1/messages``). And not what has reasoned: a chat template leaves the reasoning of a begun message out (DeepSeek's),
+or puts its end behind it though it had not ended (Qwen's), and the engine's parser, which goes by those marks, would
+then hand on text as reasoning or reasoning as text. Both look like an answer, so nobody would notice.
 """
 
 from __future__ import annotations

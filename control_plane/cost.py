@@ -12,6 +12,7 @@ from control_plane.deployment import Deployment, Edge
 from control_plane.instance_types import instance_type
 from control_plane.model import Model
 from control_plane.prices import HOURS_PER_MONTH, Services, prices
+from control_plane.rates import gp3_usd_per_hour
 from control_plane.schema import FRONT_ZONES
 
 # What happens in a month in which nobody asks anything; estimates, not measured.
@@ -65,10 +66,10 @@ def control_plane_awake(deployment: Deployment) -> Sequence[Item]:
 def node_awake(deployment: Deployment, instance: str) -> Sequence[Item]:
     """US dollars an hour for one node of this type, On-Demand. Raises UnknownInstanceType."""
     asked, kind = prices().services, instance_type(instance)
-    volume = deployment.root_volume_gb * asked.gp3_usd_per_gb_month / HOURS_PER_MONTH
+    volume = gp3_usd_per_hour(deployment.root_volume_gb, deployment.root_volume_mib_s)
     return [
         Item(kind.name, kind.usd_per_hour, f"{kind.gpus} x {kind.gpu.name}"),
-        Item("its root volume", volume, f"{deployment.root_volume_gb} GB"),
+        Item("its root volume", volume, f"{deployment.root_volume_gb} GB, {deployment.root_volume_mib_s} MiB/s"),
         Item("its public address", asked.public_ipv4_usd_per_hour),
     ]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from control_plane import budget_settings, notification_settings, telemetry_settings
+from control_plane import budget_settings, node_settings, notification_settings, telemetry_settings
 from control_plane.addresses import HOST, InvalidAddress, fold_entry
 from control_plane.configuration import Blank, Problem, Values, in_order, remove, set_path, set_value
 from control_plane.geometry import ReadGeometry
@@ -36,12 +36,8 @@ SETTINGS = frozenset(
         "memory",
         "controlPlaneIdleTimeout",
         "logRetentionDays",
-        "amiId",
-        "bakeImage",
-        "engine",
-        "engineImage",
-        "rootVolumeGb",
-        *(budget_settings.NAMES + notification_settings.NAMES + telemetry_settings.NAMES + SECRETS),
+        *(node_settings.NAMES + budget_settings.NAMES + notification_settings.NAMES),
+        *(telemetry_settings.NAMES + SECRETS),
     }
 )
 """Every setting of a stack, as ``Pulumi.yaml`` has them, and the secrets."""
@@ -74,10 +70,6 @@ _LOG_RETENTION_DAYS = (
     *(1096, 1827, 2192, 2557, 2922, 3288, 3653),
 )
 """What CloudWatch allows."""
-
-ENGINES = ("install", "container")
-
-_CONTAINER_IMAGE = r"[a-z0-9][a-z0-9._/-]*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?"
 
 _PROVIDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
 _ISSUER = re.compile(r"https://[^\s/?#@]+\.[^\s/?#@]+(/[^\s?#]*)?")
@@ -130,7 +122,8 @@ class Deployment:
     control_plane_idle_timeout_s: int = 600
     log_retention_days: int = 14
     ami_id: str | None = None  # None: the newest Deep Learning AMI
-    root_volume_gb: int = 100
+    root_volume_gb: int = node_settings.ROOT_VOLUME_GB
+    root_volume_mib_s: int = node_settings.ROOT_VOLUME_MIB_S  # what it carries
     engine: str = "install"  # how a node comes by its engine: install or container
     engine_image: str | None = None  # of the container; None: the makers' of the pinned version
     bake_image: bool = False  # a pipeline that bakes the engine into the nodes' image
@@ -176,7 +169,7 @@ class Deployment:
             **_sign_in(values, github_secret=github_secret),
             **_edge(values, home),
             **_control_plane(values),
-            **_nodes(values),
+            **node_settings.read(values),
             telemetry=telemetry_settings.read(values),
             notes=(*_price_notes(home), *lineup.notes),
         )
@@ -375,23 +368,4 @@ def _control_plane(values: Values) -> dict[str, Any]:
         ),
         **budget_settings.read(values),
         **notification_settings.read(values),
-    }
-
-
-def _nodes(values: Values) -> dict[str, Any]:
-    engine = values.choice("engine", ENGINES, default=Deployment.engine)
-    image = values.text("engineImage", pattern=_CONTAINER_IMAGE, example="vllm/vllm-openai:v0.32.0")
-    bake = values.flag("bakeImage")
-    if engine != "container" and values.is_set("engineImage"):
-        values.refuse("engineImage is of no use unless engine is container", remove("engineImage"))
-    if engine == "container" and bake:
-        values.refuse("bakeImage bakes an installed engine, and engine is container", set_value("bakeImage", "false"))
-    return {
-        "engine": engine,
-        "engine_image": image,
-        "bake_image": bake,
-        "ami_id": values.text("amiId", pattern=r"ami-([0-9a-f]{8}|[0-9a-f]{17})", example="ami-0123456789abcdef0"),
-        "root_volume_gb": values.integer(
-            "rootVolumeGb", range(75, 16385), default=Deployment.root_volume_gb, unit="GB"
-        ),  # the Deep Learning AMI alone takes 75
     }

@@ -35,11 +35,19 @@ class Question:
     service: str
     filters: Mapping[str, str]
     usage: str  # how the product's usage type ends; region and prefix come before it
+    per: int = 1  # how many of the file's units are one of the list's
 
 
 SERVICES = (
     Question(
         "gp3UsdPerGbMonth", "AmazonEC2", {"productFamily": "Storage", "volumeApiName": "gp3"}, "EBS:VolumeUsage.gp3"
+    ),
+    Question(
+        "gp3UsdPerMibSMonth",
+        "AmazonEC2",
+        {"productFamily": "Provisioned Throughput", "volumeApiName": "gp3"},
+        "EBS:VolumeP-Throughput.gp3",
+        per=1024,  # the list counts in GiB/s
     ),
     Question("publicIpv4UsdPerHour", "AmazonVPC", {"group": "VPCPublicIPv4Address"}, "PublicIPv4:InUseAddress"),
     Question("fargateArmVcpuUsdPerHour", "AmazonECS", {"cputype": "perCPU"}, "Fargate-ARM-vCPU-Hours:perCPU"),
@@ -86,7 +94,7 @@ class _Taking:
 
     def take(self, row: dict[str, Any], key: str, question: Question) -> None:
         try:
-            price = _price(self._client, question, self._region)
+            price = _price(self._client, question, self._region) / question.per
         except NoPrice:
             self.kept.append(question.name)
             return

@@ -57,6 +57,7 @@ class Services:
     lambda_usd_per_million_requests: float
     s3_usd_per_gb_month: float
     gp3_usd_per_gb_month: float
+    gp3_usd_per_mib_s_month: float  # beyond the first 125
     ebs_initialization_usd_per_gb: float
     ebs_snapshot_usd_per_gb_month: float
     dynamodb_usd_per_million_writes: float

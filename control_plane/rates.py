@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from control_plane.prices import HOURS_PER_MONTH, prices
 
+GP3_FREE_MIB_S = 125
+"""What a gp3 volume carries without a surcharge."""
+
 MICRO = 1_000_000
 """Micro-dollars of a dollar."""
 
@@ -26,6 +29,7 @@ class Sizes:
     """What the price of a machine depends on, besides its type."""
 
     root_volume_gb: int = 100
+    root_volume_mib_s: int = 125
     cpu: int = 512  # of the task, in 1/1024 vCPU
     memory: int = 1024  # MiB
     architecture: str = "arm64"
@@ -45,11 +49,20 @@ def node_rate(instance_type: str, sizes: Sizes, *, spot_usd_per_hour: float | No
     known = types.get(instance_type)
     listed = known.usd_per_hour if known else max(kind.usd_per_hour for kind in types.values())
     machine = listed if spot_usd_per_hour is None else spot_usd_per_hour
-    volume = sizes.root_volume_gb * services.gp3_usd_per_gb_month / HOURS_PER_MONTH
+    volume = gp3_usd_per_hour(sizes.root_volume_gb, sizes.root_volume_mib_s)
     return Rate(
         micro(machine) + micro(volume) + micro(services.public_ipv4_usd_per_hour),
         micro(sizes.root_volume_gb * services.ebs_initialization_usd_per_gb),
     )
+
+
+def gp3_usd_per_hour(size_gb: int, mib_s: int) -> float:
+    """A volume's size, and what it carries beyond what its size pays for. Operations are not counted: the 3,000 a
+    second that every volume has carry all that a deployment may ask for."""
+    services = prices().services
+    size = size_gb * services.gp3_usd_per_gb_month
+    surcharge = max(0, mib_s - GP3_FREE_MIB_S) * services.gp3_usd_per_mib_s_month
+    return (size + surcharge) / HOURS_PER_MONTH
 
 
 def task_rate(sizes: Sizes) -> Rate:

@@ -71,6 +71,7 @@ class Settings:
     speculative_budget_usd: float = 5.0
     budget_hard_cap_percent: float = 120.0
     root_volume_gb: int = 100
+    root_volume_mib_s: int = 125
     task_cpu: int = 512  # in 1/1024 vCPU
     task_memory: int = 1024  # MiB
     task_architecture: str = "arm64"

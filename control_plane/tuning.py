@@ -20,7 +20,13 @@ def allowance(settings: Settings) -> Allowance:
 
 def sizes(settings: Settings) -> Sizes:
     """What the price of a machine depends on."""
-    return Sizes(settings.root_volume_gb, settings.task_cpu, settings.task_memory, settings.task_architecture)
+    return Sizes(
+        root_volume_gb=settings.root_volume_gb,
+        root_volume_mib_s=settings.root_volume_mib_s,
+        cpu=settings.task_cpu,
+        memory=settings.task_memory,
+        architecture=settings.task_architecture,
+    )
 
 
 def policy(settings: Settings) -> Policy:

@@ -39,6 +39,7 @@ def environment(
         speculative_budget_usd=float(deployment.speculative_budget_usd),
         budget_hard_cap_percent=float(deployment.budget_hard_cap_percent),
         root_volume_gb=deployment.root_volume_gb,
+        root_volume_mib_s=deployment.root_volume_mib_s,
         task_cpu=deployment.cpu,
         task_memory=deployment.memory,
         task_architecture=deployment.architecture,

@@ -18,6 +18,28 @@ its least and its most, 100 and 300: it is paid for by the gigabyte of the image
 
 
 @dataclass(frozen=True)
+class RootVolume:
+    """Of every node."""
+
+    size_gb: int
+    mib_s: int  # what it carries
+
+    def mapping(self) -> aws.ec2.LaunchTemplateBlockDeviceMappingArgs:
+        """What the image names as its root; gone with its instance."""
+        return aws.ec2.LaunchTemplateBlockDeviceMappingArgs(
+            device_name="/dev/sda1",
+            ebs=aws.ec2.LaunchTemplateBlockDeviceMappingEbsArgs(
+                volume_size=self.size_gb,
+                volume_type="gp3",
+                throughput=self.mib_s,
+                volume_initialization_rate=VOLUME_INITIALIZATION_MIB_S,
+                encrypted="true",
+                delete_on_termination="true",
+            ),
+        )
+
+
+@dataclass(frozen=True)
 class NodeGroup:
     """One model on one market."""
 
@@ -94,20 +116,6 @@ def tags_at_launch(group: NodeGroup) -> Sequence[aws.ec2.LaunchTemplateTagSpecif
         aws.ec2.LaunchTemplateTagSpecificationArgs(resource_type=kind, tags=group.all_tags)
         for kind in ("instance", "volume")
     ]
-
-
-def root_volume(size_gb: int) -> aws.ec2.LaunchTemplateBlockDeviceMappingArgs:
-    """The volume that the image names as its root; gone with its instance."""
-    return aws.ec2.LaunchTemplateBlockDeviceMappingArgs(
-        device_name="/dev/sda1",
-        ebs=aws.ec2.LaunchTemplateBlockDeviceMappingEbsArgs(
-            volume_size=size_gb,
-            volume_type="gp3",
-            volume_initialization_rate=VOLUME_INITIALIZATION_MIB_S,
-            encrypted="true",
-            delete_on_termination="true",
-        ),
-    )
 
 
 def public_address(security_group_id: pulumi.Input[str]) -> aws.ec2.LaunchTemplateNetworkInterfaceArgs:

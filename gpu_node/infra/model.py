@@ -15,7 +15,7 @@ from gpu_node import policies, user_data
 from gpu_node.engine_settings import EngineSettings
 from gpu_node.infra import group as parts
 from gpu_node.infra.files import NodeFiles
-from gpu_node.infra.group import NodeGroup
+from gpu_node.infra.group import NodeGroup, RootVolume
 from gpu_node.protocol import DRAIN_HOOK_S
 from gpu_node.settings import NodeSettings
 from gpu_node.weights import Source
@@ -38,7 +38,7 @@ class Surroundings:
     hf_token_parameter_arn: pulumi.Input[str] | None
     hf_token_parameter_name: pulumi.Input[str] | None
     image_id: pulumi.Input[str]
-    root_volume_gb: int
+    root_volume: RootVolume
     max_size: int  # of a group
     files: NodeFiles
     engine: EngineSettings  # of all; bucket and weights are added
@@ -142,7 +142,7 @@ class ModelNodes(pulumi.ComponentResource):
             # Every five minutes, which is free: the node's own row tells more, every ten seconds.
             monitoring=aws.ec2.LaunchTemplateMonitoringArgs(enabled=False),
             network_interfaces=[parts.public_address(around.security_group_id)],
-            block_device_mappings=[parts.root_volume(around.root_volume_gb)],
+            block_device_mappings=[around.root_volume.mapping()],
             tag_specifications=parts.tags_at_launch(group),
             tags=dict(group.tags),
             opts=pulumi.ResourceOptions(parent=self, depends_on=[around.files.uploaded]),

@@ -10,7 +10,7 @@ import pulumi_aws as aws
 from gpu_node.engine_settings import EngineSettings
 from gpu_node.image.pipeline import ImagePipeline, baked_image
 from gpu_node.infra.files import NodeFiles
-from gpu_node.infra.group import NodeGroup
+from gpu_node.infra.group import NodeGroup, RootVolume
 from gpu_node.infra.model import ModelNodes, Surroundings
 
 AMI_PARAMETER = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
@@ -47,7 +47,7 @@ class GpuNodes(pulumi.ComponentResource):
         hf_token_parameter_arn: pulumi.Input[str] | None,
         hf_token_parameter_name: pulumi.Input[str] | None,
         ami_id: str | None,
-        root_volume_gb: int,
+        root_volume: RootVolume,
         tags: Mapping[str, str],
         engine: EngineSettings = EngineSettings(),  # noqa: B008 - frozen
         bake_image: bool = False,
@@ -77,7 +77,7 @@ class GpuNodes(pulumi.ComponentResource):
             hf_token_parameter_arn=hf_token_parameter_arn,
             hf_token_parameter_name=hf_token_parameter_name,
             image_id=image,
-            root_volume_gb=root_volume_gb,
+            root_volume=root_volume,
             max_size=max_size,
             files=files,
             engine=engine,

@@ -10,7 +10,7 @@ import pulumi
 
 from control_plane import schema
 from gpu_node.engine_settings import EngineSettings
-from gpu_node.infra import GpuNodes, NodeGroup
+from gpu_node.infra import GpuNodes, NodeGroup, RootVolume
 from tests.infra.component import ACCOUNT, REGION, Answer, Registration, Registrations, run_component
 
 NAMESPACE = "diogenes-prod"
@@ -62,7 +62,7 @@ def built(
             hf_token_parameter_arn=f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/{NAMESPACE}/hf-token" if token else None,
             hf_token_parameter_name=f"/{NAMESPACE}/hf-token" if token else None,
             ami_id=ami_id,
-            root_volume_gb=120,
+            root_volume=RootVolume(120, 250),
             engine=engine,
             bake_image=bake_image,
             tags={schema.TAG: NAMESPACE},

@@ -114,6 +114,7 @@ def test_the_root_volume_is_encrypted_and_filled_at_a_known_pace() -> None:
         (volume,) = template.inputs["blockDeviceMappings"]
         disk = volume["ebs"]
         assert (disk["volumeSize"], disk["volumeType"], disk["encrypted"]) == (120, "gp3", "true")
+        assert (disk["throughput"], disk.get("iops")) == (250, None)
         assert 100 <= disk["volumeInitializationRate"] <= 300
 
 

@@ -193,6 +193,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         {"notificationEmails": ["ann@example.org", "Ann@example.org"]},
         "notificationEmails[1] is Ann@example.org, which is in the list already",
     ),
+    "a disk that needs more operations": ({"rootVolumeMibS": 1000}, "rootVolumeMibS is 1000"),
     "no budget": ({"monthlyBudgetUsd": 0}, "monthlyBudgetUsd is 0"),
     "a foreign setting": ({"idleTimeout": 5}, "idleTimeout is not a setting of Diogenes"),
     "too large for its GPU": (

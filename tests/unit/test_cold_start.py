@@ -11,6 +11,7 @@ from control_plane.cold_start import (
     COMPILE,
     EXAMPLES,
     NETWORK_GBPS,
+    QUICK_MIB_S,
     RATES,
     Engine,
     Weights,
@@ -52,6 +53,17 @@ def test_a_streamed_8b_takes_as_long_as_its_types_network_needs_for_it() -> None
 def test_a_first_start_of_a_baked_image_differs_by_compiling_alone_from_the_hub() -> None:
     later, first = (seconds(MIDDLE, Engine.BAKED, Weights.HUB, first=first) for first in (False, True))
     assert first - later == pytest.approx(COMPILE.value - 5.0)
+
+
+def test_a_volume_that_carries_more_helps_a_baked_engine_until_it_is_filled_no_faster() -> None:
+    def after(carried: int, engine: Engine = Engine.BAKED) -> float:
+        return seconds(SMALL, engine, Weights.S3, volume_mib_s=carried)
+
+    assert after(125) - after(QUICK_MIB_S) == pytest.approx(4e9 / (125 * 2**20) - 4 / 0.21, abs=0.1)
+    assert after(750) == pytest.approx(after(QUICK_MIB_S), abs=0.1)
+    for engine in (Engine.INSTALL, Engine.CONTAINER):
+        assert after(125, engine) == after(750, engine)
+    assert "rootVolumeMibS" in markdown()
 
 
 def test_nothing_at_rest_costs_but_what_is_kept() -> None:

@@ -13,6 +13,7 @@ from control_plane.cost import Item, at_rest, at_rest_usd, control_plane_awake, 
 from control_plane.deployment import Deployment, Edge
 from control_plane.geometry import Unread
 from control_plane.instance_types import UnknownInstanceType
+from control_plane.rates import Sizes, node_rate
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,6 +64,14 @@ def test_an_hour_of_a_node_is_the_instance_its_volume_and_its_address(prod: Depl
     assert volume.usd == pytest.approx(100 * 0.08 / 730)
     with pytest.raises(UnknownInstanceType):
         node_awake(prod, "t3.micro")
+
+
+def test_what_the_volume_carries_beyond_the_free_is_in_the_estimate_and_in_the_bill(prod: Deployment) -> None:
+    quick = replace(prod, root_volume_mib_s=500)
+    surcharge = 375 * 0.04 / 730
+    assert dollars(node_awake(quick, "g5.xlarge")) - dollars(node_awake(prod, "g5.xlarge")) == pytest.approx(surcharge)
+    billed = [node_rate("g5.xlarge", Sizes(root_volume_mib_s=carried)).per_hour for carried in (125, 500)]
+    assert billed[1] - billed[0] == pytest.approx(surcharge * 1e6, abs=1)
 
 
 def test_the_tables_show_every_item_every_model_and_the_sum(prod: Deployment) -> None:

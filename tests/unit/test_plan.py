@@ -255,7 +255,8 @@ ONCE = ModelRow(NAME, CONFIG, failures=1, failure=CRASH, failed_at=NOW - 1)
         (ModelRow(NAME, CONFIG, failures=2, failure=CRASH, failed_at=NOW - 91), False),
         (ModelRow(NAME, CONFIG, failures=3, failure=CRASH, failed_at=NOW - 359), True),  # longer every time
         (ModelRow(NAME, CONFIG, failures=3, failure=CRASH, failed_at=NOW - 361), False),
-        (ModelRow(NAME, CONFIG, failures=9, failure=CRASH, failed_at=NOW - 3601), False),  # an hour at most
+        (ModelRow(NAME, CONFIG, failures=4, failure=CRASH, failed_at=NOW - 1441), False),
+        (ModelRow(NAME, CONFIG, failures=5, failure=CRASH, failed_at=NOW - 9999), True),  # and that is the last time
         (ModelRow(NAME, CONFIG, failures=1, failure=BROKEN, failed_at=NOW - 1), False),
         (ModelRow(NAME, CONFIG, failures=2, failure=BROKEN, failed_at=NOW - 9999), True),  # until somebody asks by hand
         (ModelRow(NAME, CONFIG, failures=2, failure=GATED, failed_at=NOW - 9999), True),

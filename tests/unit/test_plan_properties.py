@@ -185,7 +185,8 @@ class Sim:
             self.nodes[node.id] = node = replace(node, heartbeat_at=self.now)
             busy = bool(self.in_flight.get(node.id))
             orders = Orders(node.state, node.lease_until)
-            now = Situation(node.launched_at, busy, orders=orders, lease_ends_at=orders.lease_until, read_at=self.now)
+            at = node.launched_at
+            now = Situation(at, at, busy, orders=orders, lease_ends_at=orders.lease_until, read_at=self.now)
             verdict = decide(now, self.now, LEASES)
             if isinstance(verdict, Halt):
                 self._halt(node.id)

@@ -48,6 +48,7 @@ def test_every_price_of_machines_is_taken_and_the_file_is_dated_and_read_again()
     assert (told.region, told.date) == ("eu-central-1", TODAY)
     assert {kind.usd_per_hour for kind in told.instance_types.values()} == {2.5}
     assert told.services.gp3_usd_per_gb_month == told.services.fargate_arm_vcpu_usd_per_hour == 0.07
+    assert told.services.gp3_usd_per_mib_s_month == 0.07 / 1024  # the list counts in GiB/s
     assert told.services.public_ipv4_usd_per_hour == told.services.fargate_x86_gb_usd_per_hour == 0.07
     assert all(filters["regionCode"] == "eu-central-1" for filters in listing.asked)
     assert not done.kept

@@ -7,6 +7,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -71,7 +72,10 @@ async def _goes_on(story: Story) -> None:
 
 async def _cannot_go_on(story: Story) -> None:
     """Log probabilities are of a text that another engine would begin anew."""
-    body = {"model": BOUND, "messages": [{"role": "user", "content": f"{PROMPT} [[tokens=2000 gap=0.1]]"}]}
+    body: dict[str, Any] = {
+        "model": BOUND,
+        "messages": [{"role": "user", "content": f"{PROMPT} [[tokens=2000 gap=0.1]]"}],
+    }
     body |= {"stream": True, "logprobs": True}
     events = []
     async with story.http() as http, http.stream("POST", "v1/chat/completions", json=body) as reply:

@@ -168,7 +168,10 @@ def _refused(error: urllib.error.HTTPError, file: str) -> _Refused:
 
 
 class _OwnHostOnly(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, but shows the token to the hub alone, not to the storage that it points to."""
+    """Follows redirects, but shows the token to the hub alone, not to the storage that it points to.
+
+    gpu_node/hub.py has its twin: neither part may import the other.
+    """
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str

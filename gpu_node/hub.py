@@ -124,7 +124,10 @@ def _storage(error: urllib.error.HTTPError) -> HubUnavailable:
 
 
 class _OwnHostOnly(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, but shows the token to the hub alone, not to the storage that it points to."""
+    """Follows redirects, but shows the token to the hub alone, not to the storage that it points to.
+
+    control_plane/hub.py has its twin: neither part may import the other.
+    """
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str

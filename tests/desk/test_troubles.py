@@ -41,12 +41,13 @@ def story() -> Iterator[Story]:
         yield story
 
 
-async def test_a_stream_goes_on_in_the_replacement_of_a_node_that_aws_takes_back(story: Story) -> None:
-    """Or is told with a code. First of all: what AWS took back is believed gone a while later."""
-    await asyncio.gather(_goes_on(story), _cannot_go_on(story))
+async def test_nodes_that_aws_takes_back_and_such_that_never_speak(story: Story) -> None:
+    """Three stories at a time, and first of all: each is mostly waiting, the last for AWS's end of a machine."""
+    await asyncio.gather(_goes_on(story), _cannot_go_on(story), _never_starts(story))
 
 
 async def _goes_on(story: Story) -> None:
+    """A stream goes on in the replacement of its node."""
     begun = asyncio.Event()
     streaming = asyncio.create_task(
         story.ask(GOES_ON, f"{PROMPT} [[tokens={TOKENS} gap=0.1]]", stream=True, begun=begun)
@@ -71,7 +72,7 @@ async def _goes_on(story: Story) -> None:
 
 
 async def _cannot_go_on(story: Story) -> None:
-    """Log probabilities are of a text that another engine would begin anew."""
+    """Another engine would begin log probabilities anew: the client is told with a code."""
     body: dict[str, Any] = {
         "model": BOUND,
         "messages": [{"role": "user", "content": f"{PROMPT} [[tokens=2000 gap=0.1]]"}],
@@ -83,9 +84,20 @@ async def _cannot_go_on(story: Story) -> None:
             if line.startswith("data: {"):
                 events.append(json.loads(line.removeprefix("data: ")))
                 if len(events) == 3:
-                    story.desk.add_fault(spot="interruption", model=BOUND, notice_s=6, phase="ready")
+                    story.desk.add_fault(spot="interruption", model=BOUND, notice_s=15, phase="ready")
     assert events[-1]["error"]["code"] == "spot_interrupted"
     assert sum("error" in event for event in events) == 1
+
+
+async def _never_starts(story: Story) -> None:
+    """An instance whose agent never starts is replaced once, and then given up."""
+    story.desk.add_fault(never_boots=True, model=MUTE)
+    story.desk.add_fault(never_boots=True, model=DUMB, times=2)
+    replaced, given_up, cut = await asyncio.gather(story.ask(MUTE), story.ask(DUMB), story.ask(DUMB, stream=True))
+    assert replaced.whole, replaced
+    assert given_up.error == cut.error == "node_never_spoke"
+    assert (len(story.launched(MUTE)), len(story.launched(DUMB))) == (2, 2)
+    await story.gone(DUMB)
 
 
 def launches(story: Story) -> int:
@@ -142,16 +154,6 @@ async def test_a_start_that_fails_for_good_tells_every_client_why(story: Story, 
     status = await story.status(model)
     assert status["failure"]["code"] == code
     assert len(story.launched(model)) == 1
-
-
-async def test_an_instance_whose_agent_never_starts_is_replaced_once_and_then_given_up(story: Story) -> None:
-    story.desk.add_fault(never_boots=True, model=MUTE)
-    story.desk.add_fault(never_boots=True, model=DUMB, times=2)
-    replaced, given_up, cut = await asyncio.gather(story.ask(MUTE), story.ask(DUMB), story.ask(DUMB, stream=True))
-    assert replaced.whole, replaced
-    assert given_up.error == cut.error == "node_never_spoke"
-    assert (len(story.launched(MUTE)), len(story.launched(DUMB))) == (2, 2)
-    await story.gone(DUMB)
 
 
 @pytest.mark.parametrize("times", [1, 4])  # the SDK's own tries are three: then nobody knows, until the next tick

@@ -90,8 +90,7 @@ def test_an_engine_that_died_while_the_table_is_denied(start_node: StartNode) ->
     assert node.account.desired == 0
 
 
-@pytest.mark.parametrize("by_s", [3600, -3600])
-def test_a_clock_that_jumps(start_node: StartNode, tmp_path: Path, by_s: int) -> None:
+def test_a_clock_that_jumps(start_node: StartNode, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(MOVES_THE_CLOCK)
     moved = tmp_path / "moved"
     moved.write_text("0")
@@ -100,8 +99,8 @@ def test_a_clock_that_jumps(start_node: StartNode, tmp_path: Path, by_s: int) ->
     )
     node.reaches("ready")
     with gone_within(node, 4.0):
-        moved.write_text(str(by_s))
-    assert node.account.row["reason"] == f"its clock jumped by {by_s} s"
+        moved.write_text("-3600")
+    assert node.account.row["reason"] == "its clock jumped by -3600 s"
     assert node.account.desired == 0
 
 

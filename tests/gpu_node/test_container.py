@@ -61,7 +61,7 @@ def test_a_container_does_not_outlive_an_engine_that_has_to_be_killed(stage: Pat
     engine, inside = running(stage)
     assert not is_dead(inside)
     engine.stop(0.2)
-    assert is_dead(inside)
+    wait_for(lambda: is_dead(inside))
     assert calls(stage)[-1] == "docker rm --force diogenes-engine"
 
 
@@ -71,7 +71,7 @@ def test_nor_a_client_that_died_before_it(stage: Path) -> None:
     wait_for(lambda: engine.exit_code() is not None)
     assert not is_dead(inside)
     engine.stop(0.2)
-    assert is_dead(inside)
+    wait_for(lambda: is_dead(inside))
 
 
 def test_one_that_is_left_over_is_ended_before_the_next(stage: Path) -> None:

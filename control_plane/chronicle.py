@@ -205,8 +205,8 @@ class Chronicle:
                 kind, told, data = EventKind.NODE_DRAINING, f"drains: {reason}.", {"reason": reason}
             case Fail(failure=failure):
                 kind, told, data = EventKind.NODE_FAILED, f"failed: {failure.message}", {"code": failure.code}
-                if self._seen is not None:
-                    self._seen.add((node.id, _FAILED))
+                if self._seen is not None and not self._first(node.id, _FAILED):
+                    return  # its row was seen first
             case Terminate():
                 kind, told = EventKind.NODE_TERMINATING, "is being terminated."
             case Bury():

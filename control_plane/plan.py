@@ -26,9 +26,8 @@
   10. Wanted, and fewer nodes (counting those on their way, but not those that AWS wants back) than wanted: launch one,
       unless a budget forbids it: what is spent, what runs or was just begun until it has idled out, and this start must
       fit below the limit. Wanted is the most of what a wish, warm hours and the load ask for (the same number that 5
-      drains to), and a replacement while a node that
-      AWS wants back is at work. Waiters, and such work, keep their wish alive. Warm hours keep what runs, as long as
-      the deployment's budget lasts.
+      drains to), and a replacement while a node that AWS wants back is at work, which idles out no sooner. Waiters, and
+      such work, keep their wish alive. Warm hours keep what runs, as long as the deployment's budget lasts.
 
  Money
   Beyond the hard cap of the deployment everything drains; beyond that of a person, a key, or of starts on speculation

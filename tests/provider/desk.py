@@ -14,6 +14,7 @@ from moto.core.types import Base64EncodedString
 from moto.ec2.models import ec2_backends
 
 from control_plane import schema
+from control_plane.deployment import SECRETS
 from control_plane.infra.names import cluster_name, service_name
 from control_plane.model import slug
 from gpu_node.protocol import DRAIN_HOOK
@@ -162,7 +163,7 @@ def group(model: str) -> str:
 def configured(**changes: Any) -> StackConfig:
     """The published stack file with an owner, changed; a token counts as a secret."""
     config = StackConfig.of_file(PUBLISHED, stack="desk", **{"allowedEmails": [OWNER], **changes})
-    return replace(config, secrets=frozenset({f"{PROJECT}:hfToken"} & set(config.values)))
+    return replace(config, secrets=frozenset({f"{PROJECT}:{name}" for name in SECRETS} & set(config.values)))
 
 
 def published_models() -> list[dict[str, Any]]:

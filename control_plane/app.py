@@ -39,6 +39,7 @@ from control_plane.routes.cookies import Cookies
 from control_plane.routes.inference import Inference, patience, restarting
 from control_plane.services import Services
 from control_plane.settings import Settings
+from control_plane.shapes import Shapes
 from control_plane.slumber import Slumber
 from control_plane.tuning import allowance, policy
 from control_plane.upstream import Upstreams
@@ -76,6 +77,7 @@ class Adapters:
     front: FrontAdapters | None = None  # None: nothing stands in front that could be turned
     events: EventStore | None = None  # None: nobody keeps them
     hub: AskHub | None = None  # None: nobody asks whether a repository can be read
+    shapes: AskHub | None = None  # None: nobody reads what the hub says of a model
     people: PeopleAdapters = field(kw_only=True)
     limits: LimitStore | None = None  # None: what is configured holds, and cannot be changed
 
@@ -138,6 +140,7 @@ class ControlPlane:
         self.relay = self._made_relay()
         self.reconciler = self._made_reconciler(adapters, holder=holder, token=token)
         self._slumber = self._made_slumber(adapters.front)
+        self._shapes = Shapes(adapters.shapes, clock=clock)
         self.request_id = _request_ids(holder)
         self._inference = self._made_inference()
 
@@ -236,6 +239,7 @@ class ControlPlane:
             chronicle=self.chronicle,
             events=self.record.store,
             feed=self.record.feed if self._streams else None,
+            shapes=self._shapes,
         )
         return gated(services, self._cookies, self.authenticator, request_id=self.request_id)
 

@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from typing_extensions import TypedDict
+
 from control_plane.model import Model
 from control_plane.nodes import Node
 from gpu_node.protocol import Phase, PhaseRecord
@@ -28,6 +30,14 @@ class Boot:
     phases: Mapping[str, float] = field(default_factory=dict)  # how long each took
 
 
+class EtaEntry(TypedDict):
+    """Seconds."""
+
+    low: float
+    high: float
+    samples: int
+
+
 @dataclass(frozen=True)
 class Eta:
     """What is left of a start: half of those like it were done in ``low`` from here, nine of ten in ``high``."""
@@ -36,7 +46,7 @@ class Eta:
     high: float
     samples: int
 
-    def to_dict(self) -> dict[str, float | int]:
+    def to_dict(self) -> EtaEntry:
         return {"low": round(self.low, 1), "high": round(self.high, 1), "samples": self.samples}
 
 

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import Literal
+
+from typing_extensions import TypedDict
 
 from control_plane.books import Limit
 from control_plane.model import Model
@@ -38,6 +40,17 @@ class BudgetState(StrEnum):
     CAPPED = "capped"  # nothing runs any more
 
 
+class StandingEntry(TypedDict):
+    """One scope's month as the API tells it; micro-dollars."""
+
+    scope: str
+    limit: int
+    hard_cap: int
+    warn_at: int
+    spent: int
+    state: Literal["ok", "warn", "exhausted", "capped"]
+
+
 @dataclass(frozen=True)
 class Standing:
     """One scope's month."""
@@ -57,15 +70,14 @@ class Standing:
     def warn_at(self) -> int:
         return self.limit.micro_usd * WARN_PERCENT // 100
 
-    def to_dict(self) -> dict[str, Any]:
-        """Its entry in the API; micro-dollars."""
+    def to_dict(self) -> StandingEntry:
         return {
             "scope": self.limit.scope,
             "limit": self.limit.micro_usd,
             "hard_cap": self.limit.cap_micro_usd,
             "warn_at": self.warn_at,
             "spent": self.spent,
-            "state": str(self.state),
+            "state": self.state.value,
         }
 
 

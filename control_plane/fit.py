@@ -64,7 +64,8 @@ class Verdict:
     answer: Answer
     reason: str
     terms: Terms | None = None  # None where the engine would refuse before any arithmetic
-    max_tokens: int | None = None  # the longest --max-model-len that would leave no margin
+    max_tokens: int | None = None  # the longest --max-model-len that would leave no margin: what the cache has room for
+    context: int | None = None  # the tokens that one request must find room for
     flag: str | None = None  # the argument that is to blame, where it is one
 
 
@@ -128,10 +129,11 @@ def check(geometry: Geometry, arguments: EngineArguments, *, gpu: Gpu, gpus: int
     answer = Answer.NO if terms.margin < 0 else Answer.MAYBE if terms.margin < wanted else Answer.YES
     left = (terms.margin + terms.kv_cache) * GIB
     max_tokens = max(0, int(left / _kv_bytes_per_token(geometry, arguments)))
-    reason = _sentence(terms, arguments, gpu=gpu, tokens=_context(geometry, arguments))
+    context = _context(geometry, arguments)
+    reason = _sentence(terms, arguments, gpu=gpu, tokens=context)
     if answer is Answer.NO and max_tokens >= 1024:
         reason += f"; a --max-model-len of up to {max_tokens} would"
-    return Verdict(answer, reason, terms, max_tokens)
+    return Verdict(answer, reason, terms, max_tokens, context)
 
 
 # -- what the engine refuses, whatever the memory -------------------------------------------------------------------
@@ -251,7 +253,7 @@ _SUFFIXES: Mapping[str, int] = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, 
 
 
 def _count(text: str) -> int:
-    if not re.fullmatch(r"[1-9]\d*", text):
+    if not re.fullmatch(r"[1-9]\d{0,8}", text):
         raise ValueError
     return int(text)
 
@@ -260,7 +262,7 @@ def _tokens(text: str) -> int:
     """As vLLM reads lengths: 65536, 64K (binary), 64k (decimal), 1.5k; ``auto`` and -1 are 0 here."""
     if text in ("auto", "-1"):
         return 0
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kmgKMG]?)", text)
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([kmgKMG]?)", text)
     if not found or float(found[1]) <= 0:
         raise ValueError
     return int(float(found[1]) * _SUFFIXES.get(found[2], 1))

@@ -14,6 +14,8 @@ from typing import Any
 
 GIB = 2**30
 
+_MOST = 10**15  # of whatever a geometry counts: no model is as large
+
 GEOMETRY_KEYS = {
     "parameters": "the number of all parameters, as in 32762000000",
     "embeddingParameters": "the number of those of embedding and output head",
@@ -185,7 +187,7 @@ def _is_plausible(key: str, value: object) -> bool:
         return isinstance(value, str) and Quantization.of_word(value) is not None
     if isinstance(value, bool) or not isinstance(value, int):
         return False
-    return value >= (0 if key == "expertsPerToken" else 1)
+    return (0 if key == "expertsPerToken" else 1) <= value <= _MOST
 
 
 # -- families ------------------------------------------------------------------------------------------------------

@@ -42,14 +42,22 @@ class HubAccess:
         await self._open.aclose()
 
     async def __call__(self, repository: str, revision: str | None) -> Reading:
+        hub = await self._ready()
+        return await asyncio.to_thread(hub.access, repository, revision) if isinstance(hub, Hub) else hub
+
+    async def read(self, repository: str, revision: str | None) -> Reading:
+        """What its ``config.json`` and its index of weights say."""
+        hub = await self._ready()
+        return await asyncio.to_thread(hub.read, repository, revision) if isinstance(hub, Hub) else hub
+
+    async def _ready(self) -> Hub | Reading:
+        """The hub with its token, or why it cannot be asked."""
         if self._hub.offline:
             return Reading(Access.UNREACHABLE, "the hub is not asked")
         if self._with_token is None:
             self._with_token = await self._told()
-        if self._with_token is None:
-            # Without the token a gated repository looks closed that is not.
-            return Reading(Access.UNREACHABLE, "the token cannot be read")
-        return await asyncio.to_thread(self._with_token.access, repository, revision)
+        # Without the token a gated repository looks closed that is not.
+        return self._with_token or Reading(Access.UNREACHABLE, "the token cannot be read")
 
     async def _told(self) -> Hub | None:
         if not self._parameter:

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from typing_extensions import TypedDict
 
 from control_plane.books import Bill, BillKind, Tally
 from control_plane.budget import scopes
@@ -90,8 +92,16 @@ def running(node: Node, now: float) -> Bill:
     )
 
 
-def run_dict(bills: Sequence[Bill]) -> dict[str, Any] | None:
-    """What runs now, in the API's words: since when, dollars an hour, micro-dollars so far. None where nothing does."""
+class RunEntry(TypedDict):
+    """What runs now, as the API tells it."""
+
+    started: float  # Unix seconds
+    usd_per_h: float
+    micro_usd: int  # so far
+
+
+def run_dict(bills: Sequence[Bill]) -> RunEntry | None:
+    """None where nothing runs."""
     if not bills:
         return None
     return {

@@ -116,6 +116,7 @@ async def _opened(stack: AsyncExitStack, settings: Settings, clients: _Clients) 
         front=front,
         events=DynamoEvents(dynamo, namespace, clock=time.time),
         hub=hub,
+        shapes=hub.read,
         people=PeopleAdapters(
             entrance=entrance,
             overrides=DynamoOverrides(dynamo, namespace),

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from typing_extensions import TypedDict
+
 from control_plane.model import Model
 from gpu_node.protocol import Failure
 
 HUB = "https://huggingface.co"
+
+
+class FixEntry(TypedDict):
+    """As the API tells a remedy."""
+
+    text: str
+    command: str | None
+    url: str | None
 
 
 @dataclass(frozen=True)
@@ -19,7 +29,7 @@ class Remedy:
     command: str | None = None  # for a shell in the repository's folder
     url: str | None = None
 
-    def to_dict(self) -> dict[str, str | None]:
+    def to_dict(self) -> FixEntry:
         return {"text": self.text, "command": self.command, "url": self.url}
 
 

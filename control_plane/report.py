@@ -15,30 +15,47 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, cast
 from zoneinfo import ZoneInfo
+
+from typing_extensions import TypedDict
 
 from control_plane.ledger import Account, Entry, add
 from control_plane.rates import MICRO
 
 _CLOSED = Path(__file__).with_name("closed_prices.json")
 
-COLUMNS = (
-    "micro_usd",
-    "requests",
-    "prompt_tokens",
-    "cached_tokens",
-    "completion_tokens",
-    "reasoning_tokens",
-    "gpu_seconds",
-    "busy_seconds",
-)
-"""What every row counts; micro-dollars, and seconds of nodes' lives and of those in use."""
+
+class Figures(TypedDict):
+    """What every row counts."""
+
+    micro_usd: int
+    requests: int
+    prompt_tokens: int
+    cached_tokens: int  # of the prompts, found in the prefix cache
+    completion_tokens: int
+    reasoning_tokens: int  # of the completions
+    gpu_seconds: float  # of nodes' lives
+    busy_seconds: float  # of those, in use
+
+
+COLUMNS = tuple(Figures.__annotations__)
+
+
+class RowEntry(Figures):
+    """A line of a report, with the name of what it is for."""
+
+    hour: NotRequired[str]  # its beginning, as 2026-11-29T10:00:00+01:00
+    day: NotRequired[str]
+    model: NotRequired[str]
+    key: NotRequired[str]
+    owner: NotRequired[str]
 
 
 class By(StrEnum):
     """What a row of a report is for."""
 
+    HOUR = "hour"
     DAY = "day"
     MODEL = "model"
     KEY = "key"
@@ -77,9 +94,9 @@ class Row:
     owner: str  # of a key's line
     sum: Entry
 
-    def to_dict(self, by: By) -> dict[str, Any]:
+    def to_dict(self, by: By) -> RowEntry:
         labels = {str(by): self.name} | ({"owner": self.owner} if by is By.KEY else {})
-        return labels | counts(self.sum)
+        return cast(RowEntry, {**labels, **counts(self.sum)})  # By's names are RowEntry's
 
 
 def rows(found: Iterable[Entry], by: By, zone: ZoneInfo) -> Sequence[Row]:
@@ -100,9 +117,18 @@ def total(found: Iterable[Entry]) -> Entry:
     return whole
 
 
-def counts(entry: Entry) -> dict[str, Any]:
+def counts(entry: Entry) -> Figures:
     """An entry's sums as the API tells them."""
-    return {name: _told(entry, name) for name in COLUMNS}
+    return {
+        "micro_usd": entry.micro_usd,
+        "requests": entry.requests,
+        "prompt_tokens": entry.prompt_tokens,
+        "cached_tokens": entry.cached_tokens,
+        "completion_tokens": entry.completion_tokens,
+        "reasoning_tokens": entry.reasoning_tokens,
+        "gpu_seconds": entry.gpu_ms / 1000,
+        "busy_seconds": entry.busy_ms / 1000,
+    }
 
 
 def as_csv(told: Sequence[Row], whole: Entry, by: By) -> str:
@@ -113,7 +139,7 @@ def as_csv(told: Sequence[Row], whole: Entry, by: By) -> str:
     lines.writeheader()
     for row in told:
         lines.writerow({name: _harmless(value) for name, value in row.to_dict(by).items()})
-    lines.writerow({str(by): "total"} | counts(whole))
+    lines.writerow({str(by): "total", **counts(whole)})
     return out.getvalue()
 
 
@@ -122,17 +148,10 @@ def _harmless(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t") else value
 
 
-def _told(entry: Entry, name: str) -> int | float:
-    if name == "gpu_seconds":
-        return entry.gpu_ms / 1000
-    if name == "busy_seconds":
-        return entry.busy_ms / 1000
-    value: int = getattr(entry, name)
-    return value
-
-
 def _names(by: By, zone: ZoneInfo) -> Callable[[Entry], tuple[str, str]]:
     match by:
+        case By.HOUR:
+            return lambda entry: (_hour(entry.at, zone), "")
         case By.DAY:
             return lambda entry: (datetime.fromtimestamp(entry.at, zone).date().isoformat(), "")
         case By.MODEL:
@@ -141,6 +160,11 @@ def _names(by: By, zone: ZoneInfo) -> Callable[[Entry], tuple[str, str]]:
             return lambda entry: (entry.account.key, entry.account.owner)
         case By.OWNER:
             return lambda entry: (entry.account.owner, "")
+
+
+def _hour(at: float, zone: ZoneInfo) -> str:
+    # With its offset: an hour that the clocks repeat is there twice.
+    return datetime.fromtimestamp(at, zone).replace(minute=0, second=0, microsecond=0).isoformat()
 
 
 # -- beside closed APIs -----------------------------------------------------------------------------------------------
@@ -185,7 +209,36 @@ def _closed_price(name: str, row: Mapping[str, Any]) -> ClosedPrice:
     return ClosedPrice(name, row["provider"], *prices)
 
 
-def break_even(used: Entry) -> dict[str, Any]:
+class PriceListEntry(TypedDict):
+    """Which list of prices it is."""
+
+    date: str
+    source: str
+
+
+class BesideEntry(TypedDict):
+    """One closed API beside what was used here."""
+
+    name: str
+    provider: str
+    micro_usd: int  # what the same tokens would have cost there
+    usd_per_million_tokens: float | None  # at the same mix
+    break_even_tokens_per_gpu_hour: int | None
+    cheaper_here: bool | None
+
+
+class BreakEven(TypedDict):
+    """What was used here beside all of the list."""
+
+    micro_usd: int
+    tokens: int
+    usd_per_million_tokens: float | None
+    tokens_per_gpu_hour: int | None
+    prices: PriceListEntry
+    closed: list[BesideEntry]
+
+
+def break_even(used: Entry) -> BreakEven:
     """What the same tokens would have cost elsewhere, and from how many tokens an hour on a node is the cheaper one.
 
     ``tokens_per_gpu_hour`` is at this mix of tokens and at what an hour of our nodes really cost, idle time included;
@@ -197,19 +250,26 @@ def break_even(used: Entry) -> dict[str, Any]:
     return {
         "micro_usd": used.micro_usd,
         "tokens": tokens,
+        "usd_per_million_tokens": _per_million(used.micro_usd, tokens),
         "tokens_per_gpu_hour": round(tokens / hours) if hours else None,
         "prices": {"date": listed.date.isoformat(), "source": listed.source},
         "closed": [_beside(price, used, tokens, hours) for price in listed.models],
     }
 
 
-def _beside(price: ClosedPrice, used: Entry, tokens: int, hours: float) -> dict[str, Any]:
+def _beside(price: ClosedPrice, used: Entry, tokens: int, hours: float) -> BesideEntry:
     elsewhere = price.cost(used)
     needed = round(used.micro_usd / hours * tokens / elsewhere) if hours and elsewhere else None
     return {
         "name": price.name,
         "provider": price.provider,
         "micro_usd": elsewhere,
+        "usd_per_million_tokens": _per_million(elsewhere, tokens),
         "break_even_tokens_per_gpu_hour": needed,
         "cheaper_here": used.micro_usd < elsewhere if tokens else None,
     }
+
+
+def _per_million(micro_usd: int, tokens: int) -> float | None:
+    """US dollars; micro-dollars a token are dollars a million of them."""
+    return round(micro_usd / tokens, 4) if tokens else None

@@ -19,6 +19,7 @@ from control_plane.nodes import Cause
 from control_plane.policy import Policy
 from control_plane.ports import Clock, EventStore, Wish
 from control_plane.sessions import Sessions
+from control_plane.shapes import Shapes
 from control_plane.sign_in import SignIn
 from control_plane.spending import Spending
 from control_plane.status import Status
@@ -43,6 +44,7 @@ class Services:
     chronicle: Chronicle  # and those of models and nodes put into words
     events: EventStore | None  # where they are read; None: nobody keeps them
     feed: EventFeed | None  # None: nothing can be streamed from here
+    shapes: Shapes
     limits: LimitStore | None = None
     task: TaskBill | None = None  # the control plane's own, where it runs on Fargate
 

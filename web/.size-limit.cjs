@@ -32,9 +32,14 @@ module.exports = [
   limit("chat: all that loads first", chat, 180),
   limit("chat: its own", without(chat, shell), 80),
   limit("css of the chat page", files(["index.html", "src/features/chat/chat-page.tsx"], "css"), 12),
-  ...["models/models-page", "usage/usage-page", "keys/keys-page", "events/events-page", "settings/settings-page"].map(
-    (name) => limit(name, without(page(name), shell), 15),
-  ),
+  ...[
+    "models/models-page",
+    "models/edit-page",
+    "usage/usage-page",
+    "keys/keys-page",
+    "events/events-page",
+    "settings/settings-page",
+  ].map((name) => limit(name, without(page(name), shell), 15)),
   limit("math, when there is some", without(files(["src/ui/markdown/math.ts"], "js"), chat), 95),
   limit("highlighter, when there is code", without(files(["src/ui/markdown/highlighter.ts"], "js"), chat), 70),
 ];

@@ -41,6 +41,7 @@ ACCESS: Mapping[str, Who] = {
     "GET /api/models/{name:path}": Who.PERSON,
     "PATCH /api/models/{name:path}": Who.PERSON,
     "POST /api/models/{name:path}/cancel": Who.PERSON,
+    "POST /api/models/{name:path}/check": Who.PERSON,
     "PUT /api/models/{name:path}/keep-awake": Who.PERSON,
     "POST /api/models/{name:path}/prewarm": Who.PERSON,
     "GET /api/usage": Who.PERSON,

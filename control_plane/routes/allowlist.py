@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Literal, cast
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
+from typing_extensions import TypedDict
 
 from control_plane.addresses import domain_entry
 from control_plane.allowlist import folded
@@ -25,11 +26,24 @@ class Permission(BaseModel, extra="forbid"):
     owner: bool = False
 
 
+class AllowlistEntry(TypedDict):
+    """An address, or everybody of *@domain."""
+
+    email: str
+    source: Literal["pulumi", "owner"]
+    allowed: bool
+    owner: bool
+
+
+class Allowlist(TypedDict):
+    entries: list[AllowlistEntry]
+
+
 @router.get("/api/allowlist")
-async def show(request: Request) -> dict[str, Any]:
+async def show(request: Request) -> Allowlist:
     """Every entry, and whether it admits; `source` says who has to take it away for good."""
     services: Services = request.app.state.services
-    return {"entries": [asdict(entry) for entry in (await services.allowlist.roster()).entries()]}
+    return {"entries": [cast(AllowlistEntry, asdict(entry)) for entry in (await services.allowlist.roster()).entries()]}
 
 
 @router.put("/api/allowlist/{email}", status_code=204)

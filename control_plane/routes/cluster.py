@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, StringConstraints
+from typing_extensions import TypedDict
 
 from control_plane.errors import InvalidRequest
-from control_plane.ledger import run_dict
+from control_plane.ledger import RunEntry, run_dict
 from control_plane.routes.caller import Caller
 from control_plane.services import Services
+from control_plane.status import StatusEntry
 
 router = APIRouter()
 
@@ -20,6 +22,14 @@ class Scale(BaseModel, extra="forbid"):
 
     model: Annotated[str, StringConstraints(max_length=256)]  # the constraint also refuses half a surrogate pair
     desired: Annotated[int, Field(ge=0, strict=True)]
+
+
+class Cluster(TypedDict):
+    """Everything that is configured, and what runs of it."""
+
+    now: float  # Unix seconds
+    run: RunEntry | None
+    models: list[StatusEntry]
 
 
 @router.get("/healthz")
@@ -35,7 +45,7 @@ async def index() -> dict[str, str]:
 
 
 @router.get("/api/cluster")
-async def cluster(request: Request, _caller: Caller) -> dict[str, Any]:
+async def cluster(request: Request, _caller: Caller) -> Cluster:
     """Every model's state. Starts nothing, and touches no idle clock."""
     services: Services = request.app.state.services
     statuses = await services.statuses()
@@ -46,7 +56,7 @@ async def cluster(request: Request, _caller: Caller) -> dict[str, Any]:
 
 
 @router.post("/api/cluster/scale", status_code=202)
-async def scale(wish: Scale, request: Request, caller: Caller) -> dict[str, Any]:
+async def scale(wish: Scale, request: Request, caller: Caller) -> StatusEntry:
     """Wake a model, or put it to sleep. Returns at once."""
     services: Services = request.app.state.services
     model = await services.catalogue.get(wish.model)

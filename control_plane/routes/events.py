@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
+from typing_extensions import TypedDict
 
 from control_plane.door import Principal
 from control_plane.errors import DiogenesError, InvalidRequest, RequestError
-from control_plane.event import Entry, EventKind, Stretch, event_id
+from control_plane.event import Entry, EventKind, EventValue, Stretch, event_id
 from control_plane.event_feed import EventFeed
 from control_plane.ports import EventStore
 from control_plane.routes.caller import Caller, CallerAgain, Readmit
@@ -37,6 +38,27 @@ Id = Annotated[str | None, Query(max_length=64)]
 Passes = Callable[[Entry], bool]
 
 
+class EventEntry(TypedDict):
+    """What happened."""
+
+    id: str
+    at: float  # Unix seconds
+    kind: str
+    cause: str
+    model: str | None
+    node: str | None
+    message: str
+    data: dict[str, EventValue]
+
+
+class EventPage(TypedDict):
+    """Some of them, and the cursor to go on with."""
+
+    events: list[EventEntry]
+    next: str | None
+    more: bool  # there are some already
+
+
 class AsleepNoStream(RequestError):
     """The night watch answers whole bodies only."""
 
@@ -53,7 +75,7 @@ async def list_events(
     after: Id = None,
     model: Model = None,
     kind: EventKind | None = None,
-) -> dict[str, Any]:
+) -> EventPage:
     """Newest first, or ``after`` an id oldest first. ``next`` is the cursor to go on with: as ``before``, null at the
     beginning of the log; as ``after``, never null, since more may happen."""
     services: Services = request.app.state.services
@@ -127,7 +149,7 @@ class _Stream:
         return told or [message(id=event_id(stretch.reached))]
 
 
-async def _after(store: EventStore, number: int, *, limit: int, passes: Passes) -> dict[str, Any]:
+async def _after(store: EventStore, number: int, *, limit: int, passes: Passes) -> EventPage:
     found: list[Entry] = []
     number = min(number, await store.end())
     for _ in range(MAX_LOOKED_AT // READ):
@@ -142,7 +164,7 @@ async def _after(store: EventStore, number: int, *, limit: int, passes: Passes) 
     return _page(found, event_id(number), more=True)
 
 
-async def _before(store: EventStore, number: int, *, limit: int, passes: Passes) -> dict[str, Any]:
+async def _before(store: EventStore, number: int, *, limit: int, passes: Passes) -> EventPage:
     found: list[Entry] = []
     for _ in range(MAX_LOOKED_AT // READ):
         stretch = await store.before(number, limit=min(READ, max(limit, 20)))
@@ -156,11 +178,11 @@ async def _before(store: EventStore, number: int, *, limit: int, passes: Passes)
     return _page(found, event_id(number), more=True)
 
 
-def _page(found: list[Entry], cursor: str | None, *, more: bool) -> dict[str, Any]:
+def _page(found: list[Entry], cursor: str | None, *, more: bool) -> EventPage:
     return {"events": [_entry(entry) for entry in found], "next": cursor, "more": more}
 
 
-def _entry(entry: Entry) -> dict[str, Any]:
+def _entry(entry: Entry) -> EventEntry:
     event = entry.event
     return {
         "id": entry.id,

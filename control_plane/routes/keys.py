@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, StringConstraints
+from typing_extensions import TypedDict
 
 from control_plane.api_keys import Grant
-from control_plane.errors import Forbidden, InvalidRequest
+from control_plane.budget import Budgets, StandingEntry
+from control_plane.errors import Forbidden, InvalidRequest, Unavailable
 from control_plane.event import EventKind
 from control_plane.ports import KeyRow
 from control_plane.routes.caller import Caller
@@ -28,8 +30,35 @@ class NewKey(BaseModel, extra="forbid"):
     monthly_budget_usd: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
 
 
+class KeyEntry(TypedDict):
+    """A key without its secret. Times are Unix seconds."""
+
+    key_id: str
+    name: str
+    prefix: str
+    email: str
+    created_at: float
+    last_used_at: float | None
+    wait_s: float | None
+    expires_at: float | None
+    models: list[str] | None  # null: all
+    requests_per_minute: int | None
+    monthly_budget_usd: float | None
+    budget: StandingEntry | None  # this month's, where something limits it, and it is known
+
+
+class KeyMade(KeyEntry):
+    """A key in clear, this once."""
+
+    key: str
+
+
+class Keys(TypedDict):
+    keys: list[KeyEntry]
+
+
 @router.post("/api/keys", status_code=201)
-async def create_key(new: NewKey, request: Request, caller: Caller) -> dict[str, Any]:
+async def create_key(new: NewKey, request: Request, caller: Caller) -> KeyMade:
     """A new key; this answer is the only one that ever holds it in clear."""
     services: Services = request.app.state.services
     if new.expires_at is not None and new.expires_at <= services.clock():
@@ -46,17 +75,18 @@ async def create_key(new: NewKey, request: Request, caller: Caller) -> dict[str,
     key, row = await services.keys.create(email=caller.email, name=new.name, grant=grant)
     told = f"{caller.email} made the key {row.name}."
     services.log.tell(EventKind.KEY_CREATED, told, cause=caller.email, data={"key_id": row.id})
-    return {"key": key, **_entry(row)}
+    return {"key": key, **_entry(row, await _budgets(services))}
 
 
 @router.get("/api/keys")
-async def list_keys(request: Request, caller: Caller, everyone: bool = False) -> dict[str, Any]:
+async def list_keys(request: Request, caller: Caller, everyone: bool = False) -> Keys:
     """One's own; with `everyone=true` those of all, for an owner."""
     if everyone and not caller.owner:
         raise Forbidden("Only an owner of this deployment may do this.", code="owner_only")
     services: Services = request.app.state.services
     rows = await services.keys.list(None if everyone else caller.email)
-    return {"keys": [_entry(row) for row in rows]}
+    budgets = await _budgets(services)
+    return {"keys": [_entry(row, budgets) for row in rows]}
 
 
 @router.delete("/api/keys/{key_id}", status_code=204)
@@ -68,7 +98,17 @@ async def revoke_key(key_id: str, request: Request, caller: Caller) -> None:
     services.log.tell(EventKind.KEY_REVOKED, told, cause=caller.email, data={"key_id": key_id, "of": row.email})
 
 
-def _entry(row: KeyRow) -> dict[str, Any]:
+async def _budgets(services: Services) -> Budgets | None:
+    """None where they cannot be read: a new key must be told all the same, and a lost one found to be revoked."""
+    try:
+        return await services.spending.budgets()
+    except Unavailable:
+        return None
+
+
+def _entry(row: KeyRow, budgets: Budgets | None) -> KeyEntry:
+    of_key = budgets and budgets.with_key(row.id, row.monthly_budget_usd)
+    standing = of_key and of_key.standing(f"key:{row.id}")
     return {
         "key_id": row.id,
         "name": row.name,
@@ -81,4 +121,5 @@ def _entry(row: KeyRow) -> dict[str, Any]:
         "models": list(row.models) or None,
         "requests_per_minute": row.requests_per_minute,
         "monthly_budget_usd": row.monthly_budget_usd,
+        "budget": standing.to_dict() if standing else None,
     }

@@ -7,12 +7,15 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Body, Request
 from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
 
+from control_plane.assessment import Assessment, Ground, assess, draft, refuse
 from control_plane.errors import Conflict, InvalidRequest, Stale
-from control_plane.model import OVERRIDABLE, InvalidModel, Model, check_override
+from control_plane.model import CONFIG_KEYS, OVERRIDABLE, InvalidModel, Model, check_override
+from control_plane.prices import prices
 from control_plane.routes.caller import Caller
 from control_plane.services import Services
-from control_plane.status import Status, configuration, node_dict
+from control_plane.status import ModelDetails, ModelEntry, Status, configuration, node_dict
 
 MAX_KEEP_AWAKE_S = 24 * 3600
 
@@ -25,8 +28,26 @@ class KeepAwake(BaseModel, extra="forbid"):
     until: Annotated[float, Field(gt=0)] | None
 
 
+class OpenAIModel(TypedDict):
+    """As OpenAI lists a model."""
+
+    id: str
+    object: str
+    created: int
+    owned_by: str
+
+
+class OpenAIModels(TypedDict):
+    object: str
+    data: list[OpenAIModel]
+
+
+class Models(TypedDict):
+    models: list[ModelEntry]
+
+
 @router.get("/v1/models")
-async def list_models(request: Request, caller: Caller) -> dict[str, Any]:
+async def list_models(request: Request, caller: Caller) -> OpenAIModels:
     """Every configured model that the caller may ask, whether or not it runs. Starts nothing."""
     services: Services = request.app.state.services
     services.catalogue.refresh(await services.stores.models.list())
@@ -35,19 +56,19 @@ async def list_models(request: Request, caller: Caller) -> dict[str, Any]:
 
 
 @router.get("/v1/models/{name:path}")
-async def get_model(name: str, request: Request, _caller: Caller) -> dict[str, Any]:
+async def get_model(name: str, request: Request, _caller: Caller) -> OpenAIModel:
     services: Services = request.app.state.services
     return _openai_model(await services.catalogue.get(name))
 
 
 @router.get("/api/models")
-async def list_statuses(request: Request, _caller: Caller) -> dict[str, Any]:
+async def list_statuses(request: Request, _caller: Caller) -> Models:
     services: Services = request.app.state.services
     return {"models": [{**status.to_dict(), **configuration(status.model)} for status in await services.statuses()]}
 
 
 @router.post("/api/models/{name:path}/cancel", status_code=202)
-async def cancel_start(name: str, request: Request, caller: Caller) -> dict[str, Any]:
+async def cancel_start(name: str, request: Request, caller: Caller) -> ModelDetails:
     """Stop a start that is going on; who waits for it is told so."""
     services: Services = request.app.state.services
     status = await services.status(name)
@@ -57,8 +78,29 @@ async def cancel_start(name: str, request: Request, caller: Caller) -> dict[str,
     return await _details(services, name)
 
 
+@router.post("/api/models/{name:path}/check")
+async def check_draft(
+    name: str, changed: Annotated[dict[str, Any], Body()], request: Request, _caller: Caller
+) -> Assessment:
+    """What would become of the model with these keys of its configuration instead, hardware included: whether it can
+    be used and fits, and what it costs. Null is what Pulumi has; what is not named stays. Changes nothing."""
+    services: Services = request.app.state.services
+    status = await services.status(name)
+    _check_text(changed)
+    foreign = sorted(set(changed) - (CONFIG_KEYS - {"name"}))
+    if foreign:
+        raise InvalidRequest(f"{foreign[0]!r} is no setting that can be checked.", param=foreign[0])
+    prices_of = prices().date.isoformat()
+    try:
+        model = draft(status.model, changed)
+    except InvalidModel as error:
+        return refuse(error, market=str(status.model.market), prices_of=prices_of)
+    shape = await services.shapes.of(model)
+    return assess(model, Ground(shape, services.policy.sizes, status.row.boots, prices_of))
+
+
 @router.post("/api/models/{name:path}/prewarm", status_code=202)
-async def prewarm(name: str, request: Request, caller: Caller) -> dict[str, Any]:
+async def prewarm(name: str, request: Request, caller: Caller) -> ModelDetails:
     """Somebody picked this model and will ask it soon: start it, if the budget for speculation allows."""
     services: Services = request.app.state.services
     await services.prewarm(await services.status(name), by=caller.email, key=caller.key_id)
@@ -66,7 +108,7 @@ async def prewarm(name: str, request: Request, caller: Caller) -> dict[str, Any]
 
 
 @router.put("/api/models/{name:path}/keep-awake")
-async def keep_awake(name: str, wish: KeepAwake, request: Request, caller: Caller) -> dict[str, Any]:
+async def keep_awake(name: str, wish: KeepAwake, request: Request, caller: Caller) -> ModelDetails:
     """Keep what runs; this starts nothing."""
     services: Services = request.app.state.services
     status = await services.status(name)
@@ -80,7 +122,7 @@ async def keep_awake(name: str, wish: KeepAwake, request: Request, caller: Calle
 
 
 @router.get("/api/models/{name:path}")
-async def get_status(name: str, request: Request, _caller: Caller) -> dict[str, Any]:
+async def get_status(name: str, request: Request, _caller: Caller) -> ModelDetails:
     """One model with its nodes' phases and, while they start or when they failed, their last log lines."""
     return await _details(request.app.state.services, name)
 
@@ -88,7 +130,7 @@ async def get_status(name: str, request: Request, _caller: Caller) -> dict[str, 
 @router.patch("/api/models/{name:path}")
 async def edit_model(
     name: str, override: Annotated[dict[str, Any], Body()], request: Request, caller: Caller
-) -> dict[str, Any]:
+) -> ModelDetails:
     """Change what may be changed without Pulumi; null takes a change back. Holds from the next start on."""
     services: Services = request.app.state.services
     status = await services.status(name)
@@ -105,10 +147,7 @@ async def edit_model(
 
 
 def _check(model: Model, override: dict[str, Any], wanted: dict[str, Any]) -> None:
-    try:
-        orjson.dumps(override)
-    except orjson.JSONEncodeError as error:  # half a surrogate pair, an endless number: no table holds it
-        raise InvalidRequest(f"This cannot be stored: {error}", code="invalid_model") from error
+    _check_text(override)
     foreign = sorted(set(override) - OVERRIDABLE)
     try:
         check_override(model, {**wanted, **{key: override[key] for key in foreign}})
@@ -116,12 +155,19 @@ def _check(model: Model, override: dict[str, Any], wanted: dict[str, Any]) -> No
         raise InvalidRequest(str(error), code="invalid_model", param=foreign[0] if foreign else None) from error
 
 
-async def _details(services: Services, name: str) -> dict[str, Any]:
+def _check_text(told: dict[str, Any]) -> None:
+    try:
+        orjson.dumps(told)
+    except orjson.JSONEncodeError as error:  # half a surrogate pair, an endless number: no table holds it, nor JSON
+        raise InvalidRequest(f"This cannot be stored: {error}", code="invalid_model") from error
+
+
+async def _details(services: Services, name: str) -> ModelDetails:
     status: Status = await services.status(name)
     nodes = [node_dict(node, status.now, log_tail=True) for node in status.nodes]
-    log = {"failure_log": list(status.row.failure_log)}
-    return {**status.to_dict(), **configuration(status.model), **log, "instances": nodes}
+    log = list(status.row.failure_log)
+    return {**status.to_dict(), **configuration(status.model), "failure_log": log, "instances": nodes}
 
 
-def _openai_model(model: Model) -> dict[str, Any]:
+def _openai_model(model: Model) -> OpenAIModel:
     return {"id": model.name, "object": "model", "created": 0, "owned_by": "diogenes"}

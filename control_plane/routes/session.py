@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
 
 from control_plane.door import Principal
 from control_plane.errors import Forbidden, InvalidRequest, Unauthenticated
@@ -34,8 +35,30 @@ class ComeBack(BaseModel, extra="forbid"):
     code: Annotated[str, Field(max_length=2048)] = ""
 
 
+class Begun(TypedDict):
+    """Where the browser has to go."""
+
+    authorize_url: str
+
+
+class SessionEntry(TypedDict):
+    """Who one is; with a session, until when. Unix seconds."""
+
+    email: str
+    owner: bool
+    provider: str | None
+    expires_at: float | None
+    absolute_expires_at: float | None
+
+
+class SignedIn(SessionEntry):
+    """And where the web app goes on."""
+
+    return_to: str
+
+
 @router.post("/api/session/start")
-async def start(where: Start, request: Request, response: Response) -> dict[str, Any]:
+async def start(where: Start, request: Request, response: Response) -> Begun:
     """The address to go to. Stores nothing here, and wakes nothing."""
     services: Services = request.app.state.services
     await _check_origin(services, request)
@@ -46,7 +69,7 @@ async def start(where: Start, request: Request, response: Response) -> dict[str,
 
 
 @router.post("/api/session", status_code=201)
-async def finish(back: ComeBack, request: Request, response: Response) -> dict[str, Any]:
+async def finish(back: ComeBack, request: Request, response: Response) -> SignedIn:
     """A session for what the provider said; the same answer of a provider is good for one."""
     services: Services = request.app.state.services
     await _check_origin(services, request)
@@ -68,7 +91,7 @@ async def finish(back: ComeBack, request: Request, response: Response) -> dict[s
 
 
 @router.get("/api/session")
-async def who(caller: Caller) -> dict[str, Any]:
+async def who(caller: Caller) -> SessionEntry:
     """Who is asking, and in a browser, until when."""
     return _described(caller, caller.session)
 
@@ -100,7 +123,7 @@ async def _check_origin(services: Services, request: Request) -> None:
         raise Forbidden("This request came from another site.", code="csrf_failed")
 
 
-def _described(person: Principal, session: Session | None) -> dict[str, Any]:
+def _described(person: Principal, session: Session | None) -> SessionEntry:
     return {
         "email": person.email,
         "owner": person.owner,

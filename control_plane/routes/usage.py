@@ -9,19 +9,21 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
 
 from control_plane.books import Limit
-from control_plane.budget import DEPLOYMENT, SPECULATIVE
+from control_plane.budget import DEPLOYMENT, SPECULATIVE, StandingEntry
 from control_plane.door import Principal
 from control_plane.errors import Forbidden, InvalidRequest
 from control_plane.event import EventKind
 from control_plane.ledger import Entry
 from control_plane.rates import micro
-from control_plane.report import By, Span, as_csv, break_even, counts, rows, total
+from control_plane.report import BreakEven, By, Figures, RowEntry, Span, as_csv, break_even, counts, rows, total
 from control_plane.routes.caller import Caller
 from control_plane.services import Services
 
 MAX_DAYS = 400
+MAX_DAYS_BY_HOUR = 31
 
 router = APIRouter()
 
@@ -35,7 +37,32 @@ class NewBudget(BaseModel, extra="forbid"):
     hard_cap_usd: _Usd | None = None  # null: as many per cent of the budget as configured
 
 
-@router.get("/api/usage")
+Days = TypedDict("Days", {"from": str, "to": str, "zone": str})
+"""The first and the last day, both included, of a time zone."""
+
+
+class UsageReport(Days):
+    """Rows that add up to the total; the budget is of this month, whatever the days."""
+
+    by: By
+    rows: list[RowEntry]
+    total: Figures
+    budget: StandingEntry | None
+
+
+class BreakEvenReport(Days, BreakEven):
+    """The days, and what was used in them beside closed APIs."""
+
+
+class BudgetList(TypedDict):
+    budgets: list[StandingEntry]
+
+
+class BudgetSet(TypedDict):
+    budget: StandingEntry | None  # null: nothing limits it
+
+
+@router.get("/api/usage", response_model=UsageReport)
 async def usage(
     request: Request,
     caller: Caller,
@@ -53,6 +80,8 @@ async def usage(
     """
     services: Services = request.app.state.services
     span = _span(first, last, zone, services.clock())
+    if by is By.HOUR and (span.last - span.first).days >= MAX_DAYS_BY_HOUR:
+        raise InvalidRequest(f"By the hour, {MAX_DAYS_BY_HOUR} days at most.", param="from")
     found = await _entries(services, caller, span, model=model, owner=owner)
     told, whole = rows(found, by, span.zone), total(found)
     if format == "csv":
@@ -71,7 +100,7 @@ async def usage(
         "from": span.first.isoformat(),
         "to": span.last.isoformat(),
         "zone": zone,
-        "by": str(by),
+        "by": by,
         "rows": [row.to_dict(by) for row in told],
         "total": counts(whole),
         "budget": standing.to_dict() if standing else None,
@@ -87,7 +116,7 @@ async def compare(
     zone: str = "UTC",
     model: str | None = None,
     owner: str | None = None,
-) -> dict[str, Any]:
+) -> BreakEvenReport:
     """What the same tokens would have cost at closed APIs, by a dated list of prices."""
     services: Services = request.app.state.services
     span = _span(first, last, zone, services.clock())
@@ -96,7 +125,7 @@ async def compare(
 
 
 @router.get("/api/budgets")
-async def list_budgets(request: Request, caller: Caller) -> dict[str, Any]:
+async def list_budgets(request: Request, caller: Caller) -> BudgetList:
     """This month of every scope that concerns the caller; of all, for the owner. Micro-dollars."""
     services: Services = request.app.state.services
     budgets = await services.spending.budgets()
@@ -110,7 +139,7 @@ async def list_budgets(request: Request, caller: Caller) -> dict[str, Any]:
 
 
 @router.put("/api/budgets/{scope:path}")
-async def set_budget(scope: str, new: NewBudget, request: Request, caller: Caller) -> dict[str, Any]:
+async def set_budget(scope: str, new: NewBudget, request: Request, caller: Caller) -> BudgetSet:
     """The owner's to set: ``deployment``, ``speculative``, ``user:<email>`` or ``key:<id>``. Holds within 30 s."""
     services: Services = request.app.state.services
     _check_scope(scope)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
-from control_plane.errors import Stale
+from control_plane.books import Limit
+from control_plane.errors import Stale, Unavailable
 from tests.api.asking import awake, nothing_happened, refusal
 from tests.stories.virtual import story
 from tests.stories.world import MODEL, deployment
@@ -132,6 +134,36 @@ async def test_the_keys_of_others_are_neither_listed_nor_revoked() -> None:
         assert [key["name"] for key in (await http.get("/api/keys")).json()["keys"]] == ["story"]
         refusal(await http.delete(f"/api/keys/{row.id}"), 404, "not_found")
         assert row.key_hash in world.keys.rows
+
+
+@story
+async def test_a_key_shows_what_its_month_may_cost_and_what_it_has_cost() -> None:
+    async with deployment() as world, world.http() as http:
+        made = (await http.post("/api/keys", json={"name": "thrifty", "monthly_budget_usd": 2})).json()
+        scope = f"key:{made['key_id']}"
+        assert made["budget"] == {
+            "scope": scope,
+            "limit": 2_000_000,
+            "hard_cap": 2_400_000,
+            "warn_at": 1_600_000,
+            "spent": 0,
+            "state": "ok",
+        }
+        world.limits.rows[scope] = Limit(scope, 1, 1)  # the owner's word goes before the key's own
+        await asyncio.sleep(31)
+        budgets = {key["name"]: key["budget"] for key in (await http.get("/api/keys")).json()["keys"]}
+        assert budgets["story"] is None
+        assert budgets["thrifty"]["limit"] == 1
+
+
+@story
+async def test_a_key_is_made_and_told_where_nobody_knows_what_was_spent() -> None:
+    async with deployment() as world, world.http() as http:
+        world.usage.broken.fail("bills", Unavailable("throttled"), times=99)
+        refusal(await http.put("/api/budgets/speculative", json={"monthly_usd": 1}), 503)  # reads all anew, in vain
+        made = await http.post("/api/keys", json={"name": "anyhow", "monthly_budget_usd": 2})
+        assert (made.status_code, made.json()["budget"]) == (201, None)
+        assert made.json()["key"].startswith("dio-")
 
 
 @story

@@ -8,6 +8,7 @@ import io
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -89,6 +90,18 @@ async def test_a_day_is_one_of_the_zone_that_is_asked_for() -> None:
             assert (told["zone"], [row["day"] for row in told["rows"]]) == (zone, [name])
         nothing = await rows(http, **{"from": "2026-10-01", "to": "2026-10-31"})
         assert (nothing["rows"], nothing["total"]["micro_usd"]) == ([], 0)
+
+
+@story
+async def test_hours_are_told_with_their_offset_and_add_up_to_the_day() -> None:
+    async with awake(OWNED) as world, world.http() as http:
+        begun = datetime.fromtimestamp(world.clock(), ZoneInfo("Asia/Kolkata")).replace(minute=0, second=0)
+        await asyncio.sleep(90)
+        told = await rows(http, "hour", zone="Asia/Kolkata")
+        assert told["rows"][0]["hour"] == begun.replace(microsecond=0).isoformat()
+        assert told["rows"][0]["hour"].endswith(":00:00+05:30")
+        assert told["total"]["completion_tokens"] == 3
+        refusal(await http.get("/api/usage", params={"by": "hour", "from": "2026-01-01", "to": "2026-03-01"}), 400)
 
 
 @story

@@ -81,6 +81,8 @@ class World:
     probe: MemoryProbe = field(default_factory=MemoryProbe)
     people: MemoryPeople = field(default_factory=MemoryPeople)
     access: Access = Access.READ  # what the hub says of every repository
+    shape: Reading = field(default_factory=lambda: Reading(Access.UNREACHABLE, "no story asks the hub"))
+    shapes_read: int = 0
     boot: Boot = field(default_factory=Boot)
     behaviour: Behaviour = field(default_factory=Behaviour)
     engines: dict[NodeId, Engine] = field(default_factory=dict)
@@ -260,10 +262,15 @@ class World:
             events=self.events,
             people=self.people.adapters,
             hub=self._asked,
+            shapes=self._shape_read,
         )
 
     async def _asked(self, repository: str, revision: str | None) -> Reading:
         return Reading(self.access, repository)
+
+    async def _shape_read(self, repository: str, revision: str | None) -> Reading:
+        self.shapes_read += 1
+        return self.shape
 
     @asynccontextmanager
     async def control_plane(self) -> AsyncIterator[ControlPlane]:

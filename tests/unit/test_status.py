@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from control_plane.boots import Boot
-from control_plane.model import Model
+from control_plane.model import CONFIG_KEYS, OVERRIDABLE, Model
 from control_plane.nodes import Node, NodeId
 from control_plane.policy import Policy
 from control_plane.ports import ModelRow, Wish
-from control_plane.status import Status, configuration, node_dict
+from control_plane.status import ModelConfig, Overrides, Status, configuration, node_dict
 from gpu_node.protocol import Failure, NodeState, Phase, PhaseRecord
 
 NOW = 1000.0
@@ -69,6 +69,7 @@ def test_what_stands_says_since_when_and_until_when() -> None:
         (replace(FAILED, failures=2), NOW - 10, None),
     ):
         failure = status(row=row).to_dict()["failure"]
+        assert failure
         assert (failure["at"], failure["next_try_at"]) == (at, until)
 
 
@@ -125,6 +126,7 @@ def test_a_start_without_an_instance_is_in_its_launch() -> None:
 
 def test_a_failure_tells_when_and_what_to_do() -> None:
     told = status(row=FAILED).to_dict()["failure"]
+    assert told
     assert (told["code"], told["at"]) == ("gated_model", NOW - 10)
     assert told["fixes"][0] == {
         "text": "Accept the model's terms on its page.",
@@ -146,6 +148,7 @@ def test_a_ready_model_tells_when_it_sleeps() -> None:
 def test_a_node_tells_its_story_and_its_log_only_when_asked() -> None:
     failed = replace(node(NodeState.FAILED), error=Failure("x", "y"), reason="why", log_tail=("a", "b"))
     told = node_dict(failed, NOW)
+    assert told["error"]
     assert (told["status"], told["age_s"], told["reason"], told["error"]["code"]) == ("failed", 100.0, "why", "x")
     assert (told["ready_at"], "log_tail" in told) == (None, False)
     assert node_dict(failed, NOW, log_tail=True)["log_tail"] == ["a", "b"]
@@ -154,3 +157,8 @@ def test_a_node_tells_its_story_and_its_log_only_when_asked() -> None:
 def test_what_holds_is_the_configuration_with_the_overrides_on_top() -> None:
     told = configuration(Model.parse(CONFIG, {"idleTimeout": 900}))
     assert told == {"config": CONFIG, "override": {"idleTimeout": 900}, "effective": {**CONFIG, "idleTimeout": 900}}
+
+
+def test_the_api_knows_every_key_of_a_configuration() -> None:
+    assert set(ModelConfig.__annotations__) == CONFIG_KEYS
+    assert set(Overrides.__annotations__) == OVERRIDABLE

@@ -11,6 +11,22 @@ from tests.desk.story import Story, opened
 from tests.web.browser import browser_missing
 
 MODELS = ("first", "reloaded", "shared", "offline", "ended", "cancelled", "small")
+SIZED = {
+    "name": "sized",  # never started: what it needs is given by hand, so no hub is asked
+    "instanceTypes": ["g5.xlarge"],
+    "vllmArgs": "--max-model-len 8192",
+    "geometry": {
+        "parameters": 8030261248,
+        "embeddingParameters": 1050673152,
+        "layers": 32,
+        "kvHeads": 8,
+        "headDim": 128,
+        "hiddenSize": 4096,
+        "intermediateSize": 14336,
+        "vocabSize": 128256,
+        "maxModelLen": 131072,
+    },
+}
 UNLUCKY = "unlucky"  # AWS never has a machine for it
 
 
@@ -19,7 +35,9 @@ def desk_story() -> Iterator[Story]:
     if missing := browser_missing():
         pytest.skip(missing)
     environment = {**ENVIRONMENT, "REHEARSAL_TOKEN_SECONDS": "0.03"}
-    with opened(*MODELS, UNLUCKY, idle_seconds=6, load_seconds=2.0, environment=environment, front=FRONT) as story:
+    with opened(
+        *MODELS, SIZED, UNLUCKY, idle_seconds=6, load_seconds=2.0, environment=environment, front=FRONT
+    ) as story:
         story.desk.add_fault(refuse="capacity", model=UNLUCKY, times="always")
         yield story
 

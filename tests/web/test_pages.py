@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Locator, Page, expect
 
 from tests.desk.story import Story, until
 from tests.web.browser import DESKTOP, PHONE, Seat, seated, sign_in
@@ -16,7 +16,7 @@ from web.site import HOME
 pytestmark = [pytest.mark.desk, pytest.mark.timeout(180)]
 
 AXE = HOME / "node_modules" / "axe-core" / "axe.min.js"
-PAGES = ("/chat", "/models", "/models/first", "/usage", "/keys", "/events", "/settings")
+PAGES = ("/chat", "/models", "/models/sized", "/usage", "/keys", "/events", "/settings")
 
 
 async def test_a_key_is_shown_once_and_ends_when_it_is_revoked(story: Story) -> None:
@@ -44,7 +44,7 @@ def _status(story: Story, key: str) -> int:
     return httpx.get(f"{story.desk.base_url}/models", headers=headers, timeout=30, trust_env=False).status_code
 
 
-async def test_a_model_is_edited_differs_from_pulumi_and_is_reset(story: Story) -> None:
+async def test_a_model_is_edited_differs_from_pulumi_and_goes_back(story: Story) -> None:
     async with seated(story.desk.web_url) as seat:
         page = await seat.signed_in("/models")
         await page.get_by_role("article", name="first").get_by_role("link", name="Edit").click()
@@ -55,19 +55,54 @@ async def test_a_model_is_edited_differs_from_pulumi_and_is_reset(story: Story) 
         await idle.fill("15")
         await page.get_by_role("button", name="Save").click()
         await expect(page.get_by_role("heading", name="Differs from Pulumi")).to_be_visible()
-        await expect(page.get_by_label("Check")).to_contain_text(re.compile(r"6 → 900"))
+        await expect(page.get_by_label("Check")).to_contain_text(re.compile(r"5 s → 15 min"))
         assert (await story.status("first"))["override"] == {"idleTimeout": 900}
 
         await page.get_by_label("Instance types").fill("g5.xlarge\ng6.xlarge")
         await expect(page.get_by_label("Check")).to_contain_text(
             "pulumi config set --path 'diogenes:models[N].instanceTypes[1]' g6.xlarge"
         )
-        await page.get_by_role("button", name="Reset Idle timeout").click()
+        await page.get_by_role("button", name=re.compile("^Back to Pulumi.s Idle timeout")).click()
         await expect(page.get_by_role("heading", name="Differs from Pulumi")).to_be_hidden()
         assert (await story.status("first"))["override"] == {}
 
 
-async def test_a_stranger_is_told_so_and_the_owner_lets_them_in(story: Story) -> None:
+async def test_a_configuration_is_judged_before_it_is_saved(story: Story) -> None:
+    async with seated(story.desk.web_url, timezone_id="Europe/Berlin") as seat:
+        page = await seat.signed_in("/models/sized")
+        told = page.get_by_label("Check")
+        await expect(told.get_by_role("heading", name="g5.xlarge")).to_contain_text(
+            re.compile(r"1 . A10G · \$1\.\d+/h")
+        )
+        await expect(told).to_contain_text("May fit.")
+        await expect(told).to_contain_text("AWS must allow 4 vCPUs")
+        await page.get_by_label("vLLM arguments").fill("--max-model-len 131072")
+        await expect(told).to_contain_text("Does not fit.")
+        await told.get_by_role("button", name="Take it first").click()
+        await expect(told.get_by_role("heading", name="g6e.xlarge")).to_be_visible()
+        await expect(told).to_contain_text(
+            re.compile(r"KV cache has room for [\d.]+k tokens: 1\.\d requests of 131k at once")
+        )
+        await expect(told).to_contain_text("'diogenes:models[N].instanceTypes[0]' g6e.xlarge")
+
+        await page.get_by_role("button", name="Add warm hours").click()
+        hours = page.get_by_role("group", name="window 1")
+        await hours.get_by_label("Days").select_option("by a cron line")
+        await hours.get_by_label("Cron line").fill("0 9 * *")
+        await expect(page.get_by_text("A cron line has five fields")).to_be_visible()
+        await hours.get_by_label("Cron line").fill("0 9 29 2 *")  # long until then
+        await page.get_by_label("vLLM arguments").fill("--max-model-len 8192")
+        await page.get_by_role("button", name="Save").click()
+        await expect(told).to_contain_text("Warm hours: none → at “0 9 29 2 *” for 8 hours (Europe/Berlin)")
+        warm = [{"cron": "0 9 29 2 *", "minutes": 480, "zone": "Europe/Berlin"}]
+        assert (await story.status("sized"))["override"] == {"warmHours": warm}
+        await page.get_by_role("link", name="All models").click()
+        card = page.get_by_role("article", name="sized")
+        await expect(card).to_contain_text("Warm at “0 9 29 2 *” for 8 hours (Europe/Berlin)")
+        await expect(card).to_contain_text("/h while on")
+
+
+async def test_a_stranger_is_told_so_and_the_owner_lets_them_in_and_sees_their_key(story: Story) -> None:
     async with seated(story.desk.web_url) as owner, seated(story.desk.web_url) as friend:
         page = await friend.tab("/")
         await sign_in(page, "friend@example.org")
@@ -76,9 +111,28 @@ async def test_a_stranger_is_told_so_and_the_owner_lets_them_in(story: Story) ->
         await theirs.get_by_label("Add an email").fill("friend@example.org")
         await theirs.get_by_role("button", name="Allow", exact=True).click()
         await expect(theirs.get_by_role("button", name="Remove friend@example.org")).to_be_visible()
-        await page.goto(friend.url)
+        await page.goto(friend.url + "/keys")
         await sign_in(page, "friend@example.org")
-        await expect(page.get_by_role("navigation", name="Pages")).to_be_visible()
+        await page.get_by_role("button", name="New key").click()
+        await page.get_by_role("textbox", name="Name").fill("a friend's script")
+        await page.get_by_label("Dollars a month").fill("2")
+        await page.get_by_role("button", name="Make the key").click()
+        await page.get_by_role("button", name="I saved it").click()
+        await expect(page.get_by_role("meter", name="Spent of the budget of a friend's script")).to_be_visible()
+        await expect(page.get_by_label("Everybody")).to_be_hidden()
+
+        await theirs.get_by_role("link", name="Keys").click()
+        await expect(theirs.get_by_role("heading", name="a friend's script")).to_be_hidden()
+        await theirs.get_by_label("Everybody").check()
+        key = theirs.get_by_role("listitem").filter(has_text="a friend's script")
+        await expect(key).to_contain_text("friend@example.org")
+        await expect(key).to_contain_text("$0.00 of $2.00 this month")
+        await key.get_by_role("button", name="Revoke").click()
+        await expect(theirs.get_by_role("dialog")).to_contain_text("It is friend@example.org")
+        await theirs.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+        await expect(key).to_be_hidden()
+
+        await theirs.goto(owner.url + "/settings")
         await theirs.get_by_role("button", name="Remove friend@example.org").click()
         await expect(theirs.get_by_role("button", name="Remove friend@example.org")).to_be_hidden()
 
@@ -107,6 +161,68 @@ async def test_what_was_used_adds_up(story: Story) -> None:
         page = await seat.signed_in("/usage")
         await expect(page.get_by_text("days in")).to_be_visible()
         await expect(page.get_by_text("The rows do not add up")).to_be_hidden()
+
+
+async def test_the_owner_sets_what_a_month_may_cost(story: Story) -> None:
+    async with seated(story.desk.web_url) as seat:
+        page = await seat.signed_in("/usage")
+        budgets = page.get_by_label("Budgets of this month")
+        await expect(budgets).to_contain_text("Everything")
+        await page.get_by_role("button", name="Change Starts ahead of a question").click()
+        dollars = page.get_by_label("Dollars a month")
+        await dollars.fill("none")
+        await expect(page.get_by_role("button", name="Set", exact=True)).to_be_disabled()
+        await dollars.fill("3")
+        await page.get_by_role("button", name="Set", exact=True).click()
+        await expect(budgets).to_contain_text("of $3.00")
+        await page.get_by_role("button", name="Change Starts ahead of a question").click()
+        await page.get_by_role("button", name="Back to what is configured").click()
+        await expect(budgets).to_contain_text("of $5.00")
+
+
+async def test_everything_can_be_done_with_the_keyboard_alone(story: Story) -> None:
+    async with seated(story.desk.web_url) as seat:
+        page = await seat.signed_in("/chat")
+        await page.reload()  # the focus begins at the page's beginning
+        await expect(page.get_by_role("navigation", name="Pages")).to_be_visible()
+        await page.keyboard.press("Tab")
+        await expect(page.get_by_role("link", name="Skip to the page")).to_be_focused()
+        await tab_to(page, page.get_by_role("link", name="Keys"))
+        await page.keyboard.press("Enter")
+        await tab_to(page, page.get_by_role("button", name="New key"))
+        await page.keyboard.press("Enter")
+        await tab_to(page, page.get_by_role("textbox", name="Name"))
+        await page.keyboard.type("by hand")
+        await page.keyboard.press("Escape")
+        await expect(page.get_by_role("dialog")).to_be_hidden()
+        await expect(page.get_by_role("button", name="New key")).to_be_focused()
+        await page.keyboard.press("Enter")
+        await tab_to(page, page.get_by_role("textbox", name="Name"))
+        await page.keyboard.type("by hand")
+        await page.keyboard.press("Enter")
+        await tab_to(page, page.get_by_role("button", name="I saved it"))
+        await page.keyboard.press("Enter")
+        await tab_to(page, page.get_by_role("button", name="Revoke by hand"))
+        await page.keyboard.press("Enter")
+        await tab_to(page, page.get_by_role("dialog").get_by_role("button", name="Revoke"))
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("heading", name="by hand")).to_be_hidden()
+        await page.keyboard.press("Control+k")
+        await tab_to(page, page.get_by_label("Message", exact=True))
+        await page.keyboard.type("kept")
+        await expect(page.get_by_label("Message", exact=True)).to_have_value("kept")
+
+
+async def tab_to(page: Page, what: Locator) -> None:
+    """By the Tab key alone; what it passes shows that it has the focus."""
+    await expect(what).to_be_visible()
+    for _ in range(60):
+        if await what.evaluate("element => element === document.activeElement"):
+            return
+        await page.keyboard.press("Tab")
+        outline = "getComputedStyle(document.activeElement).outlineStyle"
+        assert await page.evaluate(f"document.activeElement === document.body || {outline} !== 'none'")
+    raise AssertionError(f"no Tab leads to {what}")
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])

@@ -2,21 +2,10 @@
 
 import { call, request } from "./client";
 import { sseMessages } from "./sse";
+import type { components } from "./types.gen";
 
-export interface EventEntry {
-  id: string;
-  at: number;
-  kind: string;
-  model: string | null;
-  node: string | null;
-  message: string;
-  data?: Record<string, unknown> | null;
-}
-
-export interface EventPage {
-  events: EventEntry[];
-  next: string | null;
-}
+export type EventEntry = components["schemas"]["EventEntry"];
+export type EventPage = components["schemas"]["EventPage"];
 
 export interface EventFilter {
   model?: string | undefined;

@@ -3,27 +3,18 @@
 import { call, request } from "./client";
 import type { components } from "./types.gen";
 
-export interface KeyEntry {
-  key_id: string;
-  name: string;
-  prefix: string;
-  email: string;
-  created_at: number;
-  last_used_at: number | null;
-  wait_s: number | null;
-  expires_at?: number | null;
-  models?: string[] | null;
-  monthly_budget_usd?: number | null;
-  requests_per_minute?: number | null;
+type Schemas = components["schemas"];
+
+export type KeyEntry = Schemas["KeyEntry"];
+export type NewKey = Schemas["NewKey"];
+
+/** One's own; everybody's, for an owner. */
+export async function listKeys(everyone: boolean, signal?: AbortSignal): Promise<KeyEntry[]> {
+  const told = await request<Schemas["Keys"]>(everyone ? "/api/keys?everyone=true" : "/api/keys", { signal });
+  return told.keys;
 }
 
-export type NewKey = components["schemas"]["NewKey"];
-
-export async function listKeys(signal?: AbortSignal): Promise<KeyEntry[]> {
-  return (await request<{ keys: KeyEntry[] }>("/api/keys", { signal })).keys;
-}
-
-export const createKey = (key: NewKey): Promise<KeyEntry & { key: string }> =>
+export const createKey = (key: NewKey): Promise<Schemas["KeyMade"]> =>
   request("/api/keys", { method: "POST", body: key });
 
 export async function revokeKey(id: string): Promise<void> {

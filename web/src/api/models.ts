@@ -3,107 +3,38 @@
 import { call, pathOf, request } from "./client";
 import type { components } from "./types.gen";
 
-export type State = "cold" | "starting" | "ready" | "draining" | "failed";
+type Schemas = components["schemas"];
 
-export interface PhaseEntry {
-  phase: string;
-  started_at: number;
-  done_bytes?: number;
-  total_bytes?: number;
-  p50_s?: number | null; // how long it usually takes
-  p90_s?: number | null;
-}
-
-export interface Instance {
-  instance_id: string;
-  status: string;
-  instance_type: string;
-  zone: string;
-  market: string;
-  launched_at: number;
-  ready_at: number | null;
-  age_s: number;
-  phases: PhaseEntry[];
-  running_requests: number;
-  reason: string | null;
-  error: Failure | null;
-  log_tail?: string[];
-}
-
-export interface Failure {
-  code: string;
-  message: string;
-  fix: string;
-  permanent: boolean;
-  fixes?: Fix[];
-  at?: number;
-  next_try_at?: number | null;
-}
-
-/** One thing to do about a failure: a command to copy, or a page to open. */
-export interface Fix {
-  text: string;
-  command?: string | null;
-  url?: string | null;
-}
-
-export interface Start {
-  phase: string;
-  elapsed_s: number;
-  eta_s: number | null;
-  eta?: { low: number; high: number; samples: number } | null;
-  phases?: PhaseEntry[];
-}
-
-export interface Run {
-  started: number;
-  usd_per_h: number;
-  micro_usd: number;
-}
-
-export interface ModelConfig {
-  name: string;
-  repository?: string;
-  revision?: string;
-  instanceTypes: string[];
-  market?: string;
-  vllmArgs?: string;
-  idleTimeout?: number;
-  maxInstances?: number;
-  warm_hours?: unknown;
-}
-
-export type Override = Partial<Pick<ModelConfig, "idleTimeout" | "vllmArgs" | "maxInstances">>;
-
-export interface Model {
-  name: string;
-  status: State;
-  instances: Instance[];
-  start: Start | null;
-  failure: Failure | null;
-  waiting_requests: number;
-  idle_timeout_s: number;
-  sleeps_at: number | null;
-  keep_awake_until: number | null;
-  config: ModelConfig;
-  override: Override;
-  effective: ModelConfig;
-  failure_log?: string[];
-  run?: Run | null;
-  usd_per_h?: number | null;
-}
+export type State = Schemas["ModelEntry"]["status"];
+export type PhaseEntry = Schemas["PhaseEntry"];
+export type Instance = Schemas["NodeEntry"];
+export type Failure = Schemas["FailureEntry"];
+export type Fix = Schemas["FixEntry"];
+export type ModelConfig = Schemas["ModelConfig"];
+export type Override = Schemas["Overrides"];
+export type WarmWindow = Schemas["WarmWindow"];
+export type Model = Schemas["ModelEntry"];
+export type ModelDetails = Schemas["ModelDetails"];
+export type Assessment = Schemas["Assessment"];
+export type Machine = Schemas["MachineEntry"];
 
 export async function listModels(signal?: AbortSignal): Promise<Model[]> {
-  return (await request<{ models: Model[] }>("/api/models", { signal })).models;
+  return (await request<Schemas["Models"]>("/api/models", { signal })).models;
 }
 
-const at = (name: string, rest: "" | "/cancel" | "/keep-awake" = "") => `/api/models/${pathOf(name)}${rest}` as const;
+const at = (name: string, rest: "" | "/cancel" | "/check" | "/keep-awake" | "/prewarm" = "") =>
+  `/api/models/${pathOf(name)}${rest}` as const;
 
-export const getModel = (name: string, signal?: AbortSignal): Promise<Model> => request(at(name), { signal });
+export const getModel = (name: string, signal?: AbortSignal): Promise<ModelDetails> => request(at(name), { signal });
 
 /** Returns at once; twice is once. */
-export async function wake(name: string): Promise<void> {
-  await scale({ model: name, desired: 1 });
+export async function wake(name: string, instances = 1): Promise<void> {
+  await scale({ model: name, desired: instances });
+}
+
+/** Before the first question, from the budget for that. Throws ApiError `budget_exceeded`. */
+export async function prewarm(name: string): Promise<void> {
+  await call(at(name, "/prewarm"), { method: "POST" });
 }
 
 /** What runs may finish. */
@@ -111,7 +42,7 @@ export async function putToSleep(name: string): Promise<void> {
   await scale({ model: name, desired: 0 });
 }
 
-async function scale(body: components["schemas"]["Scale"]): Promise<void> {
+async function scale(body: Schemas["Scale"]): Promise<void> {
   await call("/api/cluster/scale", { method: "POST", body });
 }
 
@@ -120,13 +51,22 @@ export async function cancelStart(name: string): Promise<void> {
 }
 
 export async function keepAwake(name: string, until: number | null): Promise<void> {
-  const body: components["schemas"]["KeepAwake"] = { until };
+  const body: Schemas["KeepAwake"] = { until };
   await call(at(name, "/keep-awake"), { method: "PUT", body });
 }
 
 /** `null` takes a change back. */
-export const editModel = (name: string, override: { [Key in keyof Override]?: Override[Key] | null }): Promise<Model> =>
+export type Changes<T> = { [Key in keyof T]?: T[Key] | null };
+
+export const editModel = (name: string, override: Changes<Override>): Promise<ModelDetails> =>
   request(at(name), { method: "PATCH", body: override });
+
+/** What would become of the model with these settings instead, Pulumi's among them. Changes nothing. */
+export const checkModel = (
+  name: string,
+  changed: Changes<Omit<ModelConfig, "name">>,
+  signal?: AbortSignal,
+): Promise<Assessment> => request(at(name, "/check"), { method: "POST", body: changed, signal });
 
 /** Whether a picture may be sent along, by what such models are called and configured. */
 export function seesImages({ effective }: Pick<Model, "effective">): boolean {
@@ -140,3 +80,7 @@ export const pathName = pathOf;
 
 /** Dollars an hour while the model is on, as far as anybody knows. */
 export const hourlyUsd = (model: Model): number | null => model.run?.usd_per_h ?? model.usd_per_h ?? null;
+
+/** Of what runs now. */
+export const runningUsd = (models: readonly Model[]): number =>
+  models.reduce((sum, { run }) => sum + (run?.usd_per_h ?? 0), 0);

@@ -4,35 +4,25 @@ import { call, request } from "./client";
 import { isRecord } from "./errors";
 import type { components } from "./types.gen";
 
-export interface Session {
-  email: string;
-  owner: boolean;
-  provider: string;
-  expires_at: number;
-  absolute_expires_at: number;
-  return_to?: string | null;
-}
+type Schemas = components["schemas"];
 
-export interface AllowlistEntry {
-  email: string;
-  source: "pulumi" | "owner";
-  allowed: boolean;
-  owner: boolean;
-}
+export type Session = Schemas["SessionEntry"];
+export type SignedIn = Schemas["SignedIn"];
+export type AllowlistEntry = Schemas["AllowlistEntry"];
 
 export const getSession = (signal?: AbortSignal): Promise<Session> => request("/api/session", { signal });
 
 /** Where to send the browser to sign in. */
 export async function startSession(provider: string, returnTo: string): Promise<string> {
-  const body: components["schemas"]["Start"] = { provider, return_to: returnTo };
-  const started = await request<{ authorize_url: string }>("/api/session/start", { method: "POST", body });
+  const body: Schemas["Start"] = { provider, return_to: returnTo };
+  const started = await request<Schemas["Begun"]>("/api/session/start", { method: "POST", body });
   return started.authorize_url;
 }
 
 /** What a provider sent the browser back with. */
 export type Returned = { state: string; id_token: string } | { state: string; code: string };
 
-export const createSession = (returned: Returned): Promise<Session> =>
+export const createSession = (returned: Returned): Promise<SignedIn> =>
   request("/api/session", { method: "POST", body: returned });
 
 export async function endSession({ everywhere = false } = {}): Promise<void> {
@@ -56,7 +46,7 @@ export function safeReturn(path: string | null | undefined): string {
 }
 
 export async function getAllowlist(signal?: AbortSignal): Promise<AllowlistEntry[]> {
-  const told = await request<{ entries: AllowlistEntry[] }>("/api/allowlist", { signal });
+  const told = await request<Schemas["Allowlist"]>("/api/allowlist", { signal });
   return told.entries;
 }
 

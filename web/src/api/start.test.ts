@@ -1,12 +1,13 @@
 import { modelOf } from "@/testing/models";
 import { describe, expect, test } from "vitest";
-import type { Model, PhaseEntry, Start } from "./models";
+import type { Model, PhaseEntry } from "./models";
 import { leftInWords, progressOf, spentUsd } from "./start";
 
 const T0 = 1_700_000_000;
 
-function starting(start: Partial<Start>): Model {
-  return modelOf({ status: "starting", start: { phase: "load", elapsed_s: 100, eta_s: null, ...start } });
+function starting(start: Partial<NonNullable<Model["start"]>>): Model {
+  const begun = { phase: "load", elapsed_s: 100, eta_s: null, eta: null, phases: [] };
+  return modelOf({ status: "starting", start: { ...begun, ...start } });
 }
 
 const phase = (name: string, started: number, rest: Partial<PhaseEntry> = {}): PhaseEntry => ({
@@ -87,7 +88,7 @@ describe("a start's progress", () => {
 });
 
 test("what is left is said as one would say it", () => {
-  const words = (start: Partial<Start>, samples: number | null = null) => {
+  const words = (start: Partial<NonNullable<Model["start"]>>, samples: number | null = null) => {
     const progress = progressOf(starting(start), T0);
     return progress ? leftInWords(progress, samples) : "";
   };

@@ -81,7 +81,8 @@ export function progressOf(model: Model, now: number): Progress | null {
 
 /** As the server tells them; those ahead, of which it knows how long they take, began at 0. */
 function phasesOf({ start, instances }: Model): readonly PhaseEntry[] {
-  return start?.phases ?? instances.find((each) => each.status === "starting")?.phases ?? [];
+  if (start?.phases.length) return start.phases;
+  return instances.find((each) => each.status === "starting")?.phases ?? [];
 }
 
 function begunOf(told: readonly PhaseEntry[], { start }: Model, now: number): PhaseEntry[] {

@@ -294,6 +294,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/models/{name}/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check Draft
+         * @description What would become of the model with these keys of its configuration instead, hardware included: whether it can
+         *     be used and fits, and what it costs. Null is what Pulumi has; what is not named stays. Changes nothing.
+         */
+        post: operations["check_draft_api_models__name__check_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/models/{name}/keep-awake": {
         parameters: {
             query?: never;
@@ -485,12 +506,132 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** Allowlist */
+        Allowlist: {
+            /** Entries */
+            entries: components["schemas"]["AllowlistEntry"][];
+        };
+        /**
+         * AllowlistEntry
+         * @description An address, or everybody of *@domain.
+         */
+        AllowlistEntry: {
+            /** Allowed */
+            allowed: boolean;
+            /** Email */
+            email: string;
+            /** Owner */
+            owner: boolean;
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "pulumi" | "owner";
+        };
+        /**
+         * Assessment
+         * @description Without a problem, there is an entry for each machine.
+         */
+        Assessment: {
+            cheapest: components["schemas"]["Candidate"] | null;
+            /** Machines */
+            machines: components["schemas"]["MachineEntry"][];
+            /** Market */
+            market: string;
+            /** Prices Of */
+            prices_of: string;
+            /** Problems */
+            problems: components["schemas"]["ProblemEntry"][];
+            /** Start Usd */
+            start_usd: number | null;
+        };
+        /**
+         * Begun
+         * @description Where the browser has to go.
+         */
+        Begun: {
+            /** Authorize Url */
+            authorize_url: string;
+        };
+        /**
+         * BesideEntry
+         * @description One closed API beside what was used here.
+         */
+        BesideEntry: {
+            /** Break Even Tokens Per Gpu Hour */
+            break_even_tokens_per_gpu_hour: number | null;
+            /** Cheaper Here */
+            cheaper_here: boolean | null;
+            /** Micro Usd */
+            micro_usd: number;
+            /** Name */
+            name: string;
+            /** Provider */
+            provider: string;
+            /** Usd Per Million Tokens */
+            usd_per_million_tokens: number | null;
+        };
+        /**
+         * BreakEvenReport
+         * @description The days, and what was used in them beside closed APIs.
+         */
+        BreakEvenReport: {
+            /** Closed */
+            closed: components["schemas"]["BesideEntry"][];
+            /** From */
+            from: string;
+            /** Micro Usd */
+            micro_usd: number;
+            prices: components["schemas"]["PriceListEntry"];
+            /** To */
+            to: string;
+            /** Tokens */
+            tokens: number;
+            /** Tokens Per Gpu Hour */
+            tokens_per_gpu_hour: number | null;
+            /** Usd Per Million Tokens */
+            usd_per_million_tokens: number | null;
+            /** Zone */
+            zone: string;
+        };
+        /** BudgetList */
+        BudgetList: {
+            /** Budgets */
+            budgets: components["schemas"]["StandingEntry"][];
+        };
+        /** BudgetSet */
+        BudgetSet: {
+            budget: components["schemas"]["StandingEntry"] | null;
+        };
         /**
          * By
          * @description What a row of a report is for.
          * @enum {string}
          */
-        By: "day" | "model" | "key" | "owner";
+        By: "hour" | "day" | "model" | "key" | "owner";
+        /**
+         * Candidate
+         * @description The cheapest type that surely fits.
+         */
+        Candidate: {
+            /** Instance Type */
+            instance_type: string;
+            /** Tensor Parallel */
+            tensor_parallel: number;
+            /** Usd Per H */
+            usd_per_h: number;
+        };
+        /**
+         * Cluster
+         * @description Everything that is configured, and what runs of it.
+         */
+        Cluster: {
+            /** Models */
+            models: components["schemas"]["StatusEntry"][];
+            /** Now */
+            now: number;
+            run: components["schemas"]["RunEntry"] | null;
+        };
         /**
          * ComeBack
          * @description What the provider sent the browser back with: an ID token or a code.
@@ -510,11 +651,115 @@ export interface components {
             state: string;
         };
         /**
+         * EtaEntry
+         * @description Seconds.
+         */
+        EtaEntry: {
+            /** High */
+            high: number;
+            /** Low */
+            low: number;
+            /** Samples */
+            samples: number;
+        };
+        /**
+         * EventEntry
+         * @description What happened.
+         */
+        EventEntry: {
+            /** At */
+            at: number;
+            /** Cause */
+            cause: string;
+            /** Data */
+            data: {
+                [key: string]: string | number | boolean | null;
+            };
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /** Message */
+            message: string;
+            /** Model */
+            model: string | null;
+            /** Node */
+            node: string | null;
+        };
+        /**
          * EventKind
          * @description What happened, in a word; all that is ever told.
          * @enum {string}
          */
         EventKind: "model-woken" | "model-put-to-sleep" | "model-kept-awake" | "model-changed" | "wish-refused" | "launch-refused" | "launch-abandoned" | "start-failed" | "node-launched" | "node-phase" | "node-ready" | "node-adopted" | "node-draining" | "node-failed" | "node-terminating" | "node-released" | "node-gone" | "tasks-set" | "listener-turned" | "front-moved" | "key-created" | "key-revoked" | "signed-in" | "sign-in-refused" | "signed-out" | "allowlist-changed" | "budget-changed" | "budget-warned" | "budget-reached" | "budget-exceeded";
+        /**
+         * EventPage
+         * @description Some of them, and the cursor to go on with.
+         */
+        EventPage: {
+            /** Events */
+            events: components["schemas"]["EventEntry"][];
+            /** More */
+            more: boolean;
+            /** Next */
+            next: string | null;
+        };
+        /**
+         * FailureEntry
+         * @description Why something cannot start or go on, and what helps.
+         */
+        FailureEntry: {
+            /** At */
+            at?: number;
+            /** Cause */
+            cause?: string;
+            /** Code */
+            code: string;
+            /** Fix */
+            fix: string;
+            /** Fixes */
+            fixes?: components["schemas"]["FixEntry"][];
+            /** Message */
+            message: string;
+            /** Next Try At */
+            next_try_at?: number | null;
+            /** Permanent */
+            permanent: boolean;
+        };
+        /**
+         * Figures
+         * @description What every row counts.
+         */
+        Figures: {
+            /** Busy Seconds */
+            busy_seconds: number;
+            /** Cached Tokens */
+            cached_tokens: number;
+            /** Completion Tokens */
+            completion_tokens: number;
+            /** Gpu Seconds */
+            gpu_seconds: number;
+            /** Micro Usd */
+            micro_usd: number;
+            /** Prompt Tokens */
+            prompt_tokens: number;
+            /** Reasoning Tokens */
+            reasoning_tokens: number;
+            /** Requests */
+            requests: number;
+        };
+        /**
+         * FixEntry
+         * @description As the API tells a remedy.
+         */
+        FixEntry: {
+            /** Command */
+            command: string | null;
+            /** Text */
+            text: string;
+            /** Url */
+            url: string | null;
+        };
         /** HTTPValidationError */
         HTTPValidationError: {
             /** Detail */
@@ -527,6 +772,207 @@ export interface components {
         KeepAwake: {
             /** Until */
             until: number | null;
+        };
+        /**
+         * KeyEntry
+         * @description A key without its secret. Times are Unix seconds.
+         */
+        KeyEntry: {
+            budget: components["schemas"]["StandingEntry"] | null;
+            /** Created At */
+            created_at: number;
+            /** Email */
+            email: string;
+            /** Expires At */
+            expires_at: number | null;
+            /** Key Id */
+            key_id: string;
+            /** Last Used At */
+            last_used_at: number | null;
+            /** Models */
+            models: string[] | null;
+            /** Monthly Budget Usd */
+            monthly_budget_usd: number | null;
+            /** Name */
+            name: string;
+            /** Prefix */
+            prefix: string;
+            /** Requests Per Minute */
+            requests_per_minute: number | null;
+            /** Wait S */
+            wait_s: number | null;
+        };
+        /**
+         * KeyMade
+         * @description A key in clear, this once.
+         */
+        KeyMade: {
+            budget: components["schemas"]["StandingEntry"] | null;
+            /** Created At */
+            created_at: number;
+            /** Email */
+            email: string;
+            /** Expires At */
+            expires_at: number | null;
+            /** Key */
+            key: string;
+            /** Key Id */
+            key_id: string;
+            /** Last Used At */
+            last_used_at: number | null;
+            /** Models */
+            models: string[] | null;
+            /** Monthly Budget Usd */
+            monthly_budget_usd: number | null;
+            /** Name */
+            name: string;
+            /** Prefix */
+            prefix: string;
+            /** Requests Per Minute */
+            requests_per_minute: number | null;
+            /** Wait S */
+            wait_s: number | null;
+        };
+        /** Keys */
+        Keys: {
+            /** Keys */
+            keys: components["schemas"]["KeyEntry"][];
+        };
+        /**
+         * MachineEntry
+         * @description One instance type of the model: whether it fits, and what it costs.
+         */
+        MachineEntry: {
+            /**
+             * Answer
+             * @enum {string}
+             */
+            answer: "yes" | "maybe" | "no" | "unknown";
+            /** Context Tokens */
+            context_tokens: number | null;
+            /** Flag */
+            flag: string | null;
+            /** Gpu */
+            gpu: string | null;
+            /** Gpus */
+            gpus: number | null;
+            /** Instance Type */
+            instance_type: string;
+            /** Kv Cache Tokens */
+            kv_cache_tokens: number | null;
+            /** Quotas */
+            quotas: components["schemas"]["QuotaEntry"][];
+            /** Reason */
+            reason: string;
+            /** Usd Per H */
+            usd_per_h: number | null;
+            /** Usual Start S */
+            usual_start_s: number | null;
+        };
+        /**
+         * ModelConfig
+         * @description A model as the stack configures it.
+         */
+        ModelConfig: {
+            /** Geometry */
+            geometry?: {
+                [key: string]: number | string;
+            };
+            /** Idletimeout */
+            idleTimeout?: number;
+            /** Instancetypes */
+            instanceTypes: string[];
+            /** Market */
+            market?: string;
+            /** Maxinstances */
+            maxInstances?: number;
+            /** Maxlifetime */
+            maxLifetime?: number;
+            /** Name */
+            name: string;
+            /** Repository */
+            repository?: string;
+            /** Revision */
+            revision?: string;
+            /** Vllmargs */
+            vllmArgs?: string;
+            /** Warmhours */
+            warmHours?: components["schemas"]["WarmWindow"][];
+            /** Weights */
+            weights?: string;
+        };
+        /**
+         * ModelDetails
+         * @description And what its nodes' logs say.
+         */
+        ModelDetails: {
+            config: components["schemas"]["ModelConfig"];
+            effective: components["schemas"]["ModelConfig"];
+            failure: components["schemas"]["FailureEntry"] | null;
+            /** Failure Log */
+            failure_log: string[];
+            /** Idle Timeout S */
+            idle_timeout_s: number;
+            /** Instances */
+            instances: components["schemas"]["NodeEntry"][];
+            /** Keep Awake Until */
+            keep_awake_until: number | null;
+            /** Name */
+            name: string;
+            override: components["schemas"]["Overrides"];
+            run: components["schemas"]["RunEntry"] | null;
+            /** Sleeps At */
+            sleeps_at: number | null;
+            start: components["schemas"]["StartEntry"] | null;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "cold" | "starting" | "ready" | "draining" | "failed";
+            /** Usd Per H */
+            usd_per_h: number | null;
+            /** Waiting Requests */
+            waiting_requests: number;
+            /** Warm Since */
+            warm_since: number | null;
+        };
+        /**
+         * ModelEntry
+         * @description A model's state and its configuration.
+         */
+        ModelEntry: {
+            config: components["schemas"]["ModelConfig"];
+            effective: components["schemas"]["ModelConfig"];
+            failure: components["schemas"]["FailureEntry"] | null;
+            /** Idle Timeout S */
+            idle_timeout_s: number;
+            /** Instances */
+            instances: components["schemas"]["NodeEntry"][];
+            /** Keep Awake Until */
+            keep_awake_until: number | null;
+            /** Name */
+            name: string;
+            override: components["schemas"]["Overrides"];
+            run: components["schemas"]["RunEntry"] | null;
+            /** Sleeps At */
+            sleeps_at: number | null;
+            start: components["schemas"]["StartEntry"] | null;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "cold" | "starting" | "ready" | "draining" | "failed";
+            /** Usd Per H */
+            usd_per_h: number | null;
+            /** Waiting Requests */
+            waiting_requests: number;
+            /** Warm Since */
+            warm_since: number | null;
+        };
+        /** Models */
+        Models: {
+            /** Models */
+            models: components["schemas"]["ModelEntry"][];
         };
         /**
          * NewBudget
@@ -554,6 +1000,72 @@ export interface components {
             wait_s?: number | null;
         };
         /**
+         * NodeEntry
+         * @description One machine of a model. Times are Unix seconds.
+         */
+        NodeEntry: {
+            /** Age S */
+            age_s: number;
+            error: components["schemas"]["FailureEntry"] | null;
+            /** Instance Id */
+            instance_id: string;
+            /** Instance Type */
+            instance_type: string;
+            /** Launched At */
+            launched_at: number;
+            /** Log Tail */
+            log_tail?: string[];
+            /** Market */
+            market: string;
+            /** Phases */
+            phases: components["schemas"]["PhaseEntry"][];
+            /** Ready At */
+            ready_at: number | null;
+            /** Reason */
+            reason: string | null;
+            /** Running Requests */
+            running_requests: number;
+            /** Status */
+            status: string;
+            /** Zone */
+            zone: string;
+        };
+        /**
+         * OpenAIModel
+         * @description As OpenAI lists a model.
+         */
+        OpenAIModel: {
+            /** Created */
+            created: number;
+            /** Id */
+            id: string;
+            /** Object */
+            object: string;
+            /** Owned By */
+            owned_by: string;
+        };
+        /** OpenAIModels */
+        OpenAIModels: {
+            /** Data */
+            data: components["schemas"]["OpenAIModel"][];
+            /** Object */
+            object: string;
+        };
+        /**
+         * Overrides
+         * @description What of a model's configuration the API may change.
+         */
+        Overrides: {
+            /** Idletimeout */
+            idleTimeout?: number;
+            /** Maxinstances */
+            maxInstances?: number;
+            /** Vllmargs */
+            vllmArgs?: string;
+            /** Warmhours */
+            warmHours?: components["schemas"]["WarmWindow"][];
+        };
+        /**
          * Permission
          * @description Whether the person becomes an owner, too.
          */
@@ -565,6 +1077,104 @@ export interface components {
             owner: boolean;
         };
         /**
+         * PhaseEntry
+         * @description A stretch of the way from launch to ready.
+         */
+        PhaseEntry: {
+            /** Done Bytes */
+            done_bytes?: number;
+            /** P50 S */
+            p50_s?: number | null;
+            /** P90 S */
+            p90_s?: number | null;
+            /** Phase */
+            phase: string;
+            /** Started At */
+            started_at: number;
+            /** Total Bytes */
+            total_bytes?: number;
+        };
+        /**
+         * PriceListEntry
+         * @description Which list of prices it is.
+         */
+        PriceListEntry: {
+            /** Date */
+            date: string;
+            /** Source */
+            source: string;
+        };
+        /**
+         * ProblemEntry
+         * @description What is wrong with one key of the configuration.
+         */
+        ProblemEntry: {
+            /** Key */
+            key: string;
+            /** Message */
+            message: string;
+        };
+        /**
+         * QuotaEntry
+         * @description What AWS must allow for as many machines as the model may have.
+         */
+        QuotaEntry: {
+            /** Code */
+            code: string | null;
+            /** Market */
+            market: string;
+            /** Name */
+            name: string | null;
+            /** Url */
+            url: string;
+            /** Vcpus */
+            vcpus: number;
+        };
+        /**
+         * RowEntry
+         * @description A line of a report, with the name of what it is for.
+         */
+        RowEntry: {
+            /** Busy Seconds */
+            busy_seconds: number;
+            /** Cached Tokens */
+            cached_tokens: number;
+            /** Completion Tokens */
+            completion_tokens: number;
+            /** Day */
+            day?: string;
+            /** Gpu Seconds */
+            gpu_seconds: number;
+            /** Hour */
+            hour?: string;
+            /** Key */
+            key?: string;
+            /** Micro Usd */
+            micro_usd: number;
+            /** Model */
+            model?: string;
+            /** Owner */
+            owner?: string;
+            /** Prompt Tokens */
+            prompt_tokens: number;
+            /** Reasoning Tokens */
+            reasoning_tokens: number;
+            /** Requests */
+            requests: number;
+        };
+        /**
+         * RunEntry
+         * @description What runs now, as the API tells it.
+         */
+        RunEntry: {
+            /** Micro Usd */
+            micro_usd: number;
+            /** Started */
+            started: number;
+            /** Usd Per H */
+            usd_per_h: number;
+        };
+        /**
          * Scale
          * @description How many nodes of a model shall run; 0 puts it to sleep once its requests have ended.
          */
@@ -573,6 +1183,61 @@ export interface components {
             desired: number;
             /** Model */
             model: string;
+        };
+        /**
+         * SessionEntry
+         * @description Who one is; with a session, until when. Unix seconds.
+         */
+        SessionEntry: {
+            /** Absolute Expires At */
+            absolute_expires_at: number | null;
+            /** Email */
+            email: string;
+            /** Expires At */
+            expires_at: number | null;
+            /** Owner */
+            owner: boolean;
+            /** Provider */
+            provider: string | null;
+        };
+        /**
+         * SignedIn
+         * @description And where the web app goes on.
+         */
+        SignedIn: {
+            /** Absolute Expires At */
+            absolute_expires_at: number | null;
+            /** Email */
+            email: string;
+            /** Expires At */
+            expires_at: number | null;
+            /** Owner */
+            owner: boolean;
+            /** Provider */
+            provider: string | null;
+            /** Return To */
+            return_to: string;
+        };
+        /**
+         * StandingEntry
+         * @description One scope's month as the API tells it; micro-dollars.
+         */
+        StandingEntry: {
+            /** Hard Cap */
+            hard_cap: number;
+            /** Limit */
+            limit: number;
+            /** Scope */
+            scope: string;
+            /** Spent */
+            spent: number;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "ok" | "warn" | "exhausted" | "capped";
+            /** Warn At */
+            warn_at: number;
         };
         /**
          * Start
@@ -587,6 +1252,68 @@ export interface components {
              */
             return_to: string;
         };
+        /**
+         * StartEntry
+         * @description How far a start is. Seconds.
+         */
+        StartEntry: {
+            /** Elapsed S */
+            elapsed_s: number;
+            eta: components["schemas"]["EtaEntry"] | null;
+            /** Eta S */
+            eta_s: number | null;
+            /** Phase */
+            phase: string;
+            /** Phases */
+            phases: components["schemas"]["PhaseEntry"][];
+        };
+        /**
+         * StatusEntry
+         * @description One model's state. Times are Unix seconds.
+         */
+        StatusEntry: {
+            failure: components["schemas"]["FailureEntry"] | null;
+            /** Idle Timeout S */
+            idle_timeout_s: number;
+            /** Instances */
+            instances: components["schemas"]["NodeEntry"][];
+            /** Keep Awake Until */
+            keep_awake_until: number | null;
+            /** Name */
+            name: string;
+            run: components["schemas"]["RunEntry"] | null;
+            /** Sleeps At */
+            sleeps_at: number | null;
+            start: components["schemas"]["StartEntry"] | null;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "cold" | "starting" | "ready" | "draining" | "failed";
+            /** Usd Per H */
+            usd_per_h: number | null;
+            /** Waiting Requests */
+            waiting_requests: number;
+            /** Warm Since */
+            warm_since: number | null;
+        };
+        /**
+         * UsageReport
+         * @description Rows that add up to the total; the budget is of this month, whatever the days.
+         */
+        UsageReport: {
+            budget: components["schemas"]["StandingEntry"] | null;
+            by: components["schemas"]["By"];
+            /** From */
+            from: string;
+            /** Rows */
+            rows: components["schemas"]["RowEntry"][];
+            /** To */
+            to: string;
+            total: components["schemas"]["Figures"];
+            /** Zone */
+            zone: string;
+        };
         /** ValidationError */
         ValidationError: {
             /** Context */
@@ -599,6 +1326,18 @@ export interface components {
             msg: string;
             /** Error Type */
             type: string;
+        };
+        /**
+         * WarmWindow
+         * @description When a model is kept awake: from where a cron line holds, for so many minutes.
+         */
+        WarmWindow: {
+            /** Cron */
+            cron: string;
+            /** Minutes */
+            minutes: number;
+            /** Zone */
+            zone?: string;
         };
     };
     responses: never;
@@ -646,9 +1385,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    };
+                    "application/json": components["schemas"]["Allowlist"];
                 };
             };
         };
@@ -730,9 +1467,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    };
+                    "application/json": components["schemas"]["BudgetList"];
                 };
             };
         };
@@ -758,9 +1493,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    };
+                    "application/json": components["schemas"]["BudgetSet"];
                 };
             };
             /** @description Validation Error */
@@ -789,9 +1522,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    };
+                    "application/json": components["schemas"]["Cluster"];
                 };
             };
         };
@@ -815,9 +1546,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    };
+                    "application/json": components["schemas"]["StatusEntry"];
                 };
             };
             /** @description Validation Error */
@@ -852,9 +1581,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    };
+                    "application/json": components["schemas"]["EventPage"];
                 };
             };
             /** @description Validation Error */
@@ -918,9 +1645,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    };
+                    "application/json": components["schemas"]["Keys"];
                 };
             };
             /** @description Validation Error */
@@ -953,9 +1678,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    };
+                    "application/json": components["schemas"]["KeyMade"];
                 };
             };
             /** @description Validation Error */
@@ -1013,9 +1736,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    };
+                    "application/json": components["schemas"]["Models"];
                 };
             };
         };
@@ -1037,9 +1758,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    };
+                    "application/json": components["schemas"]["ModelDetails"];
                 };
             };
             /** @description Validation Error */
@@ -1076,9 +1795,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    };
+                    "application/json": components["schemas"]["ModelDetails"];
                 };
             };
             /** @description Validation Error */
@@ -1109,9 +1826,44 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    };
+                    "application/json": components["schemas"]["ModelDetails"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    check_draft_api_models__name__check_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    [key: string]: unknown;
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Assessment"];
                 };
             };
             /** @description Validation Error */
@@ -1146,9 +1898,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    };
+                    "application/json": components["schemas"]["ModelDetails"];
                 };
             };
             /** @description Validation Error */
@@ -1179,9 +1929,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    };
+                    "application/json": components["schemas"]["ModelDetails"];
                 };
             };
             /** @description Validation Error */
@@ -1210,9 +1958,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    };
+                    "application/json": components["schemas"]["SessionEntry"];
                 };
             };
         };
@@ -1236,9 +1982,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    };
+                    "application/json": components["schemas"]["SignedIn"];
                 };
             };
             /** @description Validation Error */
@@ -1300,9 +2044,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    };
+                    "application/json": components["schemas"]["Begun"];
                 };
             };
             /** @description Validation Error */
@@ -1339,7 +2081,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["UsageReport"];
                 };
             };
             /** @description Validation Error */
@@ -1374,9 +2116,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    };
+                    "application/json": components["schemas"]["BreakEvenReport"];
                 };
             };
             /** @description Validation Error */
@@ -1427,9 +2167,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    };
+                    "application/json": components["schemas"]["OpenAIModels"];
                 };
             };
         };
@@ -1451,9 +2189,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    };
+                    "application/json": components["schemas"]["OpenAIModel"];
                 };
             };
             /** @description Validation Error */

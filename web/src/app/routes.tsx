@@ -36,7 +36,7 @@ export function Routes({ session, config }: { session: Session; config: Config }
             <UsagePage owner={session.owner} />
           </Route>
           <Route path="/keys">
-            <KeysPage />
+            <KeysPage session={session} />
           </Route>
           <Route path="/events">
             <EventsPage />

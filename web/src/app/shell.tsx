@@ -2,7 +2,7 @@
 
 import type { Config } from "@/api/config";
 import { ApiError } from "@/api/errors";
-import { hourlyUsd, type Model } from "@/api/models";
+import { runningUsd } from "@/api/models";
 import type { Session } from "@/api/session";
 import { SessionEnded } from "@/features/session/ended";
 import { usd } from "@/lib/format";
@@ -34,7 +34,7 @@ export function Shell({ session, ended, config, children }: Props) {
   const [path] = useLocation();
   useOutbox();
   const offline = useOffline() || (error instanceof ApiError && error.offline);
-  const now = `${word}${models ? ` · ${usd(nowUsd(models))}/h` : ""}`;
+  const now = `${word}${models ? ` · ${usd(runningUsd(models))}/h` : ""}`;
   return (
     <div className="shell">
       <a className="skip" href="#main">
@@ -73,12 +73,6 @@ export function Shell({ session, ended, config, children }: Props) {
       </main>
     </div>
   );
-}
-
-/** What runs now costs this much an hour. */
-function nowUsd(models: readonly Model[]): number {
-  const running = models.filter(({ status }) => status !== "cold" && status !== "failed");
-  return running.reduce((sum, model) => sum + (hourlyUsd(model) ?? 0), 0);
 }
 
 /** Does the browser believe to be offline? It may be wrong, so requests are made all the same. */

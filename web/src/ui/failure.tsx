@@ -31,6 +31,8 @@ function FixLine({ fix }: { fix: Fix }) {
   );
 }
 
+const fixOf = (known: Partial<Fix>): Fix => ({ text: "", command: null, url: null, ...known });
+
 /** As the server lists them; else what its sentence holds of commands and addresses. */
 export function fixesOf({ fix, fixes }: Pick<Failure, "fix" | "fixes">): Fix[] {
   if (fixes?.length) return fixes;
@@ -38,9 +40,9 @@ export function fixesOf({ fix, fixes }: Pick<Failure, "fix" | "fixes">): Fix[] {
   const commands = [...fix.matchAll(/`([^`]+)`/g)].map(([, command]) => command ?? "");
   const urls = [...fix.matchAll(/https:\/\/[^\s`)]+[^\s`).,;]/g)].map(([url]) => url);
   return [
-    { text: fix.replaceAll("`", "") },
-    ...commands.filter((command) => command.includes(" ")).map((command) => ({ text: "", command })),
-    ...urls.map((url) => ({ text: "", url })),
+    fixOf({ text: fix.replaceAll("`", "") }),
+    ...commands.filter((command) => command.includes(" ")).map((command) => fixOf({ command })),
+    ...urls.map((url) => fixOf({ url })),
   ];
 }
 

@@ -3,6 +3,7 @@
 import { seesImages, type Model } from "@/api/models";
 import { progressOf, shortProgress } from "@/api/start";
 import { newId } from "@/lib/ids";
+import { picked } from "@/ui/ahead";
 import { Icon } from "@/ui/icons";
 import { Empty } from "@/ui/page";
 import { StateMark, stateWord } from "@/ui/state";
@@ -74,6 +75,7 @@ function Conversing({ chats, id, onList }: { chats: Chats; id: string | undefine
           value={conversation.model}
           onChange={(name) => {
             localStorage.setItem(LAST_MODEL, name);
+            picked(models?.find((each) => each.name === name));
             change({ ...conversation, model: name });
           }}
         />

@@ -7,7 +7,7 @@ import { changed, EMPTY, newestId, runsOf, type Change, type Feed } from "./feed
 import { follow } from "./follow";
 
 const event = (n: number, changes: Partial<EventEntry> = {}): EventEntry => {
-  const told = { kind: "node-launched", model: "small", node: null, message: `event ${n}` };
+  const told = { kind: "node-launched", cause: "me", model: "small", node: null, message: `event ${n}`, data: {} };
   return { id: `e${n}`, at: n, ...told, ...changes };
 };
 const after = (...changes: Change[]): Feed => changes.reduce(changed, EMPTY);

@@ -1,8 +1,10 @@
 import { messageOf } from "@/api/errors";
 import { listKeys, revokeKey, type KeyEntry } from "@/api/keys";
+import type { Session } from "@/api/session";
 import { getUsage } from "@/api/usage";
 import { daysBefore, zone } from "@/lib/days";
-import { ago, dayAndTime, microUsd, usd } from "@/lib/format";
+import { ago, dayAndTime, microUsd } from "@/lib/format";
+import { BudgetBar, stateInWords } from "@/ui/budget-bar";
 import { Confirm } from "@/ui/dialog";
 import { Icon } from "@/ui/icons";
 import { Empty, Loading, Page, Trouble } from "@/ui/page";
@@ -12,10 +14,13 @@ import { useState } from "react";
 import { NewKeyDialog } from "./new-key";
 import "./keys.css";
 
-const keysQuery = queryOptions({ queryKey: ["keys"], queryFn: ({ signal }) => listKeys(signal) });
+const ALL_KEYS = { queryKey: ["keys"] };
+const keysQuery = (everyone: boolean) =>
+  queryOptions({ queryKey: [...ALL_KEYS.queryKey, everyone], queryFn: ({ signal }) => listKeys(everyone, signal) });
 
-export default function KeysPage() {
-  const { data: keys, error, refetch } = useQuery(keysQuery);
+export default function KeysPage({ session }: { session: Session }) {
+  const [everyone, setEveryone] = useState(false);
+  const { data: keys, error, refetch } = useQuery(keysQuery(everyone));
   const [making, setMaking] = useState(false);
   const client = useQueryClient();
   return (
@@ -27,27 +32,33 @@ export default function KeysPage() {
         </button>
       }
     >
+      {session.owner && (
+        <label className="check">
+          <input type="checkbox" checked={everyone} onChange={({ target }) => setEveryone(target.checked)} />
+          Everybody’s keys
+        </label>
+      )}
       {keys ? (
-        <List keys={keys} />
+        <List keys={keys} email={session.email} />
       ) : error ? (
         <Trouble error={error} again={() => void refetch()} />
       ) : (
         <Loading what="the keys" />
       )}
       {making && (
-        <NewKeyDialog onMade={() => void client.invalidateQueries(keysQuery)} onClose={() => setMaking(false)} />
+        <NewKeyDialog onMade={() => void client.invalidateQueries(ALL_KEYS)} onClose={() => setMaking(false)} />
       )}
     </Page>
   );
 }
 
-function List({ keys }: { keys: readonly KeyEntry[] }) {
+function List({ keys, email }: { keys: readonly KeyEntry[]; email: string }) {
   const [revoking, setRevoking] = useState<KeyEntry>();
   const client = useQueryClient();
   const costs = useCosts();
   const revoke = useMutation({
     mutationFn: ({ key_id }: KeyEntry) => revokeKey(key_id),
-    onSettled: () => client.invalidateQueries(keysQuery),
+    onSettled: () => client.invalidateQueries(ALL_KEYS),
   });
   if (!keys.length) {
     return (
@@ -60,7 +71,13 @@ function List({ keys }: { keys: readonly KeyEntry[] }) {
     <>
       <ul className="keys">
         {keys.map((key) => (
-          <Entry key={key.key_id} entry={key} cost={costs?.get(key.key_id)} onRevoke={() => setRevoking(key)} />
+          <Entry
+            key={key.key_id}
+            entry={key}
+            owner={key.email === email ? "" : key.email}
+            cost={costs?.get(key.key_id)}
+            onRevoke={() => setRevoking(key)}
+          />
         ))}
       </ul>
       {revoke.error && (
@@ -76,6 +93,7 @@ function List({ keys }: { keys: readonly KeyEntry[] }) {
           onClose={() => setRevoking(undefined)}
         >
           <p>
+            {revoking.email === email ? "" : `It is ${revoking.email}’s. `}
             Whatever uses {revoking.prefix}… is refused within ten seconds. It cannot be brought back; a new key can be
             made.
           </p>
@@ -85,13 +103,19 @@ function List({ keys }: { keys: readonly KeyEntry[] }) {
   );
 }
 
-function Entry({ entry, cost, onRevoke }: { entry: KeyEntry; cost: number | undefined; onRevoke: () => void }) {
+interface EntryProps {
+  entry: KeyEntry;
+  owner: string; // whose it is, if it is another's
+  cost: number | undefined;
+  onRevoke: () => void;
+}
+
+function Entry({ entry, owner, cost, onRevoke }: EntryProps) {
   const now = useNow(30_000);
-  const { expires_at: expires, models, monthly_budget_usd: budget, requests_per_minute: rate } = entry;
+  const { expires_at: expires, models, requests_per_minute: rate, budget } = entry;
   const limits = [
     expires ? `${expires < now ? "expired" : "expires"} ${dayAndTime(expires, now)}` : "",
     models?.length ? models.join(", ") : "",
-    budget ? `${usd(budget)} a month` : "",
     rate ? `${rate} requests a minute` : "",
     entry.wait_s === null ? "" : `waits ${entry.wait_s} s at most`,
   ].filter(Boolean);
@@ -100,14 +124,26 @@ function Entry({ entry, cost, onRevoke }: { entry: KeyEntry; cost: number | unde
       <div>
         <h2>{entry.name}</h2>
         <code>{entry.prefix}…</code>
+        {owner && <p className="muted">{owner}</p>}
       </div>
-      <p className="muted numbers">
-        made {dayAndTime(entry.created_at, now)} ·{" "}
-        {entry.last_used_at ? `used ${ago(entry.last_used_at, now)}` : "never used"}
-        {cost === undefined ? "" : ` · ${microUsd(cost)} in 30 days`}
-        {limits.length > 0 && <br />}
-        {limits.join(" · ")}
-      </p>
+      <div className="key-facts">
+        <p className="muted numbers">
+          made {dayAndTime(entry.created_at, now)} ·{" "}
+          {entry.last_used_at ? `used ${ago(entry.last_used_at, now)}` : "never used"}
+          {cost === undefined ? "" : ` · ${microUsd(cost)} in 30 days`}
+          {limits.length > 0 && <br />}
+          {limits.join(" · ")}
+        </p>
+        {budget && (
+          <p className="key-budget numbers">
+            <span>
+              {microUsd(budget.spent)} of {microUsd(budget.limit)} this month
+            </span>
+            {stateInWords(budget) && <span className="problem"> · {stateInWords(budget)}</span>}
+            <BudgetBar budget={budget} label={`Spent of the budget of ${entry.name}`} />
+          </p>
+        )}
+      </div>
       <button type="button" className="button" onClick={onRevoke}>
         Revoke<span className="visually-hidden"> {entry.name}</span>
       </button>

@@ -1,9 +1,8 @@
 /** One model's configuration: what can be changed here, and the lines for what is Pulumi's. */
 
 import { messageOf } from "@/api/errors";
-import { editModel, hourlyUsd, type Model, type Override } from "@/api/models";
+import { editModel, hourlyUsd, type Changes, type Model, type Override } from "@/api/models";
 import { modelsQuery } from "@/api/queries";
-import { usd } from "@/lib/format";
 import { Command } from "@/ui/copy";
 import { Field } from "@/ui/field";
 import { Empty, Loading, Page, Trouble } from "@/ui/page";
@@ -12,8 +11,20 @@ import { useModels } from "@/ui/use-now";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link } from "wouter";
-import { differences, formOf, hardwareOf, patchOf, problemsOf, type Form, type Problems } from "./form";
+import { Check } from "./check";
+import {
+  differences,
+  formOf,
+  hardwareOf,
+  patchOf,
+  problemsOf,
+  pulumiHint,
+  typesOf,
+  type Form,
+  type Problems,
+} from "./form";
 import { linesFor, placeOf, type Place } from "./pulumi-lines";
+import { WarmHours } from "./warm-hours-field";
 import "./models.css";
 
 export default function EditPage({ name }: { name: string }) {
@@ -42,12 +53,13 @@ function Editor({ model, place }: { model: Model; place: Place }) {
   const [form, setForm] = useState<Form>(() => formOf(model));
   const client = useQueryClient();
   const save = useMutation({
-    mutationFn: (patch: Record<string, unknown>) => editModel(model.name, patch),
+    mutationFn: (patch: Changes<Override>) => editModel(model.name, patch),
     onSuccess: async (saved) => {
       setForm(formOf(saved));
       await client.invalidateQueries(modelsQuery);
     },
   });
+  const change = (changed: Partial<Form>) => setForm((before) => ({ ...before, ...changed }));
   const problems = problemsOf(form);
   const patch = patchOf(model, form);
   const sound = !Object.keys(problems).length;
@@ -60,7 +72,7 @@ function Editor({ model, place }: { model: Model; place: Place }) {
           if (sound) save.mutate(patch);
         }}
       >
-        <RunTime form={form} problems={problems} onChange={(changed) => setForm({ ...form, ...changed })} />
+        <RunTime model={model} form={form} problems={problems} onChange={change} />
         {save.error && (
           <p className="problem" role="alert">
             {messageOf(save.error)}
@@ -78,10 +90,15 @@ function Editor({ model, place }: { model: Model; place: Place }) {
             {save.isSuccess && !Object.keys(patch).length ? "Saved. It holds from the next start on." : ""}
           </span>
         </div>
-        <Hardware form={form} problems={problems} onChange={(changed) => setForm({ ...form, ...changed })} />
+        <Hardware form={form} problems={problems} onChange={change} />
       </form>
       <aside className="stack" aria-label="Check">
-        <Check model={model} form={form} problems={problems} />
+        <Check
+          name={model.name}
+          form={form}
+          problems={problems}
+          onTake={(type) => change({ instanceTypes: [type, ...typesOf(form)].join("\n") })}
+        />
         <Differences
           model={model}
           place={place}
@@ -100,12 +117,18 @@ interface Part {
   onChange: (changed: Partial<Form>) => void;
 }
 
-function RunTime({ form, problems, onChange }: Part) {
+function RunTime({ model, form, problems, onChange }: Part & { model: Model }) {
+  const pulumi = (key: keyof Override) => pulumiHint(model.config, form, key);
+  const hint = (text: string, key: keyof Override) => [text, pulumi(key)].filter(Boolean).join(" · ");
   return (
     <fieldset className="plain">
       <legend>Changed here, at once</legend>
       <div className="columns">
-        <Field label="Idle timeout, minutes" hint="Since the end of the last request" problem={problems.idleMinutes}>
+        <Field
+          label="Idle timeout, minutes"
+          hint={hint("Since the end of the last request", "idleTimeout")}
+          problem={problems.idleMinutes}
+        >
           {(ids) => (
             <input
               {...ids}
@@ -115,7 +138,7 @@ function RunTime({ form, problems, onChange }: Part) {
             />
           )}
         </Field>
-        <Field label="Most instances" hint="1 to 8" problem={problems.maxInstances}>
+        <Field label="Most instances" hint={hint("1 to 8", "maxInstances")} problem={problems.maxInstances}>
           {(ids) => (
             <input
               {...ids}
@@ -128,7 +151,7 @@ function RunTime({ form, problems, onChange }: Part) {
       </div>
       <Field
         label="vLLM arguments"
-        hint="As on vLLM’s command line; from the next start on"
+        hint={hint("As on vLLM’s command line; from the next start on", "vllmArgs")}
         problem={problems.vllmArgs}
       >
         {(ids) => (
@@ -142,6 +165,12 @@ function RunTime({ form, problems, onChange }: Part) {
           />
         )}
       </Field>
+      <WarmHours
+        windows={form.warmHours}
+        hourly={hourlyUsd(model)}
+        hint={pulumi("warmHours")}
+        onChange={(warmHours) => onChange({ warmHours })}
+      />
     </fieldset>
   );
 }
@@ -177,31 +206,6 @@ function Hardware({ form, problems, onChange }: Part) {
   );
 }
 
-function Check({ model, form, problems }: { model: Model; form: Form; problems: Problems }) {
-  const hourly = hourlyUsd(model);
-  const told = Object.values(problems);
-  const changedHardware =
-    form.market !== formOf(model).market || form.instanceTypes.trim() !== formOf(model).instanceTypes.trim();
-  return (
-    <section className="card">
-      <h2>Check</h2>
-      <ul className="checks">
-        <li data-ok={!told.length}>{told.length ? "Something above cannot be." : "The form is sound."}</li>
-        <li data-ok="true">
-          {hourly === null
-            ? "The price is told once it has run."
-            : `${usd(hourly)} an hour while on, ${usd(hourly * 24)} if it never slept.`}
-        </li>
-        <li data-ok={changedHardware ? undefined : "true"}>
-          {changedHardware
-            ? "Whether the model fits, and the quota, is checked by pulumi up before it changes anything; `diogenes doctor` tells beforehand."
-            : "It fits its machines: pulumi up has checked that."}
-        </li>
-      </ul>
-    </section>
-  );
-}
-
 function Differences({
   model,
   place,
@@ -225,7 +229,7 @@ function Differences({
           </p>
           <div className="row">
             <button type="button" className="button" disabled={busy} onClick={() => onReset(key)}>
-              Reset<span className="visually-hidden"> {label}</span>
+              Back to Pulumi’s<span className="visually-hidden"> {label}</span>
             </button>
           </div>
           <p className="muted">Or make it Pulumi’s:</p>

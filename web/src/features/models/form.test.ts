@@ -1,7 +1,7 @@
 import { modelOf } from "@/testing/models";
 import { expect, test } from "vitest";
-import { differences, formOf, patchOf, problemsOf } from "./form";
-import { untilOf } from "./model-card";
+import { differences, formOf, patchOf, problemsOf, pulumiHint } from "./form";
+import { untilOf } from "./keep-awake";
 import { linesFor, quoted } from "./pulumi-lines";
 
 const config = { name: "small", instanceTypes: ["g5.xlarge"], idleTimeout: 600, vllmArgs: "--max-model-len 4096" };
@@ -34,13 +34,31 @@ test.each([
   expect(Object.keys(problemsOf({ ...form, ...changed }))).toEqual([key]);
 });
 
+test("warm hours are sent when they changed, and not for a zone that was left out", () => {
+  const hours = [{ cron: "0 9 * * 1-5", minutes: 480 }];
+  const warm = modelOf({ config: { ...config, warmHours: hours }, effective: { ...config, warmHours: hours } });
+  const shown = formOf(warm);
+  expect(shown.warmHours).toEqual([{ days: "1-5", time: "09:00", cron: "0 9 * * 1-5", hours: "8", zone: "UTC" }]);
+  expect(patchOf(warm, shown)).toEqual({});
+  expect(patchOf(warm, { ...shown, warmHours: [] })).toEqual({ warmHours: [] });
+  const changed = { ...warm, effective: { ...warm.effective, warmHours: [] } };
+  expect(patchOf(changed, shown)).toEqual({ warmHours: null });
+  expect(problemsOf({ ...shown, warmHours: [{ ...shown.warmHours[0]!, hours: "0" }] })).toHaveProperty("warmHours");
+});
+
+test("each field says what Pulumi has, where the form differs", () => {
+  expect(pulumiHint(config, form, "idleTimeout")).toBe("Pulumi: 10 min");
+  expect(pulumiHint(config, { ...form, idleMinutes: "10" }, "idleTimeout")).toBe("");
+  expect(pulumiHint({ ...config, vllmArgs: "" }, form, "vllmArgs")).toBe("Pulumi: none");
+});
+
 test("quotes that close are fine", () => {
   expect(problemsOf({ ...form, vllmArgs: `--limit-mm-per-prompt '{"image": 2}' --x "it's"` })).toEqual({});
 });
 
 test("what differs from Pulumi is told with both values", () => {
   expect(differences(model.config, model.override)).toEqual([
-    { key: "idleTimeout", label: "Idle timeout, seconds", pulumi: "600", here: "900" },
+    { key: "idleTimeout", label: "Idle timeout", pulumi: "10 min", here: "15 min" },
   ]);
 });
 
@@ -52,6 +70,11 @@ test("the lines for Pulumi set what changed, and take away from the end", () => 
     "pulumi config rm --path 'diogenes:models[1].instanceTypes[1]'",
     "pulumi config set --path 'diogenes:models[1].market' spot",
     "pulumi up",
+  ]);
+  const hours = { cron: "0 9 * * 1-5", minutes: 480, zone: "UTC" };
+  expect(linesFor(0, config, { warmHours: [hours] }).slice(0, 2)).toEqual([
+    "pulumi config set --path 'diogenes:models[0].warmHours[0].cron' '0 9 * * 1-5'",
+    "pulumi config set --path 'diogenes:models[0].warmHours[0].minutes' 480",
   ]);
   expect(linesFor("N", config, { market: "spot" })[0]).toContain("'diogenes:models[N].market'");
   expect(linesFor(0, config, { instanceTypes: ["g5.xlarge"] })).toEqual([]);

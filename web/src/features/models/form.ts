@@ -1,11 +1,14 @@
 /** What the edit page holds, checked before anything is sent. Pure. */
 
-import type { Model, ModelConfig, Override } from "@/api/models";
+import type { Changes, Model, ModelConfig, Override } from "@/api/models";
+import { about } from "@/lib/format";
+import { inWords, warmWindowOf, windowOf, windowProblem, type Window } from "./warm-hours";
 
 export interface Form {
   idleMinutes: string;
   vllmArgs: string;
   maxInstances: string;
+  warmHours: Window[];
   instanceTypes: string; // one a line, best first
   market: string;
 }
@@ -19,12 +22,16 @@ const INSTANCE_TYPE = /^[a-z][a-z0-9-]*\.[a-z0-9-]+$/;
 
 export const DEFAULT_IDLE_S = 300;
 
+/** What holds where nothing is configured. */
+const USUAL = { idleTimeout: DEFAULT_IDLE_S, vllmArgs: "", maxInstances: 1, warmHours: [] } as const;
+const KEYS = ["idleTimeout", "vllmArgs", "maxInstances", "warmHours"] as const satisfies readonly (keyof Override)[];
+
 export function formOf({ effective }: Pick<Model, "effective">): Form {
-  const idleS = effective.idleTimeout ?? DEFAULT_IDLE_S;
   return {
-    idleMinutes: String(Math.round((idleS / 60) * 100) / 100),
-    vllmArgs: effective.vllmArgs ?? "",
-    maxInstances: String(effective.maxInstances ?? 1),
+    idleMinutes: String(Math.round((valueOf(effective, "idleTimeout") / 60) * 100) / 100),
+    vllmArgs: valueOf(effective, "vllmArgs"),
+    maxInstances: String(valueOf(effective, "maxInstances")),
+    warmHours: valueOf(effective, "warmHours").map(windowOf),
     instanceTypes: effective.instanceTypes.join("\n"),
     market: effective.market ?? "on-demand",
   };
@@ -40,6 +47,8 @@ export function problemsOf(form: Form): Problems {
   }
   const args = argsProblem(form.vllmArgs);
   if (args) problems.vllmArgs = args;
+  const warm = form.warmHours.map(windowProblem).find(Boolean);
+  if (warm) problems.warmHours = warm;
   const odd = typesOf(form).filter((type) => !INSTANCE_TYPE.test(type));
   if (odd.length) problems.instanceTypes = `${odd.join(", ")}: no name of an instance type, as in g6e.xlarge`;
   else if (!typesOf(form).length) problems.instanceTypes = "At least one";
@@ -57,22 +66,29 @@ function argsProblem(args: string): string | undefined {
 
 export const typesOf = ({ instanceTypes }: Form): string[] => instanceTypes.split(/[\s,]+/).filter(Boolean);
 
-const idleSeconds = (form: Form): number => Math.round(Number(form.idleMinutes) * 60);
-
-/** What to send: only what changed; `null` where it is as Pulumi has it again. */
-export function patchOf(model: Pick<Model, "config" | "effective">, form: Form): Record<string, unknown> {
-  const wanted: Override = {
-    idleTimeout: idleSeconds(form),
+/** What the form wants to hold; only of a form without problems. */
+function wantedOf(form: Form): Required<Override> {
+  return {
+    idleTimeout: Math.round(Number(form.idleMinutes) * 60),
     vllmArgs: form.vllmArgs.trim(),
     maxInstances: Number(form.maxInstances),
+    warmHours: form.warmHours.map(warmWindowOf),
   };
+}
+
+/** What to send: only what changed; `null` where it is as Pulumi has it again. */
+export function patchOf(model: Pick<Model, "config" | "effective">, form: Form): Changes<Override> {
+  const wanted = wantedOf(form);
   const patch: Record<string, unknown> = {};
-  for (const key of ["idleTimeout", "vllmArgs", "maxInstances"] as const) {
-    if (wanted[key] === valueOf(model.effective, key)) continue;
-    patch[key] = wanted[key] === valueOf(model.config, key) ? null : wanted[key];
+  for (const key of KEYS) {
+    if (same(key, wanted[key], valueOf(model.effective, key))) continue;
+    patch[key] = same(key, wanted[key], valueOf(model.config, key)) ? null : wanted[key];
   }
   return patch;
 }
+
+/** The whole of it, to be checked by the server. */
+export const draftOf = (form: Form) => ({ ...wantedOf(form), ...hardwareOf(form) });
 
 /** What only Pulumi changes. */
 export function hardwareOf(form: Form): Pick<ModelConfig, "instanceTypes"> & { market: string } {
@@ -86,19 +102,40 @@ export interface Difference {
   here: string;
 }
 
+const LABELS: Record<keyof Override, string> = {
+  idleTimeout: "Idle timeout",
+  vllmArgs: "vLLM arguments",
+  maxInstances: "Most instances",
+  warmHours: "Warm hours",
+};
+
 /** What was changed here, beside what Pulumi says. */
 export function differences(config: ModelConfig, override: Override): Difference[] {
-  const labels: Record<keyof Override, string> = {
-    idleTimeout: "Idle timeout, seconds",
-    vllmArgs: "vLLM arguments",
-    maxInstances: "Most instances",
-  };
-  return (Object.keys(labels) as (keyof Override)[])
-    .filter((key) => override[key] !== undefined && override[key] !== null)
-    .map((key) => ({ key, label: labels[key], pulumi: String(valueOf(config, key)), here: String(override[key]) }));
+  return KEYS.filter((key) => override[key] !== undefined && override[key] !== null).map((key) => ({
+    key,
+    label: LABELS[key],
+    pulumi: told(config, key),
+    here: told(override, key),
+  }));
 }
 
-function valueOf(config: ModelConfig, key: keyof Override): string | number {
-  const usual = { idleTimeout: DEFAULT_IDLE_S, vllmArgs: "", maxInstances: 1 };
-  return config[key] ?? usual[key];
+/** `Pulumi: 10 min`, where the form says something else. */
+export function pulumiHint(config: ModelConfig, form: Form, key: keyof Override): string {
+  return same(key, wantedOf(form)[key], valueOf(config, key)) ? "" : `Pulumi: ${told(config, key) || "none"}`;
+}
+
+function told(from: Partial<ModelConfig>, key: keyof Override): string {
+  if (key === "warmHours") return valueOf(from, key).map(inWords).join("; ");
+  if (key === "idleTimeout") return about(valueOf(from, key));
+  return String(valueOf(from, key));
+}
+
+function same(key: keyof Override, one: unknown, other: unknown): boolean {
+  if (key !== "warmHours") return one === other;
+  const plain = (told: unknown) => JSON.stringify((told as Required<Override>["warmHours"]).map(windowOf));
+  return plain(one) === plain(other);
+}
+
+function valueOf<K extends keyof Override>(from: Partial<ModelConfig>, key: K): Required<Override>[K] {
+  return (from[key] ?? USUAL[key]) as Required<Override>[K];
 }

@@ -1,10 +1,11 @@
 /** One model: what it does, what it costs, and the hand on its switch. */
 
 import { messageOf } from "@/api/errors";
-import { cancelStart, hourlyUsd, keepAwake, pathName, putToSleep, wake, type Model } from "@/api/models";
+import { cancelStart, hourlyUsd, pathName, putToSleep, wake, type Model } from "@/api/models";
 import { modelsQuery } from "@/api/queries";
 import { spentUsd } from "@/api/start";
 import { plural, timeOfDay, usd } from "@/lib/format";
+import { picked } from "@/ui/ahead";
 import { Confirm } from "@/ui/dialog";
 import { FailurePanel } from "@/ui/failure";
 import { Icon } from "@/ui/icons";
@@ -14,8 +15,11 @@ import { useNow } from "@/ui/use-now";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link } from "wouter";
+import { Instances } from "./instances";
+import { KeepAwake } from "./keep-awake";
 import { LogTail } from "./log-tail";
 import { Speeds } from "./speeds";
+import { inWords } from "./warm-hours";
 
 type Doing = "wake" | "sleep" | "cancel";
 
@@ -35,8 +39,10 @@ export function ModelCard({ model }: { model: Model }) {
         <StateMark state={model.status} />
       </header>
       <Facts model={model} />
+      <WarmHours model={model} />
       {model.status === "starting" && <StartCard model={model} />}
       {model.failure && model.status === "failed" && <FailurePanel failure={model.failure} />}
+      <Instances model={model} />
       {model.status === "ready" && <Speeds model={model.name} />}
       <div className="row">
         <Switch model={model} busy={change.isPending} onDo={(doing) => change.mutate(doing)} onAsk={setAsking} />
@@ -44,7 +50,7 @@ export function ModelCard({ model }: { model: Model }) {
           <Icon name="edit" size={16} /> Edit
         </Link>
         {model.status !== "failed" && (
-          <Link className="button" href={`/chat?model=${encodeURIComponent(model.name)}`}>
+          <Link className="button" href={`/chat?model=${encodeURIComponent(model.name)}`} onClick={() => picked(model)}>
             <Icon name="chat" size={16} /> Chat
           </Link>
         )}
@@ -66,13 +72,11 @@ export function ModelCard({ model }: { model: Model }) {
 function Facts({ model }: { model: Model }) {
   const now = useNow();
   const { instances, effective } = model;
-  const types = [...new Set(instances.map(({ instance_type }) => instance_type))];
   const hourly = hourlyUsd(model);
   const spent = spentUsd(model, now);
   const kept = model.keep_awake_until && model.keep_awake_until > now ? model.keep_awake_until : null;
   const facts = [
-    instances.length ? plural(instances.length, "instance") : "no instance",
-    (types.length ? types : effective.instanceTypes.slice(0, 1)).join(", "),
+    instances.length ? plural(instances.length, "instance") : effective.instanceTypes.join(", "),
     effective.market && effective.market !== "on-demand" ? effective.market : "",
     hourly === null ? "" : `${usd(hourly)}/h${instances.length ? "" : " while on"}`,
     spent !== null && instances.length ? `${usd(spent)} this time` : "",
@@ -80,6 +84,16 @@ function Facts({ model }: { model: Model }) {
     model.waiting_requests ? `${plural(model.waiting_requests, "request")} waiting` : "",
   ];
   return <p className="muted numbers">{facts.filter(Boolean).join(" · ")}</p>;
+}
+
+function WarmHours({ model: { effective, warm_since: since } }: { model: Model }) {
+  if (!effective.warmHours?.length) return null;
+  return (
+    <p className="muted">
+      {since === null ? "Warm " : `Warm now, since ${timeOfDay(since)}: `}
+      {effective.warmHours.map(inWords).join("; ")}
+    </p>
+  );
 }
 
 interface SwitchProps {
@@ -135,49 +149,4 @@ function Sure({ model, doing, onDo, onClose }: { model: Model; doing: Doing; onD
       </p>
     </Confirm>
   );
-}
-
-const HOUR_S = 3600;
-
-function KeepAwake({ model }: { model: Model }) {
-  const client = useQueryClient();
-  const keep = useMutation({
-    mutationFn: (until: number | null) => keepAwake(model.name, until),
-    onSettled: () => client.invalidateQueries(modelsQuery),
-  });
-  const choose = (value: string) => {
-    if (value) keep.mutate(value === "no" ? null : untilOf(value, Date.now() / 1000));
-  };
-  return (
-    <label className="keep">
-      <span className="muted">Keep awake</span>
-      <select
-        value=""
-        disabled={keep.isPending}
-        onChange={(event) => choose(event.target.value)}
-        aria-label={`Keep ${model.name} awake`}
-      >
-        <option value="">choose…</option>
-        <option value="1">for 1 hour</option>
-        <option value="4">for 4 hours</option>
-        <option value="18:00">until 18:00</option>
-        <option value="no">as long as it is used</option>
-      </select>
-      {keep.error && (
-        <span className="problem" role="alert">
-          {messageOf(keep.error)}
-        </span>
-      )}
-    </label>
-  );
-}
-
-/** Unix seconds: so many hours from now, or the next time that the clock shows this. */
-export function untilOf(value: string, now: number): number {
-  if (!value.includes(":")) return Math.round(now + Number(value) * HOUR_S);
-  const [hours = 0, minutes = 0] = value.split(":").map(Number);
-  const then = new Date(now * 1000);
-  then.setHours(hours, minutes, 0, 0);
-  if (then.getTime() / 1000 <= now + 60) then.setDate(then.getDate() + 1);
-  return Math.min(then.getTime() / 1000, now + 24 * HOUR_S - 1);
 }

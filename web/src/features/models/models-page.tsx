@@ -1,7 +1,8 @@
-import { hourlyUsd, type Model } from "@/api/models";
-import { getUsage, limitOf } from "@/api/usage";
+import { runningUsd, type Model } from "@/api/models";
+import { getUsage, listBudgets } from "@/api/usage";
 import { monthOf, zone } from "@/lib/days";
 import { microUsd, usd } from "@/lib/format";
+import { BudgetBar } from "@/ui/budget-bar";
 import { Command } from "@/ui/copy";
 import { Empty, Loading, Page, Trouble } from "@/ui/page";
 import { useModels } from "@/ui/use-now";
@@ -43,7 +44,6 @@ function Models({ models }: { models: readonly Model[] }) {
 
 /** Now, today, this month. */
 function Money({ models }: { models: readonly Model[] }) {
-  const now = models.reduce((sum, model) => sum + (model.instances.length ? (hourlyUsd(model) ?? 0) : 0), 0);
   const days = monthOf(Date.now());
   const [from = "", to = ""] = [days[0], days.at(-1)];
   const { data } = useQuery({
@@ -52,13 +52,19 @@ function Money({ models }: { models: readonly Model[] }) {
     staleTime: 60_000,
     retry: false,
   });
+  const { data: budgets } = useQuery({
+    queryKey: ["budgets"],
+    queryFn: ({ signal }) => listBudgets(signal),
+    staleTime: 60_000,
+    retry: false,
+  });
   const today = data?.rows.find(({ day }) => day === to)?.micro_usd ?? 0;
-  const limit = data?.budget ? limitOf(data.budget) : null;
+  const ahead = budgets?.find(({ scope }) => scope === "speculative");
   return (
     <dl className="money numbers">
       <div>
         <dt>Now</dt>
-        <dd>{usd(now)}/h</dd>
+        <dd>{usd(runningUsd(models))}/h</dd>
       </div>
       {data && (
         <>
@@ -69,18 +75,22 @@ function Money({ models }: { models: readonly Model[] }) {
           <div>
             <dt>This month</dt>
             <dd>
-              {microUsd(data.total.micro_usd)}
-              {limit ? <span className="muted"> of {microUsd(limit)}</span> : ""}
-              {limit ? (
-                <progress
-                  max={limit}
-                  value={Math.min(limit, data.total.micro_usd)}
-                  aria-label="Of the month’s budget"
-                />
-              ) : null}
+              {microUsd(data.budget?.spent ?? data.total.micro_usd)}
+              {data.budget && <span className="muted"> of {microUsd(data.budget.limit)}</span>}
+              {data.budget && <BudgetBar budget={data.budget} label="Of the month’s budget" />}
             </dd>
           </div>
         </>
+      )}
+      {ahead && (
+        <div>
+          <dt>Started ahead of a question</dt>
+          <dd>
+            {microUsd(ahead.spent)}
+            <span className="muted"> of {microUsd(ahead.limit)}</span>
+            <BudgetBar budget={ahead} label="Of the month’s budget for starts ahead of a question" />
+          </dd>
+        </div>
       )}
     </dl>
   );

@@ -1,5 +1,6 @@
 /** The `pulumi config set` lines for what is Pulumi's: hardware, and whatever shall hold for good. Pure. */
 
+import { isRecord } from "@/api/errors";
 import type { ModelConfig } from "@/api/models";
 
 /** Keys that only Pulumi sets. */
@@ -23,13 +24,20 @@ export function linesFor(place: Place, before: ModelConfig, after: Partial<Model
 
 function listLines(place: Place, key: string, value: readonly unknown[], old: unknown): string[] {
   const before: readonly unknown[] = Array.isArray(old) ? old : [];
-  const given = value.flatMap((each, i) => (each === before[i] ? [] : [set(place, `${key}[${i}]`, String(each))]));
+  const given = value.flatMap((each, i) => itemLines(place, `${key}[${i}]`, each, before[i]));
   // From the end, or the places of those that follow would move.
   const gone = before.map((_, i) => i).filter((i) => i >= value.length);
   return [
     ...given,
     ...gone.toReversed().map((i) => `pulumi config rm --path ${quoted(`diogenes:models[${place}].${key}[${i}]`)}`),
   ];
+}
+
+function itemLines(place: Place, path: string, value: unknown, old: unknown): string[] {
+  if (!isRecord(value)) return value === old ? [] : [set(place, path, String(value))];
+  const before = isRecord(old) ? old : {};
+  const changed = Object.entries(value).filter(([key, each]) => each !== before[key]);
+  return changed.map(([key, each]) => set(place, `${path}.${key}`, String(each)));
 }
 
 const set = (place: Place, key: string, value: string): string =>

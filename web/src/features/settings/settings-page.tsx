@@ -6,6 +6,7 @@ import { Page } from "@/ui/page";
 import { applyTheme, keptTheme, type Theme } from "@/ui/theme";
 import { useMutation } from "@tanstack/react-query";
 import { useState, type ReactNode } from "react";
+import { Ahead } from "./ahead";
 import { Allowlist } from "./allowlist";
 import "./settings.css";
 
@@ -26,6 +27,10 @@ export default function SettingsPage({ session, version, data, onSignOut }: Prop
       <section className="card">
         <h2>Account</h2>
         <Account session={session} onSignOut={onSignOut} />
+      </section>
+      <section className="card">
+        <h2>Waking</h2>
+        <Ahead />
       </section>
       {session.owner && (
         <section className="card">
@@ -79,8 +84,9 @@ function Account({ session, onSignOut }: Pick<Props, "session" | "onSignOut">) {
         {session.owner && <span className="muted"> · owner</span>}
         <br />
         <span className="muted">
-          by {session.provider}; the session ends {dayAndTime(session.absolute_expires_at, Date.now() / 1000)} at the
-          latest
+          {session.provider && `by ${session.provider}`}
+          {session.absolute_expires_at !== null &&
+            `; the session ends ${dayAndTime(session.absolute_expires_at, Date.now() / 1000)} at the latest`}
         </span>
       </p>
       <div className="row">

@@ -2,11 +2,11 @@ import type { UsageRow } from "@/api/usage";
 import { daysBefore } from "@/lib/days";
 import { niceCeiling } from "@/ui/charts";
 import { expect, test } from "vitest";
-import { agrees, barsOf, OTHERS, sumOf } from "./table";
+import { agrees, barsOf, dollarsOf, OTHERS, scopeInWords, sumOf } from "./table";
 
 function row(changes: Partial<UsageRow>): UsageRow {
   const tokens = { prompt_tokens: 10, cached_tokens: 0, completion_tokens: 5, reasoning_tokens: 0 };
-  return { micro_usd: 100, requests: 1, gpu_seconds: 3.5, ...tokens, ...changes };
+  return { micro_usd: 100, requests: 1, gpu_seconds: 3.5, busy_seconds: 2, ...tokens, ...changes };
 }
 
 test("rows add up exactly, and a difference of one is seen", () => {
@@ -48,4 +48,23 @@ test("days are the calendar's, also where one has 23 or 25 hours", () => {
 
 test("scales end at round numbers", () => {
   expect([0, 0.7, 1, 1.2, 3, 42, 99, 1000].map(niceCeiling)).toEqual([1, 1, 1, 2, 5, 50, 100, 1000]);
+});
+
+test("budgets are named as one says them, keys by their names", () => {
+  const keys = new Map([["k1", "laptop"]]);
+  expect(
+    ["deployment", "speculative", "user:a@b.c", "key:k1", "key:gone"].map((each) => scopeInWords(each, keys)),
+  ).toEqual(["Everything", "Starts ahead of a question", "a@b.c", "Key laptop", "Key gone"]);
+});
+
+test("a budget is a sum of dollars", () => {
+  expect(["12", " 2,5 ", "0", "-1", "", "much", "1000001"].map(dollarsOf)).toEqual([
+    12,
+    2.5,
+    null,
+    null,
+    null,
+    null,
+    null,
+  ]);
 });

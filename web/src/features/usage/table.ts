@@ -16,6 +16,7 @@ const FIGURES = [
   "reasoning_tokens",
   "requests",
   "gpu_seconds",
+  "busy_seconds",
 ] as const satisfies readonly (keyof Figures)[];
 
 /** What all rows are together: it is what the server's total must be. */
@@ -28,7 +29,7 @@ export function sumOf(rows: readonly Figures[]): Figures {
 /** Differences that would show: money and tokens are whole numbers, seconds are not. */
 export function agrees(rows: readonly Figures[], total: Figures): boolean {
   const sum = sumOf(rows);
-  return FIGURES.every((name) => Math.abs(sum[name] - total[name]) <= (name === "gpu_seconds" ? 1 : 0));
+  return FIGURES.every((name) => Math.abs(sum[name] - total[name]) <= (name.endsWith("_seconds") ? 1 : 0));
 }
 
 export type Measure = "micro_usd" | "tokens" | "gpu_seconds" | "requests";
@@ -80,3 +81,17 @@ export function barsOf(
 
 /** What a row is of. */
 export const nameOf = (row: UsageRow, by: By): string => row[by] || "(none)";
+
+/** Whose budget it is. */
+export function scopeInWords(scope: string, keys: ReadonlyMap<string, string>): string {
+  const [kind = "", name = ""] = scope.split(/:(.*)/s);
+  if (scope === "deployment") return "Everything";
+  if (scope === "speculative") return "Starts ahead of a question";
+  return kind === "key" ? `Key ${keys.get(name) ?? name}` : name;
+}
+
+/** A sum that somebody typed; null where it is none that a budget can have. */
+export function dollarsOf(text: string): number | null {
+  const dollars = Number(text.trim().replace(",", "."));
+  return text.trim() && dollars > 0 && dollars <= 1_000_000 ? dollars : null;
+}

@@ -1,5 +1,6 @@
 import { messageOf } from "@/api/errors";
-import { getUsage, limitOf, usageCsv, type Budget, type By, type Usage, type UsageQuery } from "@/api/usage";
+import { listKeys } from "@/api/keys";
+import { getUsage, usageCsv, type By, type Usage, type UsageQuery } from "@/api/usage";
 import { daysBefore, monthOf, shortDay, zone } from "@/lib/days";
 import { count, microUsd } from "@/lib/format";
 import { Bars } from "@/ui/charts";
@@ -8,14 +9,18 @@ import { Icon } from "@/ui/icons";
 import { Empty, Loading, Page, Trouble } from "@/ui/page";
 import { useModels } from "@/ui/use-now";
 import { useMutation, useQueries, useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { useMemo, useState } from "react";
+import { BreakEven } from "./break-even";
+import { Budgets, budgetsQuery } from "./budgets";
 import { agrees, barsOf, measureInWords, nameOf, type Measure } from "./table";
 import "./usage.css";
 
 type Range = "7" | "30" | "month";
 
 const RANGES: Record<Range, string> = { "7": "7 days", "30": "30 days", month: "This month" };
-const BYS: Record<By, string> = { day: "Day", model: "Model", key: "Key", owner: "Person" };
+type TableBy = Exclude<By, "hour">;
+
+const BYS: Record<TableBy, string> = { day: "Day", model: "Model", key: "Key", owner: "Person" };
 const MEASURES: Record<Measure, string> = {
   micro_usd: "Cost",
   tokens: "Tokens",
@@ -25,10 +30,13 @@ const MEASURES: Record<Measure, string> = {
 
 export default function UsagePage({ owner }: { owner: boolean }) {
   const [range, setRange] = useState<Range>("30");
-  const [by, setBy] = useState<By>("day");
+  const [by, setBy] = useState<TableBy>("day");
   const [measure, setMeasure] = useState<Measure>("micro_usd");
   const days = range === "month" ? monthOf(Date.now()) : daysBefore(Date.now(), Number(range));
-  const query: UsageQuery = { from: days[0] ?? "", to: days.at(-1) ?? "", zone: zone(), by };
+  const [person, setPerson] = useState("");
+  const span = { from: days[0] ?? "", to: days.at(-1) ?? "", zone: zone(), ...(person ? { owner: person } : {}) };
+  const query: UsageQuery = { ...span, by };
+  const names = useKeyNames(owner);
   const { data, error, refetch } = useQuery({
     queryKey: ["usage", query],
     queryFn: ({ signal }) => getUsage(query, signal),
@@ -40,21 +48,23 @@ export default function UsagePage({ owner }: { owner: boolean }) {
       <div className="choices">
         <Choice label="Days" options={RANGES} value={range} onChange={setRange} />
         <Choice label="Chart" options={MEASURES} value={measure} onChange={setMeasure} />
+        {owner && <People value={person} onChange={setPerson} />}
         <span className="muted">days in {zone()}</span>
       </div>
       {error && !data ? (
         <Trouble error={error} again={() => void refetch()} />
       ) : data ? (
         <>
-          {data.budget && <BudgetLine budget={data.budget} />}
-          <Chart days={days} measure={measure} />
+          <Chart days={days} person={person} measure={measure} />
           <Choice
             label="Table by"
             options={owner ? BYS : { day: BYS.day, model: BYS.model, key: BYS.key }}
             value={by}
             onChange={setBy}
           />
-          <Table usage={data} by={by} />
+          <Table usage={data} by={by} names={names} />
+          <BreakEven days={span} />
+          <Budgets owner={owner} names={names} />
         </>
       ) : (
         <Loading what="the figures" />
@@ -88,34 +98,35 @@ function Choice<T extends string>({
   );
 }
 
-function BudgetLine({ budget }: { budget: Budget }) {
-  const limit = limitOf(budget);
-  if (!limit) return null;
-  const share = Math.round((budget.spent / limit) * 100);
-  const warns = budget.state !== "ok" && share >= 50;
-  return (
-    <div className="card budget" data-warns={warns}>
-      <p>
-        <strong className="numbers">{microUsd(budget.spent)}</strong> of {microUsd(limit)} this month
-        <span className="muted">
-          {" "}
-          · {share} %{warns ? ` · ${budget.state.replaceAll("_", " ")}` : ""}
-        </span>
-      </p>
-      <progress max={limit} value={Math.min(limit, budget.spent)} aria-label="Of the month’s budget" />
-    </div>
-  );
+/** Everybody together, or one of those who spent something this month. */
+function People({ value, onChange }: { value: string; onChange: (email: string) => void }) {
+  const { data } = useQuery(budgetsQuery);
+  const emails = data?.flatMap(({ scope }) => (scope.startsWith("user:") ? [scope.slice(5)] : [])) ?? [];
+  const options = Object.fromEntries([["", "everybody"], ...emails.map((email) => [email, email])]);
+  return <Choice label="Of" options={options} value={value} onChange={onChange} />;
+}
+
+/** What keys are called, by their ids; those of all for the owner. */
+function useKeyNames(owner: boolean): ReadonlyMap<string, string> {
+  const { data } = useQuery({
+    queryKey: ["keys", owner],
+    queryFn: ({ signal }) => listKeys(owner, signal),
+    staleTime: 60_000,
+    retry: false,
+  });
+  return useMemo(() => new Map(data?.map(({ key_id: id, name }) => [id, name])), [data]);
 }
 
 /** By day, stacked by model: one question per model, since the server groups by one thing. */
-function Chart({ days, measure }: { days: readonly string[]; measure: Measure }) {
+function Chart({ days, person, measure }: { days: readonly string[]; person: string; measure: Measure }) {
   const { data: models } = useModels();
   const names = models?.map(({ name }) => name) ?? [];
   const [from = "", to = ""] = [days[0], days.at(-1)];
   const found = useQueries({
     queries: names.map((name) => ({
-      queryKey: ["usage", "model", name, from, to],
-      queryFn: ({ signal }: { signal: AbortSignal }) => getUsage({ from, to, zone: zone(), by: "day" }, signal, name),
+      queryKey: ["usage", "model", name, from, to, person],
+      queryFn: ({ signal }: { signal: AbortSignal }) =>
+        getUsage({ from, to, zone: zone(), by: "day", ...(person ? { owner: person } : {}) }, signal, name),
       staleTime: 60_000,
     })),
   });
@@ -127,7 +138,15 @@ function Chart({ days, measure }: { days: readonly string[]; measure: Measure })
   );
 }
 
-function Table({ usage: { rows, total }, by }: { usage: Usage; by: By }) {
+function Table({
+  usage: { rows, total },
+  by,
+  names,
+}: {
+  usage: Usage;
+  by: TableBy;
+  names: ReadonlyMap<string, string>;
+}) {
   if (!rows.length) {
     return (
       <Empty title="Nothing was used in these days.">
@@ -135,7 +154,7 @@ function Table({ usage: { rows, total }, by }: { usage: Usage; by: By }) {
       </Empty>
     );
   }
-  const name = (value: string) => (by === "day" ? shortDay(value) : value);
+  const name = (value: string) => (by === "day" ? shortDay(value) : by === "key" ? (names.get(value) ?? value) : value);
   return (
     // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- it scrolls: the keyboard must reach it
     <div className="figures-table" tabIndex={0} role="region" aria-label="Figures">

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
@@ -55,7 +56,7 @@ async def test_a_model_is_edited_differs_from_pulumi_and_goes_back(story: Story)
         await idle.fill("15")
         await page.get_by_role("button", name="Save").click()
         await expect(page.get_by_role("heading", name="Differs from Pulumi")).to_be_visible()
-        await expect(page.get_by_label("Check")).to_contain_text(re.compile(r"5 s → 15 min"))
+        await expect(page.get_by_label("Check")).to_contain_text(re.compile(r"6 s → 15 min"))
         assert (await story.status("first"))["override"] == {"idleTimeout": 900}
 
         await page.get_by_label("Instance types").fill("g5.xlarge\ng6.xlarge")
@@ -74,7 +75,7 @@ async def test_a_configuration_is_judged_before_it_is_saved(story: Story) -> Non
         await expect(told.get_by_role("heading", name="g5.xlarge")).to_contain_text(
             re.compile(r"1 . A10G · \$1\.\d+/h")
         )
-        await expect(told).to_contain_text("May fit.")
+        await expect(told).to_contain_text("Fits.")
         await expect(told).to_contain_text("AWS must allow 4 vCPUs")
         await page.get_by_label("vLLM arguments").fill("--max-model-len 131072")
         await expect(told).to_contain_text("Does not fit.")
@@ -116,25 +117,35 @@ async def test_a_stranger_is_told_so_and_the_owner_lets_them_in_and_sees_their_k
         await page.get_by_role("button", name="New key").click()
         await page.get_by_role("textbox", name="Name").fill("a friend's script")
         await page.get_by_label("Dollars a month").fill("2")
-        await page.get_by_role("button", name="Make the key").click()
-        await page.get_by_role("button", name="I saved it").click()
+        saved = page.get_by_role("button", name="I saved it")
+        await insist(page.get_by_role("button", name="Make the key"), saved)
+        await saved.click()
         await expect(page.get_by_role("meter", name="Spent of the budget of a friend's script")).to_be_visible()
         await expect(page.get_by_label("Everybody")).to_be_hidden()
 
-        await theirs.get_by_role("link", name="Keys").click()
-        await expect(theirs.get_by_role("heading", name="a friend's script")).to_be_hidden()
-        await theirs.get_by_label("Everybody").check()
-        key = theirs.get_by_role("listitem").filter(has_text="a friend's script")
+        keys = await owner.tab("/keys")
+        await expect(keys.get_by_role("button", name="Revoke rehearsal")).to_be_visible()
+        await expect(keys.get_by_role("heading", name="a friend's script")).to_be_hidden()
+        await keys.get_by_label("Everybody").check()
+        key = keys.get_by_role("listitem").filter(has_text="a friend's script")
         await expect(key).to_contain_text("friend@example.org")
         await expect(key).to_contain_text("$0.00 of $2.00 this month")
         await key.get_by_role("button", name="Revoke").click()
-        await expect(theirs.get_by_role("dialog")).to_contain_text("It is friend@example.org")
-        await theirs.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+        await expect(keys.get_by_role("dialog")).to_contain_text("It is friend@example.org")
+        await keys.get_by_role("dialog").get_by_role("button", name="Revoke").click()
         await expect(key).to_be_hidden()
-
-        await theirs.goto(owner.url + "/settings")
         await theirs.get_by_role("button", name="Remove friend@example.org").click()
         await expect(theirs.get_by_role("button", name="Remove friend@example.org")).to_be_hidden()
+
+
+async def insist(button: Locator, outcome: Locator) -> None:
+    """Press until it works: whom the owner has just let in, some process may not know for a minute."""
+    async with asyncio.timeout(90):
+        while not await outcome.is_visible():
+            await expect(button.or_(outcome)).to_be_enabled()
+            if await button.is_visible():
+                await button.click()
+            await asyncio.sleep(1)
 
 
 async def test_signing_out_reaches_the_other_tabs_and_keeps_the_chats(story: Story) -> None:

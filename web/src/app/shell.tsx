@@ -33,6 +33,7 @@ export function Shell({ session, ended, config, children }: Props) {
   const { word, lamp } = summary(models);
   const [path] = useLocation();
   useOutbox();
+  useNewChatKey();
   const offline = useOffline() || (error instanceof ApiError && error.offline);
   const now = `${word}${models ? ` · ${usd(runningUsd(models))}/h` : ""}`;
   return (
@@ -98,4 +99,18 @@ function useOutbox(): void {
     }, 1000);
     return () => clearTimeout(timer);
   }, [client]);
+}
+
+/** Ctrl or ⌘ with K, wherever one is. */
+function useNewChatKey(): void {
+  const [, navigate] = useLocation();
+  useEffect(() => {
+    const pressed = (event: globalThis.KeyboardEvent) => {
+      if (event.key !== "k" || !(event.ctrlKey || event.metaKey)) return;
+      event.preventDefault();
+      navigate("/chat");
+    };
+    addEventListener("keydown", pressed);
+    return () => removeEventListener("keydown", pressed);
+  }, [navigate]);
 }

@@ -26,7 +26,6 @@ const LAST_MODEL = "diogenes.model";
 export default function ChatPage({ id }: { id: string | undefined }) {
   const chats = use(chatsOf(useQueryClient()));
   const [open, setOpen] = useState(false); // the history, where there is no room for it
-  useNewChatKey();
   return (
     <div className="chat">
       <h1 className="visually-hidden">Chat</h1>
@@ -266,17 +265,4 @@ function useTitle({ title }: Conversation, last: Message | undefined, model: Mod
   useEffect(() => {
     document.title = told;
   }, [told]);
-}
-
-function useNewChatKey(): void {
-  const [, navigate] = useLocation();
-  useEffect(() => {
-    const pressed = (event: globalThis.KeyboardEvent) => {
-      if (event.key !== "k" || !(event.ctrlKey || event.metaKey)) return;
-      event.preventDefault();
-      navigate("/chat");
-    };
-    addEventListener("keydown", pressed);
-    return () => removeEventListener("keydown", pressed);
-  }, [navigate]);
 }

@@ -123,10 +123,10 @@ function MachineView({ machine }: { machine: Machine }) {
           </li>
         )}
         {machine.quotas.map((quota) => (
-          <li key={quota.market}>
-            AWS must allow {quota.vcpus} vCPUs{" "}
+          <li key={quota.market} data-ok="note">
+            AWS must allow {quota.vcpus} vCPUs of{" "}
             <a href={quota.url} target="_blank" rel="noreferrer noopener">
-              {quota.name ?? `of such machines, ${quota.market}`}
+              {quota.name ?? `such machines, ${quota.market}`}
             </a>
             {quota.code && ` (${quota.code})`}; <code>diogenes doctor</code> tells how many it does.
           </li>

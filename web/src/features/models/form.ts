@@ -1,7 +1,6 @@
 /** What the edit page holds, checked before anything is sent. Pure. */
 
 import type { Changes, Model, ModelConfig, Override } from "@/api/models";
-import { about } from "@/lib/format";
 import { inWords, warmWindowOf, windowOf, windowProblem, type Window } from "./warm-hours";
 
 export interface Form {
@@ -126,9 +125,11 @@ export function pulumiHint(config: ModelConfig, form: Form, key: keyof Override)
 
 function told(from: Partial<ModelConfig>, key: keyof Override): string {
   if (key === "warmHours") return valueOf(from, key).map(inWords).join("; ");
-  if (key === "idleTimeout") return about(valueOf(from, key));
+  if (key === "idleTimeout") return duration(valueOf(from, key));
   return String(valueOf(from, key));
 }
+
+const duration = (seconds: number): string => (seconds % 60 ? `${seconds} s` : `${seconds / 60} min`);
 
 function same(key: keyof Override, one: unknown, other: unknown): boolean {
   if (key !== "warmHours") return one === other;

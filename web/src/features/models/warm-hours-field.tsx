@@ -97,16 +97,6 @@ function Line({ window, name, onChange, onRemove }: LineProps) {
           )}
         </Field>
       )}
-      <Field label="Hours">
-        {(ids) => (
-          <input
-            {...ids}
-            inputMode="decimal"
-            value={window.hours}
-            onChange={({ target }) => onChange({ hours: target.value })}
-          />
-        )}
-      </Field>
       <Field label="Time zone">
         {(ids) => (
           <input
@@ -114,6 +104,16 @@ function Line({ window, name, onChange, onRemove }: LineProps) {
             value={window.zone}
             spellCheck={false}
             onChange={({ target }) => onChange({ zone: target.value })}
+          />
+        )}
+      </Field>
+      <Field label="Hours">
+        {(ids) => (
+          <input
+            {...ids}
+            inputMode="decimal"
+            value={window.hours}
+            onChange={({ target }) => onChange({ hours: target.value })}
           />
         )}
       </Field>

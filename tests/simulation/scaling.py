@@ -12,6 +12,7 @@ from control_plane.exchange import Receive, Scope, Send
 from control_plane.gateway import Application
 from control_plane.night import SCALE_PATH
 from control_plane.services import Services
+from control_plane.shapes import Shapes
 
 
 def services_of(plane: ControlPlane, adapters: Adapters) -> Services:
@@ -30,6 +31,7 @@ def services_of(plane: ControlPlane, adapters: Adapters) -> Services:
         chronicle=plane.chronicle,
         events=None,
         feed=None,
+        shapes=Shapes(None, clock=lambda: plane.fleet._clock()),
     )
 
 

@@ -263,9 +263,12 @@ def test_break_even_is_the_price_of_the_same_tokens_elsewhere() -> None:
     terra = next(each for each in told["closed"] if each["name"] == "gpt-6.1-terra")
     assert terra["micro_usd"] == 2 * 1_000_000 + 50_000 + 2_500_000
     assert terra["cheaper_here"] is True
+    assert (told["usd_per_million_tokens"], terra["usd_per_million_tokens"]) == (0.5714, 1.3)
     # At this many tokens an hour, of this mix, both cost the same.
-    needed = terra["break_even_tokens_per_gpu_hour"]
-    assert needed / told["tokens_per_gpu_hour"] == pytest.approx(2_000_000 / 4_550_000, rel=1e-4)
+    needed, had = terra["break_even_tokens_per_gpu_hour"], told["tokens_per_gpu_hour"]
+    assert needed
+    assert had
+    assert needed / had == pytest.approx(2_000_000 / 4_550_000, rel=1e-4)
     assert told["prices"]["date"] == closed_prices().date.isoformat()
 
 

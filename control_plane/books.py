@@ -9,6 +9,9 @@ from typing import Protocol
 
 from control_plane.nodes import UNASKED, Cause
 
+MINIMUM_S = 60.0
+"""EC2 and Fargate bill the first minute whole."""
+
 
 @dataclass(frozen=True)
 class Tally:
@@ -50,6 +53,12 @@ class Bill:
     zone: str = ""
     cause: Cause = UNASKED
     verified: bool = False  # the times are the cloud's own, not ours
+
+    @property
+    def paid_ms(self) -> tuple[int, int]:
+        """From when until when it is paid; milliseconds since the epoch. It may end in a month that it did not see."""
+        begin = round(self.started_at * 1000)
+        return begin, max(round(self.ended_at * 1000), begin + round(MINIMUM_S * 1000))
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,6 @@ from control_plane.usage import SLICE_S, slice_start
 CONTROL_PLANE = "(control plane)"
 """What stands for a model where the control plane's own task is paid for."""
 
-MINIMUM_S = 60.0
-"""EC2 and Fargate bill the first minute whole."""
-
 _SLICE_MS = SLICE_S * 1000
 _HOUR_MS = 3_600_000
 
@@ -71,7 +68,7 @@ def entries(bills: Iterable[Bill], tallies: Sequence[Tally]) -> Sequence[Entry]:
 
 def cost(bill: Bill) -> int:
     """Micro-dollars, all of it."""
-    begin, end = _life_ms(bill)
+    begin, end = bill.paid_ms
     return _cost_until(bill, end - begin)
 
 
@@ -179,7 +176,7 @@ def _asked(tally: Tally) -> Entry:
 
 
 def _parts(bill: Bill, uses: _Uses) -> Iterator[Entry]:
-    begin, end = _life_ms(bill)
+    begin, end = bill.paid_ms
     for at in range(begin // _SLICE_MS * SLICE_S, -(-end // 1000), SLICE_S):
         since, until = max(begin, at * 1000), min(end, at * 1000 + _SLICE_MS)
         spent = _cost_until(bill, until - begin) - (_cost_until(bill, since - begin) if since > begin else 0)
@@ -203,11 +200,6 @@ def _weights(bill: Bill, uses: Mapping[Account, int], lived_ms: int) -> tuple[Ma
     if idle_us or not weights:
         weights[cause] = weights.get(cause, 0) + max(idle_us, 1)
     return weights, min(busy_us // 1000, lived_ms)
-
-
-def _life_ms(bill: Bill) -> tuple[int, int]:
-    begin = round(bill.started_at * 1000)
-    return begin, max(round(bill.ended_at * 1000), begin + round(MINIMUM_S * 1000))
 
 
 def _cost_until(bill: Bill, life_ms: int) -> int:

@@ -16,7 +16,7 @@ from control_plane.model import Model
 from control_plane.nodes import STARTING, Cause, Node, NodeId
 from control_plane.ports import Clock, KeyRow, NodeStore
 from control_plane.rates import Sizes, node_rate
-from control_plane.usage import month_of, month_start
+from control_plane.usage import month_of
 from gpu_node.protocol import NodeState
 
 FRESH_S = 30.0
@@ -152,13 +152,12 @@ class Spending:
     async def _read(self) -> _Reading:
         now = self._clock()
         month = month_of(now)
-        begin = month_start(month)
         # The living first: one that ends meanwhile is then counted by its bill, and at worst by both, once.
         living = await self._nodes.list()
         bills, tallies = await asyncio.gather(self._usage.bills(month), self._usage.tallies(month))
         limits = [*await self._of_keys(), *(await self._limits.list() if self._limits else ())]  # the owner's go last
         runs = self._running(living)
-        found = [entry for entry in entries([*runs, *bills], tallies) if entry.at >= begin]
+        found = [entry for entry in entries([*runs, *bills], tallies) if month_of(entry.at) == month]
         self._living = living
         return _Reading(
             now,

@@ -45,7 +45,7 @@ class MemoryUsage(Fallible):
         begin = month_start(month)
         end = month_start(month_of(begin + 32 * 86400))
         lived = (bill for bill in self.closed.values() if bill.started_at < end)
-        return [bill for bill in lived if max(bill.ended_at, bill.started_at + 1e-6) > begin]
+        return [bill for bill in lived if bill.paid_ms[1] > begin * 1000]
 
     def _month(self, month: str) -> Sequence[Tally]:
         return [self.rows[key] for key in sorted(self.rows) if key[1].startswith(month)]

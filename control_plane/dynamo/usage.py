@@ -112,12 +112,12 @@ def _tally(owner: str, row: Row) -> Tally:
 
 
 def _months(bill: Bill) -> Iterator[str]:
-    """Every month of UTC that it lived in."""
+    """Every month of UTC that it is paid in."""
     month = datetime.fromtimestamp(bill.started_at, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     while True:
         yield month.strftime("%Y-%m")
         month = month.replace(year=month.year + month.month // 12, month=month.month % 12 + 1)
-        if month.timestamp() >= bill.ended_at:
+        if month.timestamp() * 1000 >= bill.paid_ms[1]:
             return
 
 

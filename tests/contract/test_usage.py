@@ -110,6 +110,13 @@ async def test_a_machine_that_ends_with_the_month_is_in_that_month_alone(stores:
     assert await stores.usage.bills("2026-12") == []
 
 
+async def test_the_first_minute_is_paid_in_the_next_month_too_where_it_ends_there(stores: Stores) -> None:
+    short = replace(BILL, started_at=at("2026-11-30T23:59") + 30, ended_at=at("2026-11-30T23:59") + 45)
+    await stores.usage.close(short)
+    assert await stores.usage.bills("2026-11") == await stores.usage.bills("2026-12") == [short]
+    assert await stores.usage.bills("2027-01") == []
+
+
 @pytest.mark.parametrize("months", [0, 3])
 async def test_the_first_bill_that_is_kept_stands(stores: Stores, months: int) -> None:
     first = replace(BILL, ended_at=BILL.ended_at + months * 31 * 86400)

@@ -7,7 +7,7 @@ from control_plane.ports import KeyRow
 from control_plane.settings import Settings
 
 SETTINGS = Settings(
-    tick_s=20.0,
+    tick_s=10.0,
     watch_s=3.0,
     cloud_watch_s=15.0,
     cancel_grace_s=40.0,

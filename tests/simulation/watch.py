@@ -67,7 +67,7 @@ REASONS: dict[str, tuple[type, ...]] = {
     "node_silent": (KillMachine, KillAgent, Outage),
     "node_never_spoke": (KillMachine, KillAgent, Outage),
     "boot_too_slow": (KillMachine, KillAgent, Outage),
-    "start_timeout": (KillMachine, KillAgent, Outage, Trouble, CrashTask, Retire),
+    "start_timeout": (KillMachine, KillAgent, Outage, Trouble, CrashTask, Retire, Interrupt),
     "aws_unavailable": (Trouble, Outage),
     "restarting": (Retire,),
 }
@@ -102,6 +102,7 @@ class Watch:
         self.hand_overs: list[float] = []
         self.doubles = 0
         self.crashes: list[float] = []
+        self.overdue = False  # a node drained for as long as it may, and had streams still
         self.stops: list[float] = []
         self._epochs: dict[Process, int] = {}
         self._signs_at: dict[Process, float] = {}
@@ -295,6 +296,8 @@ class Watch:
         causes = REASONS.get(code)
         if code == "model_starting" and client.ask.wait_s is not None:
             return
+        if code == "engine_lost" and self.overdue:
+            return
         if code == BUDGET and self._world.schedule.budget_usd < AMPLE_USD:
             return
         if code == "no_gpu_capacity":
@@ -316,7 +319,7 @@ class Watch:
             crashed = any(self._now < at + schedule.task_start_s + CRASH_S for at in self.crashes)
             return crashed or any(self._now < at + GAP_S + schedule.propagation_s for at in self.stops)
         if b"engine_lost" in answer.body:
-            return any(isinstance(event, KillMachine | KillAgent) for event in self._world.schedule.all)
+            return self.overdue or any(isinstance(event, KillMachine | KillAgent) for event in self._world.schedule.all)
         if call.server is not None and not call.server.alive:
             return not call.server.killed and not call.overdue
         if call.let_go_at is None:
@@ -362,6 +365,7 @@ class Watch:
         untold = machine.agent_killed and len(self.hand_overs) > 1
         row = self._world.nodes.rows.get(machine.instance.id)
         overdue = row is not None and 0 < row.draining_since - EPOCH < self._now - SETTINGS.drain_timeout_s
+        self.overdue = self.overdue or (overdue and streams > 0)
         if streams and not machine.killed and not untold and not overdue:
             self.say("stream", f"{machine.instance.id} went away with {streams} streams: {row}")
 

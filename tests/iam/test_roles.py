@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -307,7 +308,8 @@ def asked(method: str, path: str, key: str, body: Mapping[str, Any] | None = Non
 
 def test_the_night_watch_wakes_the_service_and_the_janitor_looks_under_roles_of_their_own() -> None:
     models = [{"name": ANSWERS, "instanceTypes": ["g5.xlarge"]}]
-    with Desk(Options(boot_seconds=600, models=models, control_plane=False)) as desk:
+    told: list[str] = []
+    with Desk(Options(boot_seconds=600, models=models, control_plane=False), tell=told.append) as desk:
         key = first_key(desk)
         answers = invoke(
             desk,
@@ -334,6 +336,10 @@ def test_the_night_watch_wakes_the_service_and_the_janitor_looks_under_roles_of_
         (mail,) = desk.account.mails()
         assert mail.subject == "[diogenes-desk] a leak was repaired"
         assert f"Instance {leaked} had no row, and was adopted." in mail.text
+        limit = time.monotonic() + 60.0
+        while f"mail: {mail.subject}" not in told:  # the desk says so to whoever sits there
+            assert time.monotonic() < limit
+            time.sleep(0.05)
         assert [str(denial) for denial in desk.denied()] == []
         assert unused(desk, "diogenes-desk-night") == set(NIGHT)
         assert unused(desk, "diogenes-desk-janitor") == set(JANITOR)

@@ -111,6 +111,9 @@ class _Seen(Hub):
     def access(self, repository: str, revision: str | None = None) -> Reading:
         return Reading(Access.READ, str(self.token))
 
+    def read(self, repository: str, revision: str | None = None) -> Reading:
+        return Reading(Access.READ, f"{repository}@{revision} with {self.token}")
+
 
 async def test_the_hub_is_asked_with_the_nodes_token_which_is_read_once() -> None:
     parameters = Parameters("hf_secret")
@@ -119,6 +122,16 @@ async def test_the_hub_is_asked_with_the_nodes_token_which_is_read_once() -> Non
         for _ in range(2):
             assert (await access("org/tiny", None)).told == "hf_secret"
     assert parameters.asked == 1
+
+
+async def test_what_is_in_a_repository_is_read_with_the_same_token() -> None:
+    parameters = Parameters("hf_secret")
+    async with HubAccess(_Seen(), token_parameter="/p/t", parameters=lambda: _opened(parameters)) as access:
+        assert (await access.read("org/tiny", "v1")).told == "org/tiny@v1 with hf_secret"
+        assert (await access("org/tiny", None)).told == "hf_secret"
+    assert parameters.asked == 1
+    async with HubAccess(_Seen(offline=True), token_parameter="") as access:
+        assert (await access.read("org/tiny", None)).access is Access.UNREACHABLE
 
 
 async def test_a_token_that_cannot_be_read_makes_no_repository_gated() -> None:

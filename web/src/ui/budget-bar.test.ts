@@ -1,0 +1,27 @@
+import type { Budget } from "@/api/usage";
+import { expect, test } from "vitest";
+import { shareOf, stateInWords } from "./budget-bar";
+
+const budget = (changes: Partial<Budget>): Budget => ({
+  scope: "deployment",
+  limit: 10_000_000,
+  hard_cap: 12_000_000,
+  warn_at: 8_000_000,
+  spent: 0,
+  state: "ok",
+  ...changes,
+});
+
+test.each([
+  ["ok", ""],
+  ["warn", "more than 80 % are spent"],
+  ["exhausted", "spent: nothing is started any more"],
+  ["capped", "beyond the hard cap: nothing is answered any more"],
+] as const)("%s follows in words", (state, words) => {
+  expect(stateInWords(budget({ state }))).toBe(words);
+});
+
+test("a budget of nothing is spent", () => {
+  expect(shareOf(budget({ spent: 2_500_000 }))).toBe(25);
+  expect(shareOf(budget({ limit: 0 }))).toBe(100);
+});

@@ -14,6 +14,7 @@ from control_plane.repositories import DEADLINE_S, REFUSED_S, AskHub
 
 READ_S = 3600.0  # a revision's config.json changes rarely
 SILENT_S = 60.0  # a hub that gave no answer is not asked again for so long: somebody types, and waits
+MAX_KNOWN = 256  # repositories: whoever asks may name any
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ class Shapes:
         known = self._known.get(place)
         if known is None or now >= known.until:
             shape, keep_s = await self._read(repository, revision)
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
             known = self._known[place] = _Known(shape, self._clock() + keep_s)
         return known.shape
 

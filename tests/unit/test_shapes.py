@@ -8,7 +8,7 @@ from typing import Any
 from control_plane.geometry import Geometry, Unread
 from control_plane.hub import Access, Reading
 from control_plane.model import Model
-from control_plane.shapes import READ_S, SILENT_S, Shapes
+from control_plane.shapes import MAX_KNOWN, READ_S, SILENT_S, Shapes
 from tests.unit.test_geometry import LLAMA_8B, NUMBERS
 
 MODEL = Model.parse({"name": "org/model", "instanceTypes": ["g6.xlarge"]})
@@ -45,6 +45,13 @@ async def test_a_silent_hub_is_asked_again_soon_and_what_was_given_by_hand_holds
     assert await hub.shapes.of(BY_HAND) == Geometry.of_numbers(NUMBERS)
     hub.now = SILENT_S + 1
     assert isinstance(await hub.shapes.of(MODEL), Geometry)
+
+
+async def test_whoever_names_one_repository_after_another_fills_no_memory() -> None:
+    hub = Asked(*[read(**LLAMA_8B)] * (2 * MAX_KNOWN))
+    for number in range(2 * MAX_KNOWN):
+        await hub.shapes.of(Model.parse({"name": f"org/model-{number}", "instanceTypes": ["g6.xlarge"]}))
+        assert len(hub.shapes._known) <= MAX_KNOWN
 
 
 async def test_a_family_that_nobody_knows_is_named() -> None:

@@ -18,7 +18,7 @@ from tests.bench.report import closing, table, verdicts
 from tests.bench.results import Results
 from tests.bench.rounds import Rounds
 
-PARTS = ("direct", "nginx", "diogenes", "litellm", "cold", "flood")
+PARTS = ("direct", "nginx", "diogenes", "litellm", "cold", "flood", "night")
 
 
 def main() -> int:
@@ -34,6 +34,8 @@ def main() -> int:
         _run_cold(options, results)
     if "flood" in options.only:
         _run_flood(options, results)
+    if "night" in options.only:
+        _run_night(options, results)
     sys.stdout.write(f"\n{table(results)}\n\n")
     sys.stdout.write("".join(f"{line}\n" for line in closing(results)))
     _save(results)
@@ -133,6 +135,17 @@ def _run_flood(options: argparse.Namespace, results: Results) -> None:
         results.add("diogenes", flooded(5.0 if options.quick else 20.0))
     except (DeskFailure, RuntimeError, OSError) as error:
         results.note(f"the flood was not measured: {error}")
+
+
+def _run_night(options: argparse.Namespace, results: Results) -> None:
+    from tests.bench.night import imported
+
+    _tell("the night watch's import")
+    try:
+        for _ in range(options.reps):
+            results.add("diogenes", imported())
+    except (RuntimeError, OSError) as error:
+        results.note(f"the night watch's import was not measured: {error}")
 
 
 def _tell(text: str) -> None:

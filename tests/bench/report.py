@@ -25,6 +25,9 @@ ROWS = (
     ("start to first answer, CPU (s)", "start_cpu_s"),
     ("cold model: request to launch call (s)", "launch_s"),
     ("cold model: engine ready to first event (s)", "first_event_s"),
+    ("night watch's import, CPU (s)", "night_import_cpu_s"),
+    ("night watch's import, against asyncio's, CPU (x)", "night_import_ratio"),
+    ("night watch's import, memory (MB)", "night_import_mb"),
     ("flood of bad keys: turned away (/s)", "flood_per_s"),
     ("flood of bad keys: reads of tables meanwhile", "flood_reads"),
     ("good request, median, in calm (ms)", "flood_calm_median_ms"),
@@ -90,6 +93,8 @@ TARGETS = (
     Target("client's hang-up to the engine, worst", 50, " ms", _worst("hang_up_max_ms")),
     Target("cold model: request to launch call, p95", 1, " s", _p95("launch_s")),
     Target("cold model: engine ready to first event, p95", 1, " s", _p95("first_event_s")),
+    Target("night watch: import, CPU", 1.5, " s", _median("night_import_cpu_s")),
+    Target("night watch: memory of its import", 256, " MB", _worst("night_import_mb")),
     Target("flood: reads of tables that 1,000 bad keys add", 1, "", _worst("flood_extra_reads_per_1000")),
     Target("flood: a good request, against calm", 20, "x", _flood_ratio),
 )

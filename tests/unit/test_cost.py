@@ -81,7 +81,7 @@ def test_the_tables_show_every_item_every_model_and_the_sum(prod: Deployment) ->
     for model in prod.models:
         assert f"| {model.name} |" in told
     assert f"**{at_rest_usd(prod):.2f}**" in told
-    assert "98%, is the load balancer" in told
+    assert "96%, is the load balancer" in told
 
 
 def test_the_readme_has_the_tables_as_they_are_computed(prod: Deployment) -> None:

@@ -29,7 +29,7 @@ BOUND_S = 400.0  # what a question may take, with every start at once on a slow 
 SERVED_WITH = "--reasoning-parser qwen3 --max-model-len 8192"
 
 ENVIRONMENT = {
-    # Nothing of ours may land in an answer of an engine that is only slow. A refusal stands to the end.
+    # Nothing of ours may land in a whole answer of an engine that is only slow. A refusal stands to the end.
     "DIOGENES_SILENT_HOLD_S": "50",
     "DIOGENES_KEEPALIVE_S": "10",
     "DIOGENES_FAILURE_MEMORY_S": "3600",

@@ -95,6 +95,11 @@ CASES = {
 }
 
 
+def without_comments(content: bytes) -> bytes:
+    """A stream without our signs of life, which are there when the engine was slower than the next of them."""
+    return re.sub(rb"^: diogenes [^\n]*\n\n", b"", content, flags=re.MULTILINE)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_request_and_answer_pass_byte_for_byte(serving: Serving, name: str) -> None:
     """As they are on the wire to and from the engine: no two streams group their tokens in the same way."""
@@ -104,7 +109,7 @@ def test_request_and_answer_pass_byte_for_byte(serving: Serving, name: str) -> N
         relayed = serving.relayed(case.path, case.body)
     asked, answered = wire.exchange(case.path)
     assert re.search(case.holds, answered.decode()), answered
-    assert (relayed.status_code, relayed.content) == (200, answered)
+    assert (relayed.status_code, without_comments(relayed.content)) == (200, answered)
     assert relayed.request.content == asked
 
 
@@ -130,7 +135,7 @@ def test_a_stream_that_asked_for_no_usage_gets_all_but_that(
     assert orjson.loads(asked) == {"model": MODEL, **body, "stream_options": {"include_usage": True}}
     usage = re.findall(rb'data: \{[^\n]*"choices":\[\],"usage":\{[^\n]*\n\n', answered)
     assert len(usage) == 1
-    assert relayed.content == answered.replace(usage[0], b"")
+    assert without_comments(relayed.content) == answered.replace(usage[0], b"")
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ async def test_nothing_of_its_log_is_kept_once_it_answers(serving: Serving) -> N
 def test_who_waits_is_told_of_them_and_then_answered(boot: Boot) -> None:
     comments = re.findall(rb"^: diogenes model=vllm/serving phase=([a-z-]+)", boot.answer, re.MULTILINE)
     assert comments
-    assert {phase.decode() for phase in comments} <= {"launch", *ROAD}
+    assert {phase.decode() for phase in comments} <= {"launch", *ROAD, "generating"}
     assert boot.answer.endswith(b"data: [DONE]\n\n")
 
 

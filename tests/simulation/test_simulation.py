@@ -44,8 +44,8 @@ def test_the_same_seed_is_the_same_story() -> None:
 
 
 def test_a_crash_drops_a_process_between_two_awaits_and_the_next_one_goes_on() -> None:
-    asks = tuple(Ask(at, "org/small", 5.0, stream=True, manner="python") for at in (5.0, 90.0))
-    world = World(Schedule(1, (*asks, CrashTask(60.0))))
+    asks = tuple(Ask(at, "org/small", 5.0, stream=True, manner="python") for at in (5.0, 190.0))
+    world = World(Schedule(1, (*asks, CrashTask(110.0))))
     assert world.run() is None
     assert [client.ending for client in world.people.clients] == ["answered", "answered"]
     assert len(world.watch.crashes) == 1

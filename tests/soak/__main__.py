@@ -2,10 +2,10 @@
 
 Each desk is a process of its own, with a real control plane, night watch, agents and load balancer. A round begins with
 everything asleep: one question wakes it, and another comes at a random moment of the wake. The model is put to sleep,
-and a third question comes at a random moment between then and well after the end of the control plane; then all has to
-be asleep again. A cycle is a control plane that came and went. Whoever asked must have a whole answer. The exit status
-is 1 for any flaw. Ctrl-C or SIGTERM ends it early, with a report of what was seen until then; what a desk saw before it
-broke off counts in any case.
+and a third question comes at a random moment of a phase that is drawn: still awake, falling asleep, or asleep with a
+control plane that ends; then all has to be asleep again. A cycle is a control plane that came and went. Whoever asked
+must have a whole answer. The exit status is 1 for any flaw. Ctrl-C or SIGTERM ends it early, with a report of what was
+seen until then; what a desk saw before it broke off counts in any case.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from tests.desk.story import Answer, Story, opened, until
 
 MODEL = "soak/model"
 IDLE_S = 14  # more than a wake takes
-LATEST_S = 14.0  # after the order to sleep: the last phase to come into is sleep
+PHASES = ("awake", "falling-asleep", "asleep")  # in which the last question of a round comes
+PHASE_S = 4.0  # as long as each takes
+SLEEP_LIMIT_S = 90.0
 WAKE_S = 5.0  # from the first sign of a wake: nearly all come into it
 WOKEN_LIMIT_S = 60.0
 
@@ -52,7 +54,9 @@ async def soak(story: Story, cycles: int, rng: random.Random, report: Report) ->
         asked.append(_asked(story, rng, report))
         await asyncio.gather(*asked)
         await story.scale(MODEL, 0)
-        await asyncio.sleep(rng.uniform(0.0, LATEST_S))
+        phase = rng.choice(PHASES)
+        await until(lambda phase=phase: front_state(story) == phase, f"the control plane is {phase}", SLEEP_LIMIT_S)  # type: ignore[misc]
+        await asyncio.sleep(rng.uniform(0.0, PHASE_S))
         asked.append(_asked(story, rng, report))
         answers = await asyncio.gather(*asked)
         report.asked += len(answers)

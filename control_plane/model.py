@@ -133,6 +133,10 @@ class Model:
         """When the warm hours began that are going on now, Unix seconds; None outside of them."""
         return max((begin for hours in self.warm_hours if (begin := hours.since(now)) is not None), default=None)
 
+    def warm_until(self, now: float) -> float | None:
+        """When the last of the warm hours that are going on now end, Unix seconds; None outside of them."""
+        return max((end for hours in self.warm_hours if (end := hours.until(now)) is not None), default=None)
+
 
 def parse_catalog(configs: Sequence[Mapping[str, Any]]) -> list[Model]:
     """All models of a stack. Raises InvalidModel with the problems of all of them at once."""

@@ -230,7 +230,7 @@ class Status:
             return None
         last_use = max(self.last_request_at, *(max(node.ready_at, node.last_request_at) for node in ready))
         kept = self.wish.keep_awake_until if self.wish else 0.0
-        return max(last_use + self.model.idle_timeout_s, kept)
+        return max(last_use + self.model.idle_timeout_s, kept, self.model.warm_until(self.now) or 0.0)
 
 
 def node_dict(node: Node, now: float, *, log_tail: bool = False) -> NodeEntry:

@@ -35,6 +35,11 @@ class WarmHours:
         begin = _last_begin(self.cron, self.zone, self.minutes, int(now // 60))
         return begin if begin is not None and now < begin + self.minutes * 60 else None
 
+    def until(self, now: float) -> float | None:
+        """When the hours end that are going on now, Unix seconds; None outside of them."""
+        begin = self.since(now)
+        return None if begin is None else begin + self.minutes * 60
+
 
 def parse(told: Sequence[Mapping[str, Any]]) -> Sequence[WarmHours]:
     """What ``problems`` found nothing wrong with."""

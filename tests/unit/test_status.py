@@ -145,6 +145,17 @@ def test_a_ready_model_tells_when_it_sleeps() -> None:
     assert status().to_dict()["sleeps_at"] is None
 
 
+def test_in_its_warm_hours_it_sleeps_when_the_last_of_them_end_or_later_if_it_was_just_used() -> None:
+    hours = [{"cron": "0 0 1 1 *", "minutes": 60}, {"cron": "10 0 1 1 *", "minutes": 120}]  # 1970 began with both
+    warm = replace(ROW, config={**CONFIG, "warmHours": hours})
+    used = node(NodeState.READY, ready_at=NOW - 90, last_request_at=NOW - 20)
+    assert status([used], row=warm).to_dict()["sleeps_at"] == 7800
+    kept = replace(WISH, keep_awake_until=9000)
+    assert status([used], row=warm, wish=kept).to_dict()["sleeps_at"] == 9000
+    long_idle = replace(warm, config={**warm.config, "idleTimeout": 20000})
+    assert status([used], row=long_idle).to_dict()["sleeps_at"] == NOW - 20 + 20000
+
+
 def test_a_node_tells_its_story_and_its_log_only_when_asked() -> None:
     failed = replace(node(NodeState.FAILED), error=Failure("x", "y"), reason="why", log_tail=("a", "b"))
     told = node_dict(failed, NOW)

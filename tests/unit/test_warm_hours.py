@@ -24,6 +24,8 @@ def test_working_hours_begin_and_end_on_the_minute() -> None:
     begin = berlin(f"{friday}T09:00")
     assert hours.since(begin - 0.001) is None
     assert hours.since(begin) == begin
+    assert hours.until(begin - 0.001) is None
+    assert hours.until(begin) == berlin(f"{friday}T18:00")
     assert hours.since(berlin(f"{friday}T17:59:59.9")) == begin
     assert hours.since(berlin(f"{friday}T18:00")) is None
     assert hours.since(berlin(f"{saturday}T12:00")) is None

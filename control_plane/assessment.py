@@ -66,7 +66,7 @@ class Assessment(TypedDict):
     problems: list[ProblemEntry]
     machines: list[MachineEntry]
     cheapest: Candidate | None
-    start_usd: float | None  # of a start that is asked one short question and idles out
+    start_usd: float | None  # of a start that is asked one short question and idles out; null: not of a known price
     market: str
     prices_of: str  # the price file's day
 
@@ -104,8 +104,7 @@ def assess(model: Model, ground: Ground) -> Assessment:
     told = _assessment([], market=market, prices_of=prices_of)
     told["machines"] = [_machine(name, model, arguments, ground) for name in model.instance_types]
     told["cheapest"] = _cheapest(arguments, ground)
-    usual_s = _usual_start_s(model, model.instance_types[0], ground.boots)
-    told["start_usd"] = start_cost(model, usual_s, ground.sizes) / MICRO
+    told["start_usd"] = _start_usd(model, ground)
     return told
 
 
@@ -158,6 +157,14 @@ def _unknown(kind: InstanceType | None, shape: Geometry | Unread) -> str:
 
 def _usd_per_h(name: str, sizes: Sizes) -> float:
     return node_rate(name, sizes).per_hour / MICRO
+
+
+def _start_usd(model: Model, ground: Ground) -> float | None:
+    """A budget takes a type of unknown price for the dearest; who asks what it costs is not told that."""
+    if not set(model.instance_types) <= set(known()):
+        return None
+    usual_s = _usual_start_s(model, model.instance_types[0], ground.boots)
+    return start_cost(model, usual_s, ground.sizes) / MICRO
 
 
 def _usual_start_s(model: Model, name: str, boots: Sequence[Boot]) -> float | None:

@@ -194,6 +194,6 @@ def _refusal(standing: Standing, why: str) -> Failure:
         CODE,
         f"This month's budget of {_WORDS.get(scope, scope.partition(':')[2])} is {dollars(standing.limit.micro_usd)}; "
         f"{dollars(standing.spent)} are spent, and {why}.",
-        f"It begins anew on the first of the month (UTC); the owner can raise it: PUT /api/budgets/{scope}.",
+        "It begins anew on the first of the month (UTC); the owner can raise it on the Usage page.",
         permanent=True,
     )

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from control_plane.assessment import Assessment, Ground, assess, draft, refuse
-from control_plane.errors import Conflict, InvalidRequest, Stale
+from control_plane.errors import Conflict, Forbidden, InvalidRequest, Stale
 from control_plane.model import CONFIG_KEYS, OVERRIDABLE, InvalidModel, Model, check_override
 from control_plane.prices import prices
 from control_plane.routes.caller import Caller
@@ -80,10 +80,12 @@ async def cancel_start(name: str, request: Request, caller: Caller) -> ModelDeta
 
 @router.post("/api/models/{name:path}/check")
 async def check_draft(
-    name: str, changed: Annotated[dict[str, Any], Body()], request: Request, _caller: Caller
+    name: str, changed: Annotated[dict[str, Any], Body()], request: Request, caller: Caller
 ) -> Assessment:
     """What would become of the model with these keys of its configuration instead, hardware included: whether it can
-    be used and fits, and what it costs. Null is what Pulumi has; what is not named stays. Changes nothing."""
+    be used and fits, and what it costs. Null is what Pulumi has; what is not named stays. Changes nothing.
+
+    Another repository or revision only an owner may name: the hub is asked with the deployment's own token."""
     services: Services = request.app.state.services
     status = await services.status(name)
     _check_text(changed)
@@ -95,6 +97,8 @@ async def check_draft(
         model = draft(status.model, changed)
     except InvalidModel as error:
         return refuse(error, market=str(status.model.market), prices_of=prices_of)
+    if not caller.owner and _place(model) != _place(status.model):
+        raise Forbidden("Only an owner of this deployment has another repository looked at.", code="owner_only")
     shape = await services.shapes.of(model)
     return assess(model, Ground(shape, services.policy.sizes, status.row.boots, prices_of))
 
@@ -153,6 +157,11 @@ def _check(model: Model, override: dict[str, Any], wanted: dict[str, Any]) -> No
         check_override(model, {**wanted, **{key: override[key] for key in foreign}})
     except InvalidModel as error:
         raise InvalidRequest(str(error), code="invalid_model", param=foreign[0] if foreign else None) from error
+
+
+def _place(model: Model) -> tuple[str, str | None]:
+    """What of the hub is read for it."""
+    return model.repository, model.revision
 
 
 def _check_text(told: dict[str, Any]) -> None:

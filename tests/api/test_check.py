@@ -117,6 +117,17 @@ async def test_a_machine_that_nobody_knows_has_neither_price_nor_verdict() -> No
         assert "neither its GPUs nor its price" in machine["reason"]
 
 
+@pytest.mark.parametrize("types", [["z9.large"], ["g6.xlarge", "z9.large"]])
+def test_a_start_on_a_machine_of_unknown_price_has_no_price(types: list[str]) -> None:
+    @story
+    async def told_nothing() -> None:
+        async with deployment(geometry=EIGHT_B) as world, world.http() as http:
+            assert (await checked(http, instanceTypes=types))["start_usd"] is None
+            assert (await checked(http, instanceTypes=["g6.xlarge"]))["start_usd"] > 0
+
+    told_nothing()
+
+
 @story
 async def test_without_a_hub_and_numbers_the_price_is_known_and_the_verdict_is_not() -> None:
     async with deployment() as world, world.http() as http:
@@ -183,3 +194,21 @@ async def test_who_may_not_come_in_checks_nothing_and_an_unknown_model_is_a_404(
         refusal(await http.post(CHECK, json={}, headers={"authorization": "Bearer dio-typo"}), 401)
         limited = (await http.post("/api/keys", json={"name": "few", "requests_per_minute": 5})).json()["key"]
         refusal(await http.post(CHECK, json={}, headers={"authorization": f"Bearer {limited}"}), 403, "key_is_limited")
+
+
+@pytest.mark.parametrize("elsewhere", [{"repository": "ann/private"}, {"revision": "secret"}])
+def test_only_an_owner_has_another_repository_looked_at(elsewhere: dict[str, str]) -> None:
+    @story
+    async def guarded() -> None:
+        async with deployment() as world, world.http() as http, world.control_plane() as plane:
+            world.shape = Reading(Access.READ, "", config=LLAMA)
+            key, _ = await plane.keys.create(email="bob@example.com", name="bob")
+            async with world.http(authorization=f"Bearer {key}") as bob:
+                refusal(await bob.post(CHECK, json=elsewhere), 403, "owner_only")
+                assert world.shapes_read == 0
+                (machine,) = (await checked(bob, **dict.fromkeys(elsewhere)))["machines"]  # what Pulumi has
+                assert machine["answer"] == "yes"
+            await checked(http, **elsewhere)
+            assert world.shapes_read == 2
+
+    guarded()

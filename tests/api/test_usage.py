@@ -178,7 +178,7 @@ def test_a_start_beyond_a_budget_is_refused_before_anything_is_spent(scope: str)
             await asyncio.sleep(35)
             error = refusal(await http.post(CHAT, json=dict(ASK)), 403, "budget_exceeded")
             assert "0.40 $" in error["message"]
-            assert "PUT /api/budgets/" in error["message"]
+            assert "the owner can raise it on the Usage page" in error["message"]
             refusal(await http.post(SCALE, json={"model": MODEL, "desired": 1}), 403, "budget_exceeded")
             assert nothing_happened(world)
 

@@ -307,6 +307,8 @@ export interface paths {
          * Check Draft
          * @description What would become of the model with these keys of its configuration instead, hardware included: whether it can
          *     be used and fits, and what it costs. Null is what Pulumi has; what is not named stays. Changes nothing.
+         *
+         *     Another repository or revision only an owner may name: the hub is asked with the deployment's own token.
          */
         post: operations["check_draft_api_models__name__check_post"];
         delete?: never;

@@ -194,8 +194,9 @@ async def test_the_owner_sets_what_a_month_may_cost(story: Story) -> None:
 async def test_everything_can_be_done_with_the_keyboard_alone(story: Story) -> None:
     async with seated(story.desk.web_url) as seat:
         page = await seat.signed_in("/chat")
-        await page.reload()  # the focus begins at the page's beginning
-        await expect(page.get_by_role("navigation", name="Pages")).to_be_visible()
+        await go(
+            seat, page, "/models"
+        )  # the focus begins at the page's beginning, where the chat puts it into the message
         await page.keyboard.press("Tab")
         await expect(page.get_by_role("link", name="Skip to the page")).to_be_focused()
         await tab_to(page, page.get_by_role("link", name="Keys"))

@@ -20,6 +20,7 @@ SERVICE = "diogenes"
 
 _CONFIG = AioConfig(connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 2})
 _TRY_AGAIN = frozenset({408, 429, 502, 503, 504})
+_NOT_AS_TOLD = frozenset({401, 403})
 _KIND_INTERNAL, _KIND_SERVER = 1, 2
 _STATUS_ERROR = 2
 
@@ -61,6 +62,8 @@ class Otlp:
                 status = reply.status
         except (aiohttp.ClientError, OSError, ValueError) as error:  # a header, too, may be none
             raise NotSent(f"the endpoint did not answer: {type(error).__name__}") from None
+        if status in _NOT_AS_TOLD:
+            self._told = None  # its key may have been replaced: the next batch goes with what is told then
         if status >= 300:
             raise NotSent(f"the endpoint answered {status}", final=status not in _TRY_AGAIN)
 

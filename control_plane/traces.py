@@ -154,7 +154,7 @@ class Traces:
     # -- inside
 
     def _launch(self, model: str, done: Done) -> None:
-        waker = self._wakers.get(model)
+        waker = self._waker(model, done.began)
         brought_about = waker.trace if waker else None
         context = self._child(brought_about) if brought_about else self._root()
         told: dict[str, str] = {MODEL: model}
@@ -168,7 +168,7 @@ class Traces:
 
     def _start(self, node: Node) -> None:
         """It is no longer starting."""
-        waker = self._wakers.get(node.model)
+        waker = self._waker(node.model, node.launched_at)
         parent = self._launches.pop(node.id, None) or (waker.trace if waker else None)
         if node.ready_at:  # else whoever waits may be served by the next
             self._wakers.pop(node.model, None)
@@ -180,6 +180,15 @@ class Traces:
         for record, following in zip(phases, [*phases[1:], None], strict=True):
             until = following.started_at if following else end
             self._within(context, str(record.phase), record.started_at, until, error="" if following else error)
+
+    def _waker(self, model: str, began: float) -> Passage | None:
+        """Whose trace tells of a start that began then: not of one who had gone before, unless their start goes on."""
+        waker = self._wakers.get(model)
+        goes_on = any(node.model == model for node in self._starting.values())
+        if waker and 0 < waker.ended_at < began and not goes_on:
+            del self._wakers[model]
+            return None
+        return waker
 
     def _trace_of_start(self, model: str) -> Context | None:
         """Where the start that goes on is told; None where none does, or whoever brought it about went away before."""

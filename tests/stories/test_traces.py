@@ -161,6 +161,23 @@ async def test_a_refused_launch_and_the_request_that_it_cost_are_marked() -> Non
 
 
 @story
+async def test_a_start_by_hand_later_on_is_none_of_the_request_that_was_refused() -> None:
+    kept = Kept()
+    async with deployment(export=kept) as world, world.http() as http:
+        full = NoCapacity("no_gpu_capacity", "none left")
+        world.cloud.refusals = {(f"group-{MODEL}", zone): full for zone in ("a", "b")}
+        assert (await http.post(CHAT, json=ASK)).status_code == 503
+        await asyncio.sleep(600)
+        world.cloud.refusals = {}
+        kept.spans.clear()
+        await http.post("/api/cluster/scale", json={"model": MODEL, "desired": 1})
+        await world.until_ready()
+        await asyncio.sleep(EVERY_FLUSH_S)
+    assert kept.one("launch").context.parent_id == ""
+    assert kept.parent(kept.one("node start")) == "launch"
+
+
+@story
 async def test_a_start_that_failed_and_the_one_after_it_stand_on_the_same_trace() -> None:
     kept = Kept()
     async with deployment(export=kept) as world, world.http() as http:

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from google.protobuf.json_format import ParseDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from control_plane.otlp import Otlp, SsmHeaders, encoded, parsed
+from control_plane.otlp import Headers, Otlp, SsmHeaders, encoded, parsed
 from control_plane.spans import Context, NotSent, Span
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -96,12 +96,12 @@ async def keyed() -> Mapping[str, str]:
 
 
 @asynccontextmanager
-async def sending(endpoint: Endpoint) -> AsyncIterator[Otlp]:
+async def sending(endpoint: Endpoint, headers: Headers = keyed) -> AsyncIterator[Otlp]:
     app = web.Application()
     app.router.add_post("/v1/traces", endpoint.handle)
     async with TestServer(app) as server:
         url = str(server.make_url("/v1/traces"))
-        async with Otlp(url, namespace="diogenes-desk", headers=keyed) as otlp:
+        async with Otlp(url, namespace="diogenes-desk", headers=headers) as otlp:
             yield otlp
 
 
@@ -127,6 +127,23 @@ async def test_an_endpoint_that_refuses_is_asked_again_where_that_may_help(statu
             await otlp([ROOT])
     assert refused.value.final is final
     assert len(endpoint.seen) == 1  # a key is never taken elsewhere
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_key_that_was_replaced_is_read_again_for_the_next_batch(status: int) -> None:
+    endpoint, told = Endpoint(), [{"x-key": "old"}, {"x-key": "new"}]
+
+    async def replaced() -> Mapping[str, str]:
+        return told.pop(0)
+
+    async with sending(endpoint, replaced) as otlp:
+        endpoint.status = status
+        with pytest.raises(NotSent):
+            await otlp([ROOT])
+        endpoint.status = 200
+        await otlp([CHILD])
+        await otlp([CHILD])
+    assert [headers["x-key"] for headers, _ in endpoint.seen] == ["old", "new", "new"]
 
 
 async def test_an_endpoint_that_is_not_there_may_be_later() -> None:

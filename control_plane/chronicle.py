@@ -57,7 +57,7 @@ class Chronicle:
         self._log = log
         self._repeated: set[tuple[EventKind, NodeId]] = set()
         self._seen: set[tuple[NodeId, str]] | None = None  # a node and its phase, told; None: not recalled yet
-        self._spent: set[tuple[str, str, str]] = set()  # kind, scope and month of what was told of budgets
+        self._spent: set[tuple[str, ...]] = set()  # what was told of budgets: see ``_told_of``
 
     # -- what was done
 
@@ -131,11 +131,8 @@ class Chronicle:
             for event in events
             if event.node and event.kind in (EventKind.NODE_PHASE, EventKind.NODE_READY, EventKind.NODE_FAILED)
         }
-        self._spent = {
-            (str(event.kind), str(event.data["scope"]), str(event.data["month"]))
-            for event in events
-            if event.kind in {kind for kind, _ in _BUDGET.values()}
-        }
+        budgets = {kind for kind, _ in _BUDGET.values()}
+        self._spent = {_told_of(event.kind, event.data) for event in events if event.kind in budgets}
 
     def spent(self, budgets: Budgets, month: str) -> None:
         """What is new of how far budgets are spent. Nothing before ``recall``."""
@@ -148,13 +145,13 @@ class Chronicle:
     def _budget(self, standing: Standing, month: str) -> None:
         kind, follows = _BUDGET[standing.state]
         scope, limit = standing.limit.scope, standing.limit.micro_usd
-        if (str(kind), scope, month) in self._spent:
+        data: dict[str, EventValue] = {"scope": scope, "month": month, "spent": standing.spent, "limit": limit}
+        if (known := _told_of(kind, data)) in self._spent:
             return
-        self._spent.add((str(kind), scope, month))
+        self._spent.add(known)
         told = (
             f"Of the budget of {scope} for {month}, {dollars(limit)}, {dollars(standing.spent)} are spent: {follows}."
         )
-        data: dict[str, EventValue] = {"scope": scope, "month": month, "spent": standing.spent, "limit": limit}
         self._log.tell(kind, told, data=data)
 
     def saw(self, nodes: Sequence[Node]) -> None:
@@ -256,6 +253,11 @@ class Chronicle:
             case CountFailure(model, _, failure, count):
                 told = f"A start of {model} failed: {failure.message}"
                 self._log.tell(EventKind.START_FAILED, told, model=model, data=_why(failure) | {"in_a_row": count})
+
+
+def _told_of(kind: EventKind, data: Mapping[str, EventValue]) -> tuple[str, ...]:
+    """What a budget's state is told once for: the month, and the limit, which is another one once it was raised."""
+    return (str(kind), *(str(data.get(name)) for name in ("scope", "month", "limit")))
 
 
 def _why(failure: Failure) -> dict[str, EventValue]:

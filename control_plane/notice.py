@@ -20,7 +20,7 @@ AGAIN_S = 6 * 3600.0
 """The same trouble of the same model is sent again after this at the earliest."""
 
 MONTH_S = 32 * 86400.0
-"""A budget's state is sent once a month."""
+"""A budget's state is sent once a month, and again where its limit was changed."""
 
 FRESH_S = 86400.0
 """What happened longer ago is nobody's news any more."""
@@ -74,15 +74,18 @@ class Notice:
         return "\n\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """For programs, and for chats: Slack shows ``text``, Discord ``content``, and neither minds the rest."""
+        """For programs, and for chats: Slack shows ``text``, Discord ``content``, and neither minds the rest.
+
+        Whatever an engine said, it calls nobody and links to nothing under another name.
+        """
         whole = f"{self.title}\n\n{self.text}"
         return {
             "id": self.id,
             "deployment": self.deployment,
             "title": self.title,
-            "text": whole,
+            "text": _escaped(whole),
             "content": whole[:MAX_CONTENT_CHARS],
-            "allowed_mentions": {"parse": []},  # whatever an engine said, it calls nobody
+            "allowed_mentions": {"parse": []},
             "events": [_to_dict(entry) for entry in self.entries],
         }
 
@@ -134,13 +137,19 @@ def _trouble(event: Event) -> tuple[str, float]:
     if event.kind in (EventKind.START_FAILED, EventKind.LAUNCH_REFUSED):
         return f"{event.kind} {event.data.get('code')} {event.model}", AGAIN_S
     if event.kind in _HEADLINES:
-        return f"{event.kind} {event.data.get('month')} {event.data.get('scope')}", MONTH_S
+        of = " ".join(str(event.data.get(name)) for name in ("month", "scope", "limit"))
+        return f"{event.kind} {of}", MONTH_S
     return "", 0.0
 
 
 def _told(event: Event) -> str:
     when = datetime.fromtimestamp(event.at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     return f"{when}: {event.message}\n{fix(event)}"
+
+
+def _escaped(text: str) -> str:
+    """As Slack wants it: what stands in angle brackets is a call or a link there."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _to_dict(entry: Entry) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 A channel's progress is written before and after each attempt, by condition:
 
- 1. What is new in the log is gathered to one notice, and that is written down with the attempt that follows. It holds
-    for a while: another sender lets it alone, and after a crash it is sent again, as the same notice.
+ 1. What is new in the log is gathered to one notice, and that is written down with the attempt that follows, and when
+    the next one may be, which is ever later: until then another sender lets it alone.
  2. It is sent.
- 3. What was taken is done; the next notice gathers for some minutes. What was not is tried again, ever more rarely; at
-    the end it is given up, which is an event.
+ 3. What was taken is done; the next notice gathers for some minutes. What was not, or of which nobody knows because the
+    attempt was cut off, is sent again in its time, as the same notice; at the end it is given up, which is an event.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from control_plane.event_log import EventLog
 from control_plane.notice import Channel, Notice, NoticeAdapters, Progress, worth
 from control_plane.ports import Clock, EventStore
 
-HOLD_S = 90.0  # an attempt that has not ended by then was cut off; longer than a function lives
 GATHER_S = 600.0  # between two notices of a channel
-AGAIN_S = 120.0  # after the first attempt in vain; doubled with each
+AGAIN_S = 120.0  # after the first attempt in vain or cut off, so longer than a function lives; doubled with each
 AGAIN_MOST_S = 3600.0
 MAX_ATTEMPTS = 10  # about five hours
 PAGE = 200
@@ -48,8 +47,13 @@ class Notifier:
         self._deployment = deployment
 
     async def round(self) -> None:
-        """One look of each channel, none of which waits for another. Raises nothing that is a channel's or AWS's."""
-        await asyncio.gather(*map(self._look, self._channels))
+        """One look of each channel, none of which waits for another, or ends with it.
+
+        Raises nothing that is a channel's or AWS's.
+        """
+        for ended in await asyncio.gather(*map(self._look, self._channels), return_exceptions=True):
+            if isinstance(ended, BaseException):
+                raise ended
 
     async def _look(self, channel: Channel) -> None:
         try:
@@ -106,13 +110,12 @@ class Notifier:
 
     async def _attempt(self, channel: Channel, progress: Progress, notice: Notice, *, done: Progress) -> None:
         now, attempt = self._clock(), progress.attempts + 1
-        begun = await self._store.write(channel.name, replace(progress, attempts=attempt, next_at=now + HOLD_S))  # 1
+        again_at = now + min(AGAIN_S * 2 ** (attempt - 1), AGAIN_MOST_S)
+        begun = await self._store.write(channel.name, replace(progress, attempts=attempt, next_at=again_at))  # 1
         try:
             await channel.send(notice)  # 2
         except Unavailable as error:
             log.warning("notice not sent", extra={"channel": channel.name, "notice": notice.id, "error": str(error)})
-            wait_s = min(AGAIN_S * 2 ** (attempt - 1), AGAIN_MOST_S)
-            await self._store.write(channel.name, replace(begun, next_at=now + wait_s))
         else:
             log.info("notice sent", extra={"channel": channel.name, "notice": notice.id})
             sent = replace(done, version=begun.version, next_at=now + GATHER_S)

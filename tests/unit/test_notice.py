@@ -70,6 +70,15 @@ def test_a_notice_says_when_what_and_what_to_do() -> None:
     assert (only["fix"], only["data"]) == ("Take a larger disk.", {"fix": "Take a larger disk."})
 
 
+def test_what_an_engine_said_is_no_call_and_no_link_in_a_chat() -> None:
+    said = event(EventKind.START_FAILED, fix="Ask <!channel> & see <https://evil.example|here>.")
+    told = Notice("d", numbered(said)).to_dict()
+    assert "Ask &lt;!channel&gt; &amp; see &lt;https://evil.example|here&gt;." in told["text"]
+    assert not set("<>") & set(told["text"])
+    assert told["allowed_mentions"] == {"parse": []}  # Discord's way; its text is as it was said
+    assert "<!channel>" in told["content"]
+
+
 def test_many_events_are_one_notice_that_fits_into_a_mail_and_a_chat() -> None:
     many = numbered(*(failed(code=f"code-{number}") for number in range(60)))
     notice = Notice("a" * 24, many)
@@ -98,6 +107,15 @@ def test_the_same_failure_of_the_same_model_is_sent_again_after_hours_only() -> 
     assert [entry.number for entry in found] == [1, 3]  # gathered at once, all four are news of the same hours
     later, _ = worth([Entry(5, failed(AT + AGAIN_S + 61))], told, at=AT + AGAIN_S + 61)
     assert [entry.number for entry in later] == [5]
+
+
+def test_a_state_of_a_budget_that_was_raised_is_sent_again() -> None:
+    def warned(limit: int) -> Event:
+        return event(EventKind.BUDGET_WARNED, at=AT, month="2026-11", scope="deployment", limit=limit)
+
+    found, told = worth(numbered(warned(100), warned(200)), {}, at=AT)
+    assert [entry.number for entry in found] == [1, 2]
+    assert worth([Entry(3, warned(200))], told, at=AT)[0] == []
 
 
 def test_a_state_of_a_budget_is_sent_once_a_month_and_each_for_itself() -> None:

@@ -15,7 +15,7 @@ from control_plane.event import EventKind
 from control_plane.event_log import EventLog
 from control_plane.infra.functions import TIMEOUT_S
 from control_plane.notice import Notice, NoticeAdapters
-from control_plane.notifier import GATHER_S, HOLD_S, MAX_ATTEMPTS, PAGE, Notifier
+from control_plane.notifier import AGAIN_S, GATHER_S, MAX_ATTEMPTS, PAGE, Notifier
 from tests.memory import FakeClock, Faults, MemoryEvents
 from tests.memory_notices import MemoryChannel, MemoryNotices
 
@@ -143,7 +143,7 @@ async def test_what_was_taken_is_sent_again_only_where_nobody_wrote_that_down_an
     await world.fail("b")
     await world.rounds(1)
     assert world.channel.sent == []  # its attempt is held to go on still
-    world.clock.step(HOLD_S)
+    world.clock.step(AGAIN_S)
     await world.rounds(1)
     assert [notice.id for notice in world.channel.sent] == [notice.id for notice in crashing.sent]
     assert world.channel.sent == crashing.sent
@@ -160,11 +160,36 @@ async def test_a_process_that_dies_at_every_attempt_does_not_send_for_ever() -> 
             sent += 1
             raise asyncio.CancelledError
 
-    for _ in range(5 * MAX_ATTEMPTS):
+    begun_at, last_at = world.clock(), 0.0
+    for _ in range(20 * MAX_ATTEMPTS):
+        before = sent
         with suppress(asyncio.CancelledError):
             await world.notifier(Dying()).round()
+        last_at = world.clock() if sent > before else last_at
         world.clock.step(EVERY_S)
     assert sent == MAX_ATTEMPTS
+    assert last_at - begun_at > 4 * 3600  # what is away for an evening gets it all the same
+
+
+async def test_a_mistake_in_one_channel_cuts_off_no_other_and_is_not_hidden() -> None:
+    world = World()
+    await world.fail("a")
+
+    class Mistaken(MemoryChannel):
+        async def send(self, notice: Notice) -> None:
+            raise ZeroDivisionError
+
+    class Slow(MemoryChannel):
+        async def send(self, notice: Notice) -> None:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            await super().send(notice)
+
+    slow = Slow("webhook")
+    with pytest.raises(ZeroDivisionError):
+        await world.notifier(Mistaken("mail"), slow).round()
+    assert slow.messages == ["a"]
+    assert world.store.rows["webhook"].done == 1
 
 
 async def test_of_two_at_a_time_one_sends() -> None:
@@ -239,4 +264,4 @@ async def _round(world: World, chance: random.Random) -> None:
 
 
 def test_an_attempt_is_held_for_longer_than_a_function_lives() -> None:
-    assert HOLD_S > TIMEOUT_S
+    assert AGAIN_S > TIMEOUT_S

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from control_plane.budget import DEPLOYMENT, BudgetState
-from control_plane.nodes import UNASKED, Cause, Node
+from control_plane.nodes import Cause, Node
 from control_plane.world import World
 
 ALL = "the deployment's budget has reached its hard cap"
@@ -16,9 +16,11 @@ OF_ITS_USERS = "whoever still wants it has reached a hard cap"
 class Caps:
     """Of one tick.
 
-    A node is wanted by who uses it right now, by the wish for its model, by warm hours (the deployment's); and while
-    nobody does, by who pays for its idle time. Who waits was let in below the cap, and is served. Where others are at
-    work whose account is not known here, it is left alone: their own task knows them.
+    A node is wanted by who uses it right now, and by who asked for its model a moment ago; and while nobody does, by
+    who pays for its idle time. Keep-awake and warm hours want it as well, but its idle time is not on their account:
+    beyond its payer's cap it goes, and what wants one then starts another on its own. Who waits was let in below the
+    cap, and is served. Where others are at work whose account is not known here, it is left alone: their own task
+    knows them.
     """
 
     def __init__(self, world: World, now: float) -> None:
@@ -44,11 +46,8 @@ class Caps:
     def _wanting(self, node: Node) -> Iterator[Cause]:
         yield from self._world.users.get(node.id, ())
         wish = self._world.wishes.get(node.model)
-        if wish and wish.desired and max(wish.hold_until, wish.keep_awake_until) > self._now:
+        if wish and wish.desired and wish.hold_until > self._now:
             yield wish.cause
-        model = self._world.models.get(node.model)
-        if model and model.warm_since(self._now) is not None:
-            yield UNASKED
 
 
 def _payer(node: Node) -> Cause:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.actions import Drain, Fulfil
+from control_plane.actions import Drain, Fulfil, Start
 from control_plane.books import Limit
 from control_plane.budget import Budgets
 from control_plane.caps import ALL, OF_ITS_USERS, Caps
@@ -30,6 +30,10 @@ SCOPES = ["user:ann@example.com", "key:k1"]
 
 def spent(micro_usd: int, scope: str) -> Budgets:
     return Budgets(limits={scope: Limit(scope, 10_000_000, 12_000_000)}, spent={scope: micro_usd})
+
+
+KEPT_AWAKE = wish(by=BOB.owner, hold_until=0.0, keep_awake_until=NOW + 60)
+WARM = replace(MODEL, warm_hours=(WarmHours("* * * * *", 5),))
 
 
 def drained(*, cause: Cause = ANN, scope: str = SCOPES[0], micro_usd: int = 12_000_000, **world: Any) -> str:
@@ -66,14 +70,28 @@ def test_below_the_cap_what_runs_is_used_on(micro_usd: int) -> None:
         used(BOB),
         used(ANN, BOB),
         {"wishes": {NAME: wish(by=BOB.owner, key=BOB.key)}},
-        {"wishes": {NAME: wish(by=BOB.owner, hold_until=0.0, keep_awake_until=NOW + 60)}},
-        {"models": {NAME: replace(MODEL, warm_hours=(WarmHours("* * * * *", 5),))}},
+        {"wishes": {NAME: KEPT_AWAKE}, "cause": BOB},
+        {"models": {NAME: WARM}, "cause": UNASKED},
+        {"models": {NAME: WARM}, **used(BOB)},
         {"waiters": {NAME: 1}},
     ],
-    ids=["caused", "nobody's", "used", "shared", "wished", "kept awake", "warm hours", "waited for"],
+    ids=["caused", "nobody's", "used", "shared", "wished", "kept awake", "warm hours", "warm and used", "waited for"],
 )
 def test_what_somebody_else_wants_stays(wanted: Mapping[str, Any]) -> None:
     assert drained(**wanted) == ""
+
+
+def test_nobodys_keep_awake_is_paid_by_another_beyond_that_ones_cap() -> None:
+    assert drained(wishes={NAME: KEPT_AWAKE}) == OF_ITS_USERS
+    assert drained(wishes={NAME: KEPT_AWAKE}, micro_usd=11_999_999) == ""
+
+
+def test_warm_hours_are_on_nobodys_account_beyond_the_cap_of_who_woke_the_model_before_them() -> None:
+    warm = {NAME: WARM}
+    assert drained(models=warm) == OF_ITS_USERS
+    leaving = node(NodeState.DRAINING, cause=ANN, draining_since=NOW)
+    found = actions(leaving, models=warm, budgets=spent(12_000_000, SCOPES[0]))
+    assert [action for action in found if isinstance(action, Start)] == [Start(NAME, UNASKED)]
 
 
 def test_where_another_task_serves_somebody_whom_we_do_not_know_it_stays() -> None:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from control_plane.traces import Traces
 
 BEAT_S = 1.0
+FUNCTION_LAUNCH_S = 20.0  # of a ladder in a function, which must live to tell what became of it
 LAST_EVENTS_S = 2.0  # what the end of the process may take for them
 LAST_FLUSH_S = 3.0  # with the last looks of slumber.py, within the ten seconds that ECS leaves a task
 
@@ -132,7 +133,7 @@ class ControlPlane:
             allowance=allowance(settings),
             sizes=self.policy.sizes,
             holder=holder,
-            billed=adapters.front is not None,
+            billed=streams and adapters.front is not None,
         )
         self.meter = self.accounts.meter
         self.reception.door.guards.append(self.accounts.guard)
@@ -182,7 +183,7 @@ class ControlPlane:
             clock=clock,
             token=token,
             lease_s=settings.lease_s,
-            limit_s=settings.launch_limit_s,
+            limit_s=settings.launch_limit_s if self._streams else min(settings.launch_limit_s, FUNCTION_LAUNCH_S),
             memory_s=settings.failure_memory_s,
         )
         self.observer = Observer(

@@ -21,6 +21,8 @@ from control_plane.errors import Unavailable
 from control_plane.event import EventKind
 from control_plane.front import Doorkeeper
 from control_plane.metrics import Metric, embedded, overdue
+from control_plane.model import DEFAULT_MAX_LIFETIME_S, Model
+from control_plane.nodes import Node
 from control_plane.notice import NoticeAdapters
 from control_plane.notifier import Notifier
 from control_plane.outside import adapters_and_notices
@@ -28,7 +30,8 @@ from control_plane.ports import Clock, EventStore, FrontState
 from control_plane.settings import InvalidSettings, Settings
 
 CAUSE = "janitor"
-EVENTS_S = 5.0  # what writing events may take
+MEND_S = 30.0  # what looking and mending may take: what follows shall be told before the function is ended
+EVENTS_S = 5.0  # what writing events may take, each of two times
 NOTICES_S = 15.0  # what sending notices may take; what is cut off is sent again
 
 _BUDGETS = {EventKind.BUDGET_WARNED, EventKind.BUDGET_REACHED, EventKind.BUDGET_EXCEEDED}
@@ -62,8 +65,11 @@ async def clean(
     """One round. A wish that nobody serves wakes the control plane. Raises Unavailable: the next round tries again."""
     control_plane = ControlPlane(settings, outside, clock=clock, cause=CAUSE, streams=False)
     try:
-        found = await _mend(control_plane, outside, front, clock=clock, linger_s=settings.linger_s)
-        await _measure(settings, outside, found.state, clock=clock)
+        async with asyncio.timeout(MEND_S):
+            found = await _mend(control_plane, outside, front, clock=clock, linger_s=settings.linger_s)
+            await _measure(control_plane, settings, outside, found.state, clock=clock)
+    except TimeoutError as error:
+        raise Unavailable(f"the round was cut off after {MEND_S:.0f} s") from error
     finally:
         # What was mended stays mended, whether or not anybody hears of it.
         await control_plane.log.settle(EVENTS_S)
@@ -113,22 +119,35 @@ async def _notify(
     await control_plane.log.settle(EVENTS_S)  # what was given up
 
 
-async def _measure(settings: Settings, outside: Adapters, state: str, *, clock: Clock) -> None:
+async def _measure(
+    control_plane: ControlPlane, settings: Settings, outside: Adapters, state: str, *, clock: Clock
+) -> None:
     """What should not be, as metrics; nothing where all is well."""
     now, values = clock(), dict[Metric, float]()
     try:
         nodes, wishes = await outside.stores.nodes.list(), await outside.stores.wishes.list()
+        control_plane.catalogue.refresh(await outside.stores.models.list())
     except Unavailable as error:
         log.warning("not measured", extra={"error": str(error)})
         return
-    limits = {"boot_limit_s": settings.boot_limit_s, "drain_timeout_s": settings.drain_timeout_s}
-    if late := sum(overdue(node, now, **limits) for node in nodes):
+    if late := sum(_overdue(node, now, control_plane.catalogue.models, settings) for node in nodes):
         values[Metric.OVERDUE_NODES] = late
     wanted = any(wish.desired and max(wish.hold_until, wish.keep_awake_until) > now for wish in wishes)
     if state == FrontState.AWAKE and not nodes and not wanted:
         values[Metric.IDLE_AWAKE] = 1
     if values:
         log.warning("something is amiss", extra=embedded(settings.namespace, values, now))
+
+
+def _overdue(node: Node, now: float, models: Mapping[str, Model], settings: Settings) -> bool:
+    model = models.get(node.model)
+    return overdue(
+        node,
+        now,
+        boot_limit_s=settings.boot_limit_s,
+        drain_timeout_s=settings.drain_timeout_s,
+        max_lifetime_s=model.max_lifetime_s if model else DEFAULT_MAX_LIFETIME_S,
+    )
 
 
 async def _round(settings: Settings) -> Round:

@@ -5,12 +5,14 @@ Only what happens is measured, and what runs while it runs: a deployment at rest
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from control_plane.boots import Boot
 from control_plane.event import Event, EventKind
-from control_plane.nodes import LEAVING, STARTING, Node
+from control_plane.failures import OUTLIVED
+from control_plane.nodes import STARTING, Node
 from gpu_node.protocol import NodeState, Phase
 
 NAMESPACE = "Diogenes"
@@ -94,14 +96,25 @@ def of_start(boot: Boot) -> Mapping[Metric, Value]:
     return {Metric.START: boot.seconds, **{PHASES[Phase(name)]: taken for name, taken in boot.phases.items()}}
 
 
-def overdue(node: Node, now: float, *, boot_limit_s: float, drain_timeout_s: float) -> bool:
-    """Whether it should have been gone, or ready, for so long that somebody must look."""
+def overdue(
+    node: Node, now: float, *, boot_limit_s: float, drain_timeout_s: float, max_lifetime_s: float = math.inf
+) -> bool:
+    """Whether it should have been gone, or ready, for so long that somebody must look.
+
+    Its own word is no reason: an agent that goes on speaking is what a node that nobody takes down looks like.
+    """
+    lifetime_ends = node.launched_at + max_lifetime_s
     if node.state in STARTING:
-        return now > node.launched_at + boot_limit_s + OVERDUE_S
-    if node.state in LEAVING:
-        since = max(node.draining_since, node.heartbeat_at, node.launched_at)
-        return now > since + drain_timeout_s + OVERDUE_S
-    return now > max(node.lease_until, node.heartbeat_at) + OVERDUE_S
+        due = node.launched_at + boot_limit_s
+    elif node.state is NodeState.DRAINING:
+        due = max(node.draining_since, node.launched_at) + drain_timeout_s
+        if node.reason == OUTLIVED:  # it was replaced in good time, and may serve until then
+            due = max(due, lifetime_ends)
+    elif node.state is NodeState.FAILED:  # nobody has renewed its lease since
+        due = node.lease_until + drain_timeout_s
+    else:
+        due = min(node.lease_until, lifetime_ends)
+    return now > due + OVERDUE_S
 
 
 def embedded(deployment: str, values: Mapping[Metric, Value], at: float) -> Mapping[str, object]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
+from control_plane.app import FUNCTION_LAUNCH_S
 from control_plane.errors import NoCapacity, Stale, Unavailable
 from control_plane.event import Event, EventKind
-from control_plane.janitor import Round, clean
+from control_plane.infra.functions import TIMEOUT_S
+from control_plane.janitor import EVENTS_S, MEND_S, NOTICES_S, Round, clean
 from control_plane.nodes import Node
-from control_plane.ports import Front, FrontState, Launch, Wish
+from control_plane.ports import Front, FrontState, Launch, Stage, Wish
 from gpu_node.protocol import NodeState
 from tests.night.deployment import GROUP, MODEL, Deployment
 
@@ -317,6 +320,59 @@ async def test_a_round_that_is_cut_short_passes_on_why_and_reports_what_it_had_m
     with pytest.raises(Unavailable):
         await cleaned(world)
     assert [(event.kind, event.node) for event in world.events.kept] == [(EventKind.NODE_ADOPTED, node.id)]
+
+
+async def test_a_round_in_which_aws_does_not_answer_ends_in_time_to_tell_what_it_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("control_plane.janitor.MEND_S", 0.05)
+    world = await deployment()
+    node = await launched(world)
+
+    async def silent() -> Stage:
+        never: asyncio.Future[Stage] = asyncio.get_running_loop().create_future()
+        return await never
+
+    monkeypatch.setattr(world.stage, "look", silent)
+    with pytest.raises(Unavailable, match="cut off"):
+        await cleaned(world)
+    assert [(event.kind, event.node) for event in world.events.kept] == [(EventKind.NODE_ADOPTED, node.id)]
+    (notice,) = world.notices.channel.sent
+    assert notice.entries[0].event.node == node.id
+
+
+def test_a_round_and_all_that_it_tells_end_before_the_function_is_ended() -> None:
+    assert MEND_S + NOTICES_S + 2 * EVENTS_S < TIMEOUT_S
+    assert FUNCTION_LAUNCH_S < MEND_S - 5  # what is looked at before a launch
+
+
+async def test_a_drought_ends_a_launch_early_and_is_remembered() -> None:
+    world = await deployment()
+    world.cloud.launch_s = 15.0
+    zones = ("a", "b", "c", "d")
+    world.cloud.add_group(replace(GROUP, zones=zones))
+    full = NoCapacity("InsufficientInstanceCapacity", "none left")
+    world.cloud.refusals.update({(GROUP.name, zone): full for zone in zones})
+    await wished(world)
+    await cleaned(world)
+    assert [launch.zone for launch in world.cloud.launches] == ["a", "b"]
+    assert world.models.rows[MODEL].refusal
+    assert EventKind.LAUNCH_REFUSED in kinds(world.events.kept)
+
+
+async def test_a_node_that_outlives_its_lifetime_is_an_alarm_however_well_it_speaks(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = await deployment()
+    node = await serving(world)
+    await world.fence.take("task")  # a control plane is at work, and does not see it
+    for age_s, overdue in ((80_000.0, 0), (87_100.0, 1)):
+        now = world.clock.now = node.launched_at + age_s
+        await world.fence.take("task")
+        world.nodes.rows[node.id] = replace(node, heartbeat_at=now, lease_until=now + 300)
+        caplog.clear()
+        await cleaned(world)
+        assert sum(vars(record).get("OverdueNodes", 0) for record in caplog.records) == overdue
 
 
 async def test_without_a_place_for_events_all_is_mended_all_the_same() -> None:

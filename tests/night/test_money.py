@@ -35,6 +35,14 @@ async def test_usage_is_told_and_wakes_nothing() -> None:
         assert nothing_woke(world)
 
 
+async def test_where_nothing_runs_the_cluster_tells_of_nothing_however_old_the_functions_process_is() -> None:
+    async with asleep() as (world, key):
+        app = world.app()
+        world.clock.step(3600)
+        told = json.loads((await call(app, "GET", "/api/cluster", key=key)).body)
+        assert told["run"] is None
+
+
 async def test_a_question_beyond_the_budget_is_refused_and_wakes_nothing() -> None:
     async with asleep() as (world, key):
         world.limits.rows["deployment"] = Limit("deployment", 100_000, 200_000)

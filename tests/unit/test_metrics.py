@@ -10,6 +10,7 @@ import pytest
 
 from control_plane.event import Event, EventKind
 from control_plane.event_log import EventLog
+from control_plane.failures import OUTLIVED
 from control_plane.logs import JsonFormatter
 from control_plane.metrics import OVERDUE_S, Metric, embedded, of_event, of_minute, overdue
 from control_plane.nodes import Node, NodeId
@@ -52,11 +53,19 @@ def test_a_minute_costs_a_sixtieth_of_what_runs_costs_an_hour() -> None:
     [
         (replace(NODE, state=NodeState.BOOTING), 1000.0 + 1200.0),
         (replace(NODE, state=NodeState.DRAINING, draining_since=1295.0), 1295.0 + 300.0),
+        (replace(NODE, state=NodeState.FAILED), 1300.0 + 300.0),
         (NODE, 1300.0),
+        (replace(NODE, lease_until=1e9), 1000.0 + 86400.0),
+        (replace(NODE, state=NodeState.DRAINING, draining_since=80_000.0, reason=OUTLIVED), 1000.0 + 86400.0),
+        (replace(NODE, state=NodeState.DRAINING, draining_since=90_000.0, reason=OUTLIVED), 90_000.0 + 300.0),
     ],
 )
-def test_a_node_is_overdue_a_while_after_its_last_reason(node: Node, due_at: float) -> None:
-    limits = {"boot_limit_s": 1200.0, "drain_timeout_s": 300.0}
+@pytest.mark.parametrize("speaks", [True, False])
+def test_a_node_is_overdue_a_while_after_its_last_reason_whatever_it_says(
+    node: Node, due_at: float, speaks: bool
+) -> None:
+    limits = {"boot_limit_s": 1200.0, "drain_timeout_s": 300.0, "max_lifetime_s": 86400.0}
+    node = replace(node, heartbeat_at=due_at + OVERDUE_S if speaks else 1290.0)
     assert not overdue(node, due_at + OVERDUE_S, **limits)
     assert overdue(node, due_at + OVERDUE_S + 1, **limits)
 

@@ -94,7 +94,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Stretch:
-    """A part of the log, from a number on (or down) to ``reached``: all that is left of it, and nothing skipped."""
+    """A part of the log, from a number on (or down) to ``reached``: all that is left of it and can be read here."""
 
     entries: Sequence[Entry]
     reached: int

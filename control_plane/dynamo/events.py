@@ -10,7 +10,7 @@ number that is missing: it comes within moments. What is missing for longer has 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,7 @@ _ATTEMPTS = 10  # others write as well, and each writes less than once in a whil
 _UNSETTLED = 4 * MAX_BATCH  # below the head; what is older than so many entries is there
 _PAGES_A_READ = 8
 
+_KINDS = frozenset(map(str, EventKind))
 _HEAD = {schema.EVENTS.hash_key: "head", "entry": "head"}
 
 
@@ -104,14 +105,14 @@ class DynamoEvents:
             found = await self._rows.between(_page(last), event_id(number + 1), event_id(last), limit=wanted)
             rows += found
             number = int(found[-1]["entry"]) if len(found) == wanted else last
-        return Stretch([_entry(row) for row in rows], number)
+        return Stretch(_entries(rows), number)
 
     async def before(self, number: int, *, limit: int) -> Stretch:
         number = min(number, await self.end() + 1)
         rows = await self._below(number, limit=limit)
         if len(rows) == limit:
-            return Stretch([_entry(row) for row in rows], int(rows[-1]["entry"]))
-        return Stretch([_entry(row) for row in rows], 1)
+            return Stretch(_entries(rows), int(rows[-1]["entry"]))
+        return Stretch(_entries(rows), 1)
 
     async def _below(self, number: int, *, limit: int) -> Sequence[Row]:
         """Newest first, to the beginning of what is left."""
@@ -151,6 +152,11 @@ def _row(number: int, event: Event) -> Row:
     told = {name: value for name, value in asdict(event).items() if value not in (None, {})}
     expiry = {"expires_at": int(event.at) + KEEP_EVENTS_S}
     return told | {schema.EVENTS.hash_key: _page(number), "entry": event_id(number)} | expiry
+
+
+def _entries(rows: Iterable[Row]) -> Sequence[Entry]:
+    """Without those of a kind that is not known here: a newer version wrote them, before it was rolled back."""
+    return [_entry(row) for row in rows if row["kind"] in _KINDS]
 
 
 def _entry(row: Row) -> Entry:

@@ -11,10 +11,11 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
+from control_plane.addresses import InvalidAddress, fold
 from control_plane.books import Limit
 from control_plane.budget import DEPLOYMENT, SPECULATIVE, StandingEntry
 from control_plane.door import Principal
-from control_plane.errors import Forbidden, InvalidRequest
+from control_plane.errors import Forbidden, InvalidRequest, NotFound
 from control_plane.event import EventKind
 from control_plane.ledger import Entry
 from control_plane.rates import micro
@@ -142,11 +143,12 @@ async def list_budgets(request: Request, caller: Caller) -> BudgetList:
 async def set_budget(scope: str, new: NewBudget, request: Request, caller: Caller) -> BudgetSet:
     """The owner's to set: ``deployment``, ``speculative``, ``user:<email>`` or ``key:<id>``. Holds within 30 s."""
     services: Services = request.app.state.services
-    _check_scope(scope)
+    scope = _scope(scope)
     assert services.limits, "this deployment keeps no limits"
     if new.monthly_usd is None:
         await services.limits.clear(scope)
     else:
+        await _check_key(services, scope)
         limit = services.spending.allowance.of(scope, new.monthly_usd)
         cap = limit.cap_micro_usd if new.hard_cap_usd is None else micro(new.hard_cap_usd)
         if cap < limit.micro_usd:
@@ -199,9 +201,20 @@ def _date(text: str, name: str) -> date:
     return found
 
 
-def _check_scope(scope: str) -> None:
-    kind, _, name = scope.partition(":")
-    if scope not in (DEPLOYMENT, SPECULATIVE) and not (kind in ("user", "key") and 0 < len(name) <= 256):
+def _scope(told: str) -> str:
+    """As accounts are named, or it would bind nobody."""
+    kind, _, name = told.partition(":")
+    if told in (DEPLOYMENT, SPECULATIVE) or (kind == "key" and 0 < len(name) <= 256):
+        return told
+    try:
+        return f"user:{fold(name if kind == 'user' else '')}"
+    except InvalidAddress:
         raise InvalidRequest(
             "A budget is for deployment, speculative, user:<email> or key:<id>.", param="scope", code="unknown_scope"
-        )
+        ) from None
+
+
+async def _check_key(services: Services, scope: str) -> None:
+    kind, _, name = scope.partition(":")
+    if kind == "key" and all(row.id != name for row in await services.keys.list(None)):
+        raise NotFound(f"There is no key {name}.", param="scope")

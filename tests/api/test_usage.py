@@ -237,6 +237,7 @@ async def test_what_is_being_read_when_a_budget_changes_does_not_bring_the_old_o
     ("scope", "body"),
     [
         ("everybody", {"monthly_usd": 1}), ("user:", {"monthly_usd": 1}), ("deployment", {}),
+        ("user:bob", {"monthly_usd": 1}), ("key:", {"monthly_usd": 1}),
         ("deployment", {"monthly_usd": -1}), ("deployment", {"monthly_usd": 10, "hard_cap_usd": 5}),
         ("deployment", {"monthly_usd": "much"}), ("deployment", {"monthly_usd": 1e9}),
     ],
@@ -250,6 +251,20 @@ def test_an_odd_budget_is_refused(scope: str, body: dict[str, Any]) -> None:
             assert not world.limits.rows
 
     refused()
+
+
+@story
+async def test_a_budget_binds_who_it_names() -> None:
+    async with deployment(OWNED) as world, world.http() as http:
+        reply = await http.put("/api/budgets/user:Bob@Example.com", json={"monthly_usd": 3})
+        assert reply.json()["budget"]["scope"] == "user:bob@example.com"
+        assert list(world.limits.rows) == ["user:bob@example.com"]
+        refusal(await http.put("/api/budgets/key:nonesuch", json={"monthly_usd": 3}), 404)
+        (row,) = world.keys.rows.values()
+        assert (await http.put(f"/api/budgets/key:{row.id}", json={"monthly_usd": 3})).status_code == 200
+        for scope in ("user:BOB@example.com", "key:nonesuch"):  # what was revoked is taken back all the same
+            assert (await http.put(f"/api/budgets/{scope}", json={"monthly_usd": None})).status_code == 200
+        assert list(world.limits.rows) == [f"key:{row.id}"]
 
 
 # -- starts on speculation

@@ -325,5 +325,24 @@ def test_nothing_is_read_beyond_a_row_that_will_still_show_and_nothing_waits_for
     assert reached < min(log.late) if log.late else reached == first - 1
 
 
+async def test_what_a_newer_version_told_is_passed_over_after_a_rollback(dynamo_events: InTable) -> None:
+    await fill(dynamo_events.store, numbered(4))
+    client = boto3.client("dynamodb")
+    for row in dynamo_events.rows():
+        if row["entry"].isdigit() and int(row["entry"]) in (2, 4):
+            client.update_item(
+                TableName=dynamo_events.table,
+                Key={"page": {"S": row["page"]}, "entry": {"S": row["entry"]}},
+                UpdateExpression="SET #kind = :kind",
+                ExpressionAttributeNames={"#kind": "kind"},
+                ExpressionAttributeValues={":kind": {"S": "of-tomorrow"}},
+            )
+    after, before = await dynamo_events.store.after(0, limit=9), await dynamo_events.store.before(9, limit=9)
+    assert ([entry.number for entry in after.entries], after.reached) == ([1, 3], 4)
+    assert ([entry.number for entry in before.entries], before.reached) == ([3, 1], 1)
+    step = await dynamo_events.store.after(3, limit=1)
+    assert (step.entries, step.reached) == ([], 4)
+
+
 def test_late_is_far_from_both() -> None:
     assert 60 < LATE_S < KEEP_EVENTS_S / 100

@@ -13,6 +13,7 @@ twice, late, or by a successor after a crash cannot count twice, and every sum i
 
 from __future__ import annotations
 
+import operator
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -58,12 +59,12 @@ class Entry(NamedTuple):
 
 def entries(bills: Iterable[Bill], tallies: Sequence[Tally]) -> Sequence[Entry]:
     """Everything that is known, attributed; one entry an account and quarter, in the order of time."""
-    uses = _Uses(tallies)
-    sums: dict[tuple[int, Account], Entry] = {}
-    for entry in (*map(_asked, tallies), *(part for bill in merged(bills) for part in _parts(bill, uses))):
-        known = sums.get((entry.at, entry.account))
-        sums[entry.at, entry.account] = add(known, entry) if known else entry
-    return sorted(sums.values(), key=lambda entry: (entry.at, entry.account))
+    uses, sums = Uses(), Sums()
+    uses.take(tallies)
+    sums.take(map(asked, tallies))
+    for bill in merged(bills):
+        sums.take(parts(bill, uses))
+    return sums.entries()
 
 
 def cost(bill: Bill) -> int:
@@ -133,19 +134,37 @@ def apportion(total: int, weights: Mapping[Account, int]) -> Mapping[Account, in
 
 def add(left: Entry, right: Entry) -> Entry:
     """Both together, on the account and at the time of the first."""
-    return left._replace(**{name: getattr(left, name) + getattr(right, name) for name in MEASURES})
+    return Entry(left.at, left.account, *map(operator.add, left[2:], right[2:]))
 
 
-MEASURES = tuple(name for name in Entry._fields if name not in ("at", "account"))
+MEASURES = Entry._fields[2:]
 """What of an entry adds up."""
 
 
-class _Uses:
+class Sums:
+    """Entries, added up to one an account and quarter."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[int, Account], Entry] = {}
+
+    def take(self, found: Iterable[Entry]) -> None:
+        for entry in found:
+            known = self._sums.get(entry[:2])
+            self._sums[entry[:2]] = add(known, entry) if known else entry
+
+    def entries(self) -> Sequence[Entry]:
+        """In the order of time."""
+        return [self._sums[place] for place in sorted(self._sums)]
+
+
+class Uses:
     """Microseconds in use by account, for each node and quarter; and for each quarter of all nodes together."""
 
-    def __init__(self, tallies: Iterable[Tally]) -> None:
+    def __init__(self) -> None:
         self._of_node: dict[tuple[str, int], dict[Account, int]] = defaultdict(dict)
         self._of_all: dict[int, dict[Account, int]] = defaultdict(dict)
+
+    def take(self, tallies: Iterable[Tally]) -> None:
         for tally in tallies:
             if tally.busy_us:
                 at = slice_start(tally.slice)
@@ -162,7 +181,7 @@ def _count(shares: dict[Account, int], account: Account, busy_us: int) -> None:
     shares[account] = shares.get(account, 0) + busy_us
 
 
-def _asked(tally: Tally) -> Entry:
+def asked(tally: Tally) -> Entry:
     """What was asked and answered; it costs nothing by itself."""
     return Entry(
         slice_start(tally.slice),
@@ -175,7 +194,8 @@ def _asked(tally: Tally) -> Entry:
     )
 
 
-def _parts(bill: Bill, uses: _Uses) -> Iterator[Entry]:
+def parts(bill: Bill, uses: Uses) -> Iterator[Entry]:
+    """What a machine cost, by quarter and account."""
     begin, end = bill.paid_ms
     for at in range(begin // _SLICE_MS * SLICE_S, -(-end // 1000), SLICE_S):
         since, until = max(begin, at * 1000), min(end, at * 1000 + _SLICE_MS)

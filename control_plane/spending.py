@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
-from control_plane.books import Bill, Limit, LimitStore, UsageStore
+from control_plane.books import Bill, Limit, LimitStore, Tally, UsageStore
 from control_plane.budget import Allowance, Budgets, scopes, start_cost
 from control_plane.errors import StartFailed, Unavailable
-from control_plane.ledger import Entry, cost, entries, merged, running, spent_by_scope
+from control_plane.ledger import Entry, Sums, Uses, asked, cost, merged, parts, running, spent_by_scope
 from control_plane.model import Model
 from control_plane.nodes import STARTING, Cause, Node, NodeId
 from control_plane.ports import Clock, KeyRow, NodeStore
@@ -24,6 +26,11 @@ FRESH_S = 30.0
 
 QUICK_S = 1.0
 """How old the budgets may be that a request is checked against."""
+
+PIECE = 200
+"""Of a month's many facts, so many are counted at a time: in between, streams go on."""
+
+T = TypeVar("T")
 
 _THERE = STARTING | {NodeState.READY}
 
@@ -120,7 +127,11 @@ class Spending:
         used = await asyncio.gather(*(self._usage.tallies(month) for month in months))
         bills = [*self._running(living), *(bill for month in found for bill in month)]
         tallies = [tally for month in used for tally in month]
-        return [entry for entry in entries(bills, tallies) if since <= entry.at < until]
+        uses, sums = await _uses(tallies), Sums()
+        every = itertools.chain(map(asked, tallies), _every_part(bills, uses))
+        async for piece in _pieces(entry for entry in every if since <= entry.at < until):
+            sums.take(piece)
+        return sums.entries()
 
     def bill(self, node: Node) -> Bill:
         """Of a node that is there, as far as it has come."""
@@ -157,12 +168,12 @@ class Spending:
         bills, tallies = await asyncio.gather(self._usage.bills(month), self._usage.tallies(month))
         limits = [*await self._of_keys(), *(await self._limits.list() if self._limits else ())]  # the owner's go last
         runs = self._running(living)
-        found = [entry for entry in entries([*runs, *bills], tallies) if month_of(entry.at) == month]
+        spent = await _spent([*runs, *bills], tallies, month)
         self._living = living
         return _Reading(
             now,
             month,
-            spent_by_scope(found),
+            spent,
             {bill.id: cost(bill) for bill in runs},
             {limit.scope: limit for limit in limits},
         )
@@ -182,6 +193,33 @@ class Spending:
             for scope in scopes(node.cause):
                 more[scope] += max(grown, 0)
         return more
+
+
+async def _spent(bills: Iterable[Bill], tallies: Sequence[Tally], month: str) -> Mapping[str, int]:
+    """Micro-dollars by scope."""
+    every, spent = _every_part(bills, await _uses(tallies)), Counter[str]()
+    async for piece in _pieces(part for part in every if month_of(part.at) == month):
+        spent.update(spent_by_scope(piece))
+    return spent
+
+
+async def _uses(tallies: Sequence[Tally]) -> Uses:
+    uses = Uses()
+    async for piece in _pieces(tallies):
+        uses.take(piece)
+    return uses
+
+
+def _every_part(bills: Iterable[Bill], uses: Uses) -> Iterator[Entry]:
+    return (part for bill in merged(bills) for part in parts(bill, uses))
+
+
+async def _pieces(whole: Iterable[T]) -> AsyncIterator[Sequence[T]]:
+    rest = iter(whole)
+    while piece := list(itertools.islice(rest, PIECE)):
+        yield piece
+        if len(piece) == PIECE:
+            await asyncio.sleep(0)
 
 
 def _months(since: float, until: float) -> Sequence[str]:

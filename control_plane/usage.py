@@ -169,6 +169,7 @@ def slice_name(at: float) -> str:
     return datetime.fromtimestamp(at // SLICE_S * SLICE_S, UTC).strftime("%Y-%m-%dT%H:%M")
 
 
+@lru_cache(maxsize=4096)  # the quarters of a month, and some
 def slice_start(name: str) -> int:
     """The beginning of a quarter, in Unix seconds."""
     return int(datetime.fromisoformat(name).replace(tzinfo=UTC).timestamp())

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from control_plane.books import Bill, BillKind, Limit
+from control_plane.books import Bill, BillKind, Limit, Tally
 from control_plane.budget import DEPLOYMENT, Allowance
 from control_plane.errors import Unavailable
-from control_plane.ledger import cost, running
+from control_plane.ledger import cost, entries, running, spent_by_scope
 from control_plane.nodes import Cause, Node
 from control_plane.ports import KeyRow
 from control_plane.rates import Sizes
 from control_plane.spending import FRESH_S, Spending
+from control_plane.usage import slice_name
 from tests.memory import FakeClock, MemoryKeys, MemoryNodes
 from tests.memory_books import MemoryLimits, MemoryUsage
 from tests.unit.planning import node
@@ -102,6 +103,39 @@ async def test_between_two_readings_what_runs_is_carried_on() -> None:
     world.clock.step(FRESH_S - 1)
     after = await world.spent(f"user:{ANN.owner}")
     assert after == cost(running(one, world.clock())) > before
+
+
+async def test_while_a_months_many_facts_are_counted_others_go_on_and_all_is_counted() -> None:
+    world = World(FakeClock(EDGE - 1))
+    bills = [
+        Bill(f"i-{one}", BillKind.NODE, EDGE - 86400, EDGE - 7200 * (one % 3), 1_016_001, model="m", cause=ANN)
+        for one in range(12)
+    ]
+    tallies = [
+        Tally(f"{who}@example.com", slice_name(bill.started_at + 900 * quarter), "m", "k", bill.id, 1, busy_us=10**8)
+        for bill in bills
+        for quarter in range(60)
+        for who in ("ann", "bob")
+    ]
+    for bill in bills:
+        await world.usage.close(bill)
+    await world.usage.add(tallies, writer="w", number=1)
+    turns = 0
+
+    async def stream() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    other = asyncio.create_task(stream())
+    spent = (await world.spending.budgets()).spent
+    read, turns = turns, 0
+    told = await world.spending.entries(EDGE - 86400, EDGE)
+    other.cancel()
+    assert min(read, turns) >= len(tallies) // 100
+    assert dict(spent) == spent_by_scope(entries(bills, tallies))
+    assert told == entries(bills, tallies)
 
 
 # -- limits

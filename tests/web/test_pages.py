@@ -61,7 +61,7 @@ async def test_a_model_is_edited_differs_from_pulumi_and_goes_back(story: Story)
 
         await page.get_by_label("Instance types").fill("g5.xlarge\ng6.xlarge")
         await expect(page.get_by_label("Check")).to_contain_text(
-            "pulumi config set --path 'diogenes:models[N].instanceTypes[1]' g6.xlarge"
+            'pulumi config set --path "diogenes:models[$N].instanceTypes[1]" g6.xlarge'
         )
         await page.get_by_role("button", name=re.compile("^Back to Pulumi.s Idle timeout")).click()
         await expect(page.get_by_role("heading", name="Differs from Pulumi")).to_be_hidden()
@@ -84,7 +84,7 @@ async def test_a_configuration_is_judged_before_it_is_saved(story: Story) -> Non
         await expect(told).to_contain_text(
             re.compile(r"KV cache has room for [\d.]+k tokens: 1\.\d requests of 131k at once")
         )
-        await expect(told).to_contain_text("'diogenes:models[N].instanceTypes[0]' g6e.xlarge")
+        await expect(told).to_contain_text('"diogenes:models[$N].instanceTypes[0]" g6e.xlarge')
 
         await page.get_by_role("button", name="Add warm hours").click()
         hours = page.get_by_role("group", name="window 1")

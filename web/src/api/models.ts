@@ -16,11 +16,15 @@ export type WarmWindow = Schemas["WarmWindow"];
 export type Model = Schemas["ModelEntry"];
 export type ModelDetails = Schemas["ModelDetails"];
 export type Assessment = Schemas["Assessment"];
+export type Cluster = Schemas["Cluster"];
 export type Machine = Schemas["MachineEntry"];
 
 export async function listModels(signal?: AbortSignal): Promise<Model[]> {
   return (await request<Schemas["Models"]>("/api/models", { signal })).models;
 }
+
+/** What runs of all that is configured, the control plane's own task too. */
+export const getCluster = (signal?: AbortSignal): Promise<Cluster> => request("/api/cluster", { signal });
 
 const at = (name: string, rest: "" | "/cancel" | "/check" | "/keep-awake" | "/prewarm" = "") =>
   `/api/models/${pathOf(name)}${rest}` as const;
@@ -81,6 +85,10 @@ export const pathName = pathOf;
 /** Dollars an hour while the model is on, as far as anybody knows. */
 export const hourlyUsd = (model: Model): number | null => model.run?.usd_per_h ?? model.usd_per_h ?? null;
 
-/** Of what runs now. */
-export const runningUsd = (models: readonly Model[]): number =>
+/** Dollars an hour of the models' machines that run now. */
+export const runningUsd = (models: readonly Pick<Model, "run">[]): number =>
   models.reduce((sum, { run }) => sum + (run?.usd_per_h ?? 0), 0);
+
+/** Dollars an hour of what runs besides: the control plane, while it is awake. */
+export const controlPlaneUsd = ({ run, models }: Pick<Cluster, "run" | "models">): number =>
+  run ? Math.max(0, Math.round((run.usd_per_h - runningUsd(models)) * 1e6) / 1e6) : 0;

@@ -2,7 +2,7 @@
 
 import { QueryClient, queryOptions } from "@tanstack/react-query";
 import { ApiError, isRecord } from "./errors";
-import { listModels, type Model } from "./models";
+import { getCluster, listModels, type Cluster, type Model } from "./models";
 import { getSession, rememberedSession } from "./session";
 
 const MODELS_KEPT = "diogenes.models";
@@ -41,6 +41,18 @@ export const modelsQuery = queryOptions({
   refetchInterval: (query) => pollEveryMs(query.state.data, document.visibilityState === "visible"),
   refetchIntervalInBackground: true,
 });
+
+/** What all of it costs an hour. Money is not watched as closely as a start. */
+export const clusterQuery = queryOptions({
+  queryKey: ["cluster"],
+  queryFn: ({ signal }) => getCluster(signal),
+  staleTime: 10_000,
+  refetchInterval: ({ state: { data } }) => clusterEveryMs(data),
+  retry: false,
+});
+
+/** The control plane may go to sleep any moment while it is awake. */
+export const clusterEveryMs = (cluster: Pick<Cluster, "run"> | undefined): number => (cluster?.run ? 10_000 : 30_000);
 
 /** As often as something may change; a page that nobody looks at asks for what is starting only. */
 export function pollEveryMs(models: readonly Model[] | undefined, visible: boolean): number | false {

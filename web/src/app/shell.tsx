@@ -2,13 +2,12 @@
 
 import type { Config } from "@/api/config";
 import { ApiError } from "@/api/errors";
-import { runningUsd } from "@/api/models";
 import type { Session } from "@/api/session";
 import { SessionEnded } from "@/features/session/ended";
 import { usd } from "@/lib/format";
 import { Icon, Jar, type IconName } from "@/ui/icons";
 import { summary } from "@/ui/state";
-import { useModels } from "@/ui/use-now";
+import { useHourly, useModels } from "@/ui/use-now";
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useSyncExternalStore, type ReactNode } from "react";
 import { Link, useLocation } from "wouter";
@@ -35,7 +34,8 @@ export function Shell({ session, ended, config, children }: Props) {
   useOutbox();
   useNewChatKey();
   const offline = useOffline() || (error instanceof ApiError && error.offline);
-  const now = `${word}${models ? ` · ${usd(runningUsd(models))}/h` : ""}`;
+  const { all: hourly } = useHourly();
+  const now = `${word}${hourly === undefined ? "" : ` · ${usd(hourly)}/h`}`;
   return (
     <div className="shell">
       <a className="skip" href="#main">

@@ -1,6 +1,7 @@
 /** The time, again and again, for what counts down. */
 
-import { clockOffset, modelsQuery } from "@/api/queries";
+import { controlPlaneUsd, runningUsd } from "@/api/models";
+import { clockOffset, clusterQuery, modelsQuery } from "@/api/queries";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 
@@ -25,3 +26,11 @@ export function useNow(everyMs = 1000): number {
 
 /** All models, as last heard. */
 export const useModels = () => useQuery(modelsQuery);
+
+/** Dollars an hour now, by what was last heard: of all that runs, and of the control plane. Undefined: not heard yet. */
+export function useHourly(): { all: number | undefined; controlPlane: number | undefined } {
+  const { data: models } = useModels();
+  const { data: cluster } = useQuery(clusterQuery);
+  const controlPlane = cluster && controlPlaneUsd(cluster);
+  return { all: models && runningUsd(models) + (controlPlane ?? 0), controlPlane };
+}

@@ -1,7 +1,7 @@
 /** One model's configuration: what can be changed here, and the lines for what is Pulumi's. */
 
 import { messageOf } from "@/api/errors";
-import { editModel, hourlyUsd, type Changes, type Model, type Override } from "@/api/models";
+import { editModel, type Changes, type Model, type Override } from "@/api/models";
 import { modelsQuery } from "@/api/queries";
 import { Command } from "@/ui/copy";
 import { Field } from "@/ui/field";
@@ -14,12 +14,16 @@ import { Link } from "wouter";
 import { Check } from "./check";
 import {
   differences,
+  edited,
   formOf,
   hardwareOf,
   patchOf,
   problemsOf,
   pulumiHint,
+  savedInWords,
   typesOf,
+  unsaved,
+  type Edits,
   type Form,
   type Problems,
 } from "./form";
@@ -30,7 +34,7 @@ import "./models.css";
 export default function EditPage({ name }: { name: string }) {
   const { data: models, error, refetch } = useModels();
   const model = models?.find((each) => each.name === name);
-  const place = placeOf(models ?? []);
+  const place = placeOf(models ?? [], name);
   return (
     <Page title={name} action={model && <StateMark state={model.status} />}>
       <p>
@@ -50,16 +54,21 @@ export default function EditPage({ name }: { name: string }) {
 }
 
 function Editor({ model, place }: { model: Model; place: Place }) {
-  const [form, setForm] = useState<Form>(() => formOf(model));
+  const [edits, setEdits] = useState<Edits>({});
+  const form = { ...formOf(model), ...edits };
   const client = useQueryClient();
   const save = useMutation({
-    mutationFn: (patch: Changes<Override>) => editModel(model.name, patch),
-    onSuccess: async (saved) => {
-      setForm(formOf(saved));
+    mutationFn: ({ patch }: { patch: Changes<Override>; sent: Edits }) => editModel(model.name, patch),
+    onSuccess: async (saved, { patch: done, sent }) => {
+      await client.cancelQueries(modelsQuery); // one on its way was asked before
+      client.setQueryData(modelsQuery.queryKey, (models) =>
+        models?.map((each) => (each.name === saved.name ? { ...each, ...saved } : each)),
+      );
+      setEdits((before) => unsaved(before, sent, done));
       await client.invalidateQueries(modelsQuery);
     },
   });
-  const change = (changed: Partial<Form>) => setForm((before) => ({ ...before, ...changed }));
+  const change = (changed: Edits) => setEdits((before) => edited(model, before, changed));
   const problems = problemsOf(form);
   const patch = patchOf(model, form);
   const sound = !Object.keys(problems).length;
@@ -69,7 +78,7 @@ function Editor({ model, place }: { model: Model; place: Place }) {
         className="card"
         onSubmit={(event) => {
           event.preventDefault();
-          if (sound) save.mutate(patch);
+          if (sound) save.mutate({ patch, sent: edits });
         }}
       >
         <RunTime model={model} form={form} problems={problems} onChange={change} />
@@ -87,7 +96,7 @@ function Editor({ model, place }: { model: Model; place: Place }) {
             Save
           </button>
           <span className="muted" role="status">
-            {save.isSuccess && !Object.keys(patch).length ? "Saved. It holds from the next start on." : ""}
+            {save.isSuccess && !Object.keys(patch).length ? savedInWords(save.variables.patch) : ""}
           </span>
         </div>
         <Hardware form={form} problems={problems} onChange={change} />
@@ -103,7 +112,7 @@ function Editor({ model, place }: { model: Model; place: Place }) {
           model={model}
           place={place}
           busy={save.isPending}
-          onReset={(key) => save.mutate({ [key]: null })}
+          onReset={(key) => save.mutate({ patch: { [key]: null }, sent: edits })}
         />
         <PulumiLines model={model} place={place} form={form} problems={problems} />
       </aside>
@@ -114,7 +123,7 @@ function Editor({ model, place }: { model: Model; place: Place }) {
 interface Part {
   form: Form;
   problems: Problems;
-  onChange: (changed: Partial<Form>) => void;
+  onChange: (changed: Edits) => void;
 }
 
 function RunTime({ model, form, problems, onChange }: Part & { model: Model }) {
@@ -122,7 +131,7 @@ function RunTime({ model, form, problems, onChange }: Part & { model: Model }) {
   const hint = (text: string, key: keyof Override) => [text, pulumi(key)].filter(Boolean).join(" · ");
   return (
     <fieldset className="plain">
-      <legend>Changed here, at once</legend>
+      <legend>Changed here, without Pulumi</legend>
       <div className="columns">
         <Field
           label="Idle timeout, minutes"
@@ -167,7 +176,7 @@ function RunTime({ model, form, problems, onChange }: Part & { model: Model }) {
       </Field>
       <WarmHours
         windows={form.warmHours}
-        hourly={hourlyUsd(model)}
+        hourly={model.usd_per_h} // of one machine: that many they keep awake
         hint={pulumi("warmHours")}
         onChange={(warmHours) => onChange({ warmHours })}
       />
@@ -248,11 +257,7 @@ function PulumiLines({ model, place, form, problems }: { model: Model; place: Pl
   return (
     <section className="card">
       <h2>Type where you deployed it</h2>
-      {place === "N" && (
-        <p className="muted">
-          N is the model’s place there, from 0: <code>pulumi config get diogenes:models</code> lists them.
-        </p>
-      )}
+      {typeof place === "string" && <p className="muted">The first line looks up which of the stack’s models it is.</p>}
       <Command text={lines.join("\n")} />
     </section>
   );

@@ -1,6 +1,6 @@
 /** What the edit page holds, checked before anything is sent. Pure. */
 
-import type { Changes, Model, ModelConfig, Override } from "@/api/models";
+import type { Changes, Model, ModelConfig, Override, WarmWindow } from "@/api/models";
 import { inWords, warmWindowOf, windowOf, windowProblem, type Window } from "./warm-hours";
 
 export interface Form {
@@ -11,6 +11,9 @@ export interface Form {
   instanceTypes: string; // one a line, best first
   market: string;
 }
+
+/** What somebody changed in the form and did not save yet. All else shows what holds, whoever changes it meanwhile. */
+export type Edits = Partial<Form>;
 
 export type Problems = Partial<Record<keyof Form, string>>;
 
@@ -23,6 +26,12 @@ export const DEFAULT_IDLE_S = 300;
 
 /** What holds where nothing is configured. */
 const USUAL = { idleTimeout: DEFAULT_IDLE_S, vllmArgs: "", maxInstances: 1, warmHours: [] } as const;
+const FIELDS: Record<keyof Override, keyof Form> = {
+  idleTimeout: "idleMinutes",
+  vllmArgs: "vllmArgs",
+  maxInstances: "maxInstances",
+  warmHours: "warmHours",
+};
 const KEYS = ["idleTimeout", "vllmArgs", "maxInstances", "warmHours"] as const satisfies readonly (keyof Override)[];
 
 export function formOf({ effective }: Pick<Model, "effective">): Form {
@@ -34,6 +43,30 @@ export function formOf({ effective }: Pick<Model, "effective">): Form {
     instanceTypes: effective.instanceTypes.join("\n"),
     market: effective.market ?? "on-demand",
   };
+}
+
+/** The edits with one more; what is again as it holds is none. */
+export function edited(model: Pick<Model, "effective">, before: Edits, change: Edits): Edits {
+  const holds = formOf(model);
+  return without({ ...before, ...change }, (key, value) => alike(value, holds[key]));
+}
+
+/** What is left of the edits once these settings were saved as they were `sent`: the others, and what was typed since. */
+export function unsaved(before: Edits, sent: Edits, saved: Changes<Override>): Edits {
+  const done = new Set(KEYS.filter((key) => key in saved).map((key) => FIELDS[key]));
+  return without(before, (key, value) => done.has(key) && alike(value, sent[key]));
+}
+
+const without = (edits: Edits, dropped: (key: keyof Form, value: unknown) => boolean): Edits =>
+  Object.fromEntries(Object.entries(edits).filter(([key, value]) => !dropped(key as keyof Form, value)));
+
+const alike = (one: unknown, other: unknown): boolean => JSON.stringify(one) === JSON.stringify(other);
+
+/** When it holds what was saved. */
+export function savedInWords(saved: Changes<Override>): string {
+  if (!("vllmArgs" in saved)) return "Saved. It holds from now on.";
+  const alone = Object.keys(saved).length === 1;
+  return `Saved. ${alone ? "They hold" : "The vLLM arguments hold"} from the next start on.`;
 }
 
 export function problemsOf(form: Form): Problems {
@@ -133,8 +166,13 @@ const duration = (seconds: number): string => (seconds % 60 ? `${seconds} s` : `
 
 function same(key: keyof Override, one: unknown, other: unknown): boolean {
   if (key !== "warmHours") return one === other;
-  const plain = (told: unknown) => JSON.stringify((told as Required<Override>["warmHours"]).map(windowOf));
-  return plain(one) === plain(other);
+  return alike((one as WarmWindow[]).map(meant), (other as WarmWindow[]).map(meant));
+}
+
+/** However its line is written: mon-fri and 1-5 are the same days. */
+function meant(told: WarmWindow): Window {
+  const window = windowOf(told);
+  return window.days === "cron" ? window : { ...window, cron: "" };
 }
 
 function valueOf<K extends keyof Override>(from: Partial<ModelConfig>, key: K): Required<Override>[K] {

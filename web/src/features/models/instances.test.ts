@@ -1,6 +1,6 @@
 import type { Instance } from "@/api/models";
 import { expect, test } from "vitest";
-import { stateInWords } from "./instances";
+import { servingOf, stateInWords } from "./instances";
 
 const INSTANCE: Instance = {
   instance_id: "i-1",
@@ -26,4 +26,9 @@ test("one that goes or failed says why, one that is ready needs no reason", () =
   expect(stateInWords({ ...INSTANCE, status: "draining", reason: "idle" })).toBe("Going to sleep: idle");
   expect(stateInWords({ ...INSTANCE, status: "failed", reason: "out of memory" })).toBe("Failed: out of memory");
   expect(stateInWords({ ...INSTANCE, status: "ready", reason: "x" })).toBe("Ready");
+});
+
+test("one more is one more than serve, not than are still listed", () => {
+  const listed = ["ready", "starting", "draining", "failed", "terminated"].map((status) => ({ status }));
+  expect(servingOf(listed)).toBe(2);
 });

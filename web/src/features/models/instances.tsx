@@ -36,6 +36,10 @@ export function stateInWords({ status, phases, reason }: Instance): string {
   return reason && status !== "ready" ? `${word}: ${reason}` : word;
 }
 
+/** How many serve, or will: what goes or failed is not one of them, nor does the server count it. */
+export const servingOf = (instances: readonly Pick<Instance, "status">[]): number =>
+  instances.filter(({ status }) => status === "starting" || status === "ready").length;
+
 function factsOf(instance: Instance, now: number): string[] {
   return [
     instance.instance_type,
@@ -47,19 +51,20 @@ function factsOf(instance: Instance, now: number): string[] {
 }
 
 function OneMore({ model: { name, instances, effective } }: { model: Model }) {
+  const serving = servingOf(instances);
   const client = useQueryClient();
   const more = useMutation({
-    mutationFn: () => wake(name, instances.length + 1),
+    mutationFn: () => wake(name, serving + 1),
     onSettled: () => client.invalidateQueries(modelsQuery),
   });
-  if (instances.length >= (effective.maxInstances ?? 1)) return null;
+  if (serving >= (effective.maxInstances ?? 1)) return null;
   return (
     <div className="row">
       <button type="button" className="button" disabled={more.isPending} onClick={() => more.mutate()}>
         <Icon name="plus" size={16} /> One more instance
       </button>
       <span className="muted">
-        {instances.length} of {effective.maxInstances}; more are started by themselves when requests wait.
+        {serving} of {effective.maxInstances}; more are started by themselves when requests wait.
       </span>
       {more.error && (
         <p className="problem" role="alert">

@@ -1,11 +1,11 @@
-import { runningUsd, type Model } from "@/api/models";
+import type { Model } from "@/api/models";
 import { getUsage, listBudgets } from "@/api/usage";
 import { monthOf, zone } from "@/lib/days";
 import { microUsd, usd } from "@/lib/format";
 import { BudgetBar } from "@/ui/budget-bar";
 import { Command } from "@/ui/copy";
 import { Empty, Loading, Page, Trouble } from "@/ui/page";
-import { useModels } from "@/ui/use-now";
+import { useHourly, useModels } from "@/ui/use-now";
 import { useQuery } from "@tanstack/react-query";
 import { ModelCard } from "./model-card";
 import { FIRST_MODEL } from "./pulumi-lines";
@@ -27,12 +27,13 @@ export default function ModelsPage() {
 }
 
 function Models({ models }: { models: readonly Model[] }) {
-  if (!models.length) return <FirstRun />;
   const quiet = models.every(({ status }) => status === "cold");
+  const { all: hourly, controlPlane } = useHourly();
+  if (!models.length) return <FirstRun />;
   return (
     <>
-      <Money models={models} />
-      {quiet && <p className="muted">The jar is quiet. Nothing runs; nothing costs.</p>}
+      <Money hourly={hourly ?? 0} />
+      {quiet && <p className="muted">The jar is quiet. {quietInWords(controlPlane)}</p>}
       <div className="model-cards">
         {models.map((model) => (
           <ModelCard key={model.name} model={model} />
@@ -42,8 +43,15 @@ function Models({ models }: { models: readonly Model[] }) {
   );
 }
 
+/** Of models that all sleep; the control plane, which costs little, follows them after a while. */
+function quietInWords(controlPlane: number | undefined): string {
+  if (controlPlane === undefined) return "";
+  if (!controlPlane) return "Nothing runs; nothing costs.";
+  return `Only the control plane is awake, for ${usd(controlPlane)}/h; it goes to sleep by itself.`;
+}
+
 /** Now, today, this month. */
-function Money({ models }: { models: readonly Model[] }) {
+function Money({ hourly }: { hourly: number }) {
   const days = monthOf(Date.now());
   const [from = "", to = ""] = [days[0], days.at(-1)];
   const { data } = useQuery({
@@ -64,7 +72,7 @@ function Money({ models }: { models: readonly Model[] }) {
     <dl className="money numbers">
       <div>
         <dt>Now</dt>
-        <dd>{usd(runningUsd(models))}/h</dd>
+        <dd>{usd(hourly)}/h</dd>
       </div>
       {data && (
         <>

@@ -29,7 +29,7 @@ export function Ahead() {
         Start a model as soon as I pick it in the chat
       </label>
       <p className="muted">
-        It is ready sooner. If no question comes, the start is given up.
+        It is ready sooner. If no question comes within two minutes, the start is given up.
         {budget && ` This month ${microUsd(budget.spent)} of ${microUsd(budget.limit)} went into such starts.`}
       </p>
     </>

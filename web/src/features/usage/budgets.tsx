@@ -10,7 +10,7 @@ import { queryOptions, useMutation, useQuery, useQueryClient } from "@tanstack/r
 import { useState } from "react";
 import { dollarsOf, scopeInWords } from "./table";
 
-export const budgetsQuery = queryOptions({
+const budgetsQuery = queryOptions({
   queryKey: ["budgets"],
   queryFn: ({ signal }) => listBudgets(signal),
   staleTime: 60_000,

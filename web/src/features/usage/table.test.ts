@@ -2,7 +2,7 @@ import type { UsageRow } from "@/api/usage";
 import { daysBefore } from "@/lib/days";
 import { niceCeiling } from "@/ui/charts";
 import { expect, test } from "vitest";
-import { agrees, barsOf, dollarsOf, OTHERS, scopeInWords, sumOf } from "./table";
+import { agrees, barsOf, dollarsOf, keyInWords, OTHERS, scopeInWords, sumOf } from "./table";
 
 function row(changes: Partial<UsageRow>): UsageRow {
   const tokens = { prompt_tokens: 10, cached_tokens: 0, completion_tokens: 5, reasoning_tokens: 0 };
@@ -67,4 +67,15 @@ test("a budget is a sum of dollars", () => {
     null,
     null,
   ]);
+});
+
+test("use without a key is the browser's, and what nobody asked for is nobody's", () => {
+  const keys = new Map([["k1", "laptop"]]);
+  const told = [
+    { key: "k1", owner: "a@b.c" },
+    { key: "gone", owner: "a@b.c" },
+    { key: "", owner: "a@b.c" },
+    { key: "", owner: "deployment" },
+  ].map((each) => keyInWords(row(each), keys));
+  expect(told).toEqual(["laptop", "gone", "in the browser: a@b.c", "nobody: warm hours, idle time"]);
 });

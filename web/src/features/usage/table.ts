@@ -82,6 +82,15 @@ export function barsOf(
 /** What a row is of. */
 export const nameOf = (row: UsageRow, by: By): string => row[by] || "(none)";
 
+/** What nobody asked for is paid by: warm hours, what idles. */
+const NOBODY = "deployment";
+
+/** What used a key, by its name; without one it was a browser that is signed in, or nobody. */
+export function keyInWords({ key, owner }: UsageRow, names: ReadonlyMap<string, string>): string {
+  if (key) return names.get(key) ?? key;
+  return owner === NOBODY ? "nobody: warm hours, idle time" : `in the browser${owner ? `: ${owner}` : ""}`;
+}
+
 /** Whose budget it is. */
 export function scopeInWords(scope: string, keys: ReadonlyMap<string, string>): string {
   const [kind = "", name = ""] = scope.split(/:(.*)/s);

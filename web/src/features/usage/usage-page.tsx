@@ -1,18 +1,17 @@
 import { messageOf } from "@/api/errors";
 import { listKeys } from "@/api/keys";
-import { getUsage, usageCsv, type By, type Usage, type UsageQuery } from "@/api/usage";
+import { getUsage, usageCsv, type By, type Usage, type UsageQuery, type UsageRow } from "@/api/usage";
 import { daysBefore, monthOf, shortDay, zone } from "@/lib/days";
 import { count, microUsd } from "@/lib/format";
 import { Bars } from "@/ui/charts";
 import { save } from "@/ui/download";
 import { Icon } from "@/ui/icons";
 import { Empty, Loading, Page, Trouble } from "@/ui/page";
-import { useModels } from "@/ui/use-now";
-import { useMutation, useQueries, useQuery } from "@tanstack/react-query";
+import { queryOptions, useMutation, useQueries, useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 import { BreakEven } from "./break-even";
-import { Budgets, budgetsQuery } from "./budgets";
-import { agrees, barsOf, measureInWords, nameOf, type Measure } from "./table";
+import { Budgets } from "./budgets";
+import { agrees, barsOf, keyInWords, measureInWords, nameOf, type Measure } from "./table";
 import "./usage.css";
 
 type Range = "7" | "30" | "month";
@@ -28,34 +27,40 @@ const MEASURES: Record<Measure, string> = {
   requests: "Requests",
 };
 
+type Span = Omit<UsageQuery, "by">;
+
+/** Of all models, or of one. */
+const usageQuery = (query: UsageQuery, model?: string) =>
+  queryOptions({
+    queryKey: ["usage", query, model],
+    queryFn: ({ signal }) => getUsage(query, signal, model),
+    staleTime: 60_000,
+  });
+
 export default function UsagePage({ owner }: { owner: boolean }) {
   const [range, setRange] = useState<Range>("30");
   const [by, setBy] = useState<TableBy>("day");
   const [measure, setMeasure] = useState<Measure>("micro_usd");
   const days = range === "month" ? monthOf(Date.now()) : daysBefore(Date.now(), Number(range));
   const [person, setPerson] = useState("");
-  const span = { from: days[0] ?? "", to: days.at(-1) ?? "", zone: zone(), ...(person ? { owner: person } : {}) };
+  const everybody: Span = { from: days[0] ?? "", to: days.at(-1) ?? "", zone: zone() };
+  const span: Span = person ? { ...everybody, owner: person } : everybody;
   const query: UsageQuery = { ...span, by };
   const names = useKeyNames(owner);
-  const { data, error, refetch } = useQuery({
-    queryKey: ["usage", query],
-    queryFn: ({ signal }) => getUsage(query, signal),
-    staleTime: 60_000,
-    placeholderData: (before) => before,
-  });
+  const { data, error, refetch } = useQuery({ ...usageQuery(query), placeholderData: (before) => before });
   return (
     <Page title="Usage" action={<Csv query={query} />}>
       <div className="choices">
         <Choice label="Days" options={RANGES} value={range} onChange={setRange} />
         <Choice label="Chart" options={MEASURES} value={measure} onChange={setMeasure} />
-        {owner && <People value={person} onChange={setPerson} />}
+        {owner && <People span={everybody} value={person} onChange={setPerson} />}
         <span className="muted">days in {zone()}</span>
       </div>
       {error && !data ? (
         <Trouble error={error} again={() => void refetch()} />
       ) : data ? (
         <>
-          <Chart days={days} person={person} measure={measure} />
+          <Chart days={days} span={span} measure={measure} />
           <Choice
             label="Table by"
             options={owner ? BYS : { day: BYS.day, model: BYS.model, key: BYS.key }}
@@ -98,11 +103,12 @@ function Choice<T extends string>({
   );
 }
 
-/** Everybody together, or one of those who spent something this month. */
-function People({ value, onChange }: { value: string; onChange: (email: string) => void }) {
-  const { data } = useQuery(budgetsQuery);
-  const emails = data?.flatMap(({ scope }) => (scope.startsWith("user:") ? [scope.slice(5)] : [])) ?? [];
-  const options = Object.fromEntries([["", "everybody"], ...emails.map((email) => [email, email])]);
+/** Everybody together, or one of those who spent something in these days; who was chosen stays. */
+function People({ span, value, onChange }: { span: Span; value: string; onChange: (email: string) => void }) {
+  const { data } = useQuery(usageQuery({ ...span, by: "owner" }));
+  const emails = new Set(data?.rows.map((row) => row.owner ?? "").filter(Boolean));
+  if (value) emails.add(value);
+  const options = Object.fromEntries([["", "everybody"], ...[...emails].map((email) => [email, email])]);
   return <Choice label="Of" options={options} value={value} onChange={onChange} />;
 }
 
@@ -117,22 +123,17 @@ function useKeyNames(owner: boolean): ReadonlyMap<string, string> {
   return useMemo(() => new Map(data?.map(({ key_id: id, name }) => [id, name])), [data]);
 }
 
-/** By day, stacked by model: one question per model, since the server groups by one thing. */
-function Chart({ days, person, measure }: { days: readonly string[]; person: string; measure: Measure }) {
-  const { data: models } = useModels();
-  const names = models?.map(({ name }) => name) ?? [];
-  const [from = "", to = ""] = [days[0], days.at(-1)];
-  const found = useQueries({
-    queries: names.map((name) => ({
-      queryKey: ["usage", "model", name, from, to, person],
-      queryFn: ({ signal }: { signal: AbortSignal }) =>
-        getUsage({ from, to, zone: zone(), by: "day", ...(person ? { owner: person } : {}) }, signal, name),
-      staleTime: 60_000,
-    })),
-  });
+/** By day, stacked by model: one question per model, since the server groups by one thing.
+ *
+ * The models are those that were used, not those that are configured now; the control plane is among them.
+ */
+function Chart({ days, span, measure }: { days: readonly string[]; span: Span; measure: Measure }) {
+  const { data: used, isLoading } = useQuery(usageQuery({ ...span, by: "model" }));
+  const names = used?.rows.map((row) => row.model ?? "") ?? [];
+  const found = useQueries({ queries: names.map((name) => usageQuery({ ...span, by: "day" }, name)) });
   const series = names.map((name, i) => ({ name, rows: found[i]?.data?.rows ?? [] }));
   const { bars, names: shown } = barsOf(days, series, measure);
-  if (found.some(({ isLoading }) => isLoading)) return <Loading what="the chart" />;
+  if (isLoading || found.some((each) => each.isLoading)) return <Loading what="the chart" />;
   return (
     <Bars bars={bars} names={shown} label={`${MEASURES[measure]} per day`} format={(v) => measureInWords(v, measure)} />
   );
@@ -154,7 +155,8 @@ function Table({
       </Empty>
     );
   }
-  const name = (value: string) => (by === "day" ? shortDay(value) : by === "key" ? (names.get(value) ?? value) : value);
+  const name = (row: UsageRow) =>
+    by === "key" ? keyInWords(row, names) : by === "day" ? shortDay(nameOf(row, by)) : nameOf(row, by);
   return (
     // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- it scrolls: the keyboard must reach it
     <div className="figures-table" tabIndex={0} role="region" aria-label="Figures">
@@ -173,7 +175,7 @@ function Table({
         </thead>
         <tbody>
           {(by === "day" ? rows.toReversed() : rows).map((row) => (
-            <Row key={`${nameOf(row, by)} ${row.owner ?? ""}`} name={name(nameOf(row, by))} figures={row} />
+            <Row key={`${nameOf(row, by)} ${row.owner ?? ""}`} name={name(row)} figures={row} />
           ))}
         </tbody>
         <tfoot>

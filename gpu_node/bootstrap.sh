@@ -34,11 +34,13 @@ mount_own_disks() {
 }
 
 # Images are larger than weights may be, and are unpacked where they are kept. Mounted over the daemons' own folders, so
-# that neither's configuration is touched; what the image has there is nothing that we use.
+# that neither's configuration is touched; what the image has there is nothing that we use. Started in any case: where only one
+# of them cannot be stopped, the others are down.
 give_docker_the_disk() {
   local folder status=0
-  systemctl stop docker.socket docker.service containerd.service || return 1
+  systemctl stop docker.socket docker.service containerd.service || status=1
   for folder in /var/lib/docker /var/lib/containerd; do
+    [ "$status" = 0 ] || break
     mkdir -p "$nvme/${folder##*/}" "$folder" && mount --bind "$nvme/${folder##*/}" "$folder" || status=1
   done
   systemctl start docker.service || status=1

@@ -30,18 +30,20 @@ _HOST_MEMORY = Failure(
     "Use an instance type with more memory (not of its GPUs), or fewer --max-num-seqs in vllmArgs.",
 )
 
+_GPU_FAULT = Failure(
+    "gpu_fault",
+    "The GPU, or the way to it, failed under the engine.",
+    "A new node is started, on another machine.",
+)
+
 _EXPLANATIONS: Sequence[tuple[Failure, re.Pattern[str]]] = (
     (
-        Failure(
-            "gpu_fault",
-            "The GPU, or the way to it, failed under the engine.",
-            "A new node is started, on another machine.",
-        ),
+        _GPU_FAULT,
         re.compile(
             r"uncorrectable (?:NVLink|ECC) error|fallen off the bus|NVRM: Xid|no CUDA-capable device is detected"
             r"|CUDA error: (?:unknown error|unspecified launch failure|hardware stack error|system (?:not|driver)"
             r"|device not ready|driver shutting down|initialization error|invalid device ordinal)"
-            r"|unhandled (?:system|cuda) error|NCCL watchdog|ncclInternalError|ncclRemoteError"
+            r"|unhandled system error|ncclInternalError|ncclRemoteError"
         ),
     ),
     (
@@ -71,6 +73,8 @@ _EXPLANATIONS: Sequence[tuple[Failure, re.Pattern[str]]] = (
         ),
         re.compile(r"No space left on device|Disk quota exceeded"),
     ),
+    # What ties the GPUs together says so of any error on one of them, and often first.
+    (_GPU_FAULT, re.compile(r"NCCL watchdog|unhandled cuda error")),
 )
 
 # vLLM says of everything that its core is dead; the line that was first says more.

@@ -18,6 +18,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -192,15 +193,23 @@ class Load:
     tokens: Mapping[str, float] = field(default_factory=dict, compare=False)  # so far, by counter; empty: not told
 
 
+class Proof(Enum):
+    """What a request of one token shows of an engine."""
+
+    WORKS = "it made one"
+    FAILS = "it tried and could not"
+    NONE = "it did not say in time, or did not even try: its queue is full, say"
+
+
 class Probe:
     """One question to an engine, asked on a thread of its own: heartbeats must not wait for an answer."""
 
-    def __init__(self, ask: Callable[[], bool]) -> None:
+    def __init__(self, ask: Callable[[], Proof]) -> None:
         self._ask = ask
-        self._answer: bool | None = None
+        self._answer: Proof | None = None
         threading.Thread(target=self._run, name="engine-probe", daemon=True).start()
 
-    def answer(self) -> bool | None:
+    def answer(self) -> Proof | None:
         """None while it is open."""
         return self._answer
 
@@ -287,11 +296,14 @@ class Engine:
         """Begin to ask it for one token: the only question that goes through the engine itself."""
         return Probe(lambda: self._makes_a_token(limit_s))
 
-    def _makes_a_token(self, limit_s: float) -> bool:
+    def _makes_a_token(self, limit_s: float) -> Proof:
         status = self._post("/v1/completions", {"prompt": "1", "max_tokens": 1, "temperature": 0}, limit_s)
         if status == http.client.NOT_FOUND:  # it embeds, and generates nothing
             status = self._post("/v1/embeddings", {"input": "1"}, limit_s)
-        return status == http.client.OK
+        if status == http.client.OK:
+            return Proof.WORKS
+        failed = status >= http.client.INTERNAL_SERVER_ERROR and status != http.client.SERVICE_UNAVAILABLE
+        return Proof.FAILS if failed else Proof.NONE
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):  # all gone already

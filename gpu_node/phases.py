@@ -261,9 +261,10 @@ def explain(exit_code: int, lines: Sequence[str], *, starved: bool = False) -> F
     """Why an engine that was not ready yet exited; the arguments are those of ``crash.explain``.
 
     The first cause in the table that a line names: later lines repeat it in more general words. ``engine_crashed``
-    where none is named; trying that again may help.
+    where none is named; trying that again may help. What the kernel killed is not asked: a line of an attempt that was
+    made up for may still stand there.
     """
-    for failure, pattern in _EXPLANATIONS:
+    for failure, pattern in () if starved else _EXPLANATIONS:
         if line := next((line for line in lines if pattern.search(line)), None):
             return replace(failure, cause=line.strip())
     return crash.crashed(exit_code, starved=starved)

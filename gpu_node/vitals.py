@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gpu_node import crash
-from gpu_node.engine import Line, Load
+from gpu_node.engine import Line, Load, Proof
 from gpu_node.progress import ProgressWatch
 from gpu_node.protocol import Failure
 
@@ -25,7 +25,7 @@ class EngineOutput(Protocol):
 class OpenProbe(Protocol):
     """See engine.Probe."""
 
-    def answer(self) -> bool | None: ...
+    def answer(self) -> Proof | None: ...
 
 
 class RunningEngine(Protocol):
@@ -53,8 +53,8 @@ class VitalLimits:
     """Seconds; see settings.NodeSettings."""
 
     unresponsive_s: float
-    suspect_after_s: float
-    probe_s: float
+    suspect_after_s: float  # at work, and no token counted
+    probe_s: float  # and no token made that was asked for, nor any other counted
 
 
 class Vitals:
@@ -66,7 +66,8 @@ class Vitals:
         self._limits = limits
         self._answered_at = clock()
         self._progress = ProgressWatch(suspect_after_s=limits.suspect_after_s)
-        self._probe: OpenProbe | None = None
+        self._probe: OpenProbe | None = None  # the last one, while it is suspected
+        self._hung_at = 0.0  # where nothing clears it before
         self.load: Load | None = None  # as last told; None: it did not answer
 
     @property
@@ -85,21 +86,32 @@ class Vitals:
         return self._question(now)
 
     def _question(self, now: float) -> Failure | None:
-        if self._probe is not None:
-            return self._verdict(self._probe, now)
-        tokens = self.load.tokens if self.load else {}
-        if self.load is not None and self._progress.observe(at_work=self.busy, tokens=tokens, now=now):
+        """Is it at work, and gets nowhere? A token that it counts clears it at any time, whatever the probe says: that
+        may well stand behind long prompts, which count only when they are read."""
+        if self.load is None:
+            return None  # there is nothing to judge by; `check` bounds that
+        if not self._progress.observe(at_work=self.busy, tokens=self.load.tokens, now=now):
+            self._clear()
+        elif self._probe is None:
             log.warning("engine suspected", extra={"running": self.load.running, "waiting": self.load.waiting})
+            self._hung_at = now + self._limits.probe_s
             self._probe = self._engine.probe(self._limits.probe_s)
+        else:
+            return self._verdict(self._probe, now)
         return None
 
     def _verdict(self, probe: OpenProbe, now: float) -> Failure | None:
-        answer = probe.answer()
-        if answer is None:
-            return None
-        self._probe = None
-        if not answer:
+        proof = probe.answer()
+        if proof is Proof.WORKS:
+            self._clear()
+            self._progress.absolve(now)
+        elif proof is Proof.FAILS or (proof is Proof.NONE and now >= self._hung_at):
             return crash.HUNG
-        log.info("engine cleared of suspicion")
-        self._progress.absolve(now)
+        elif proof is Proof.NONE:
+            self._probe = self._engine.probe(self._hung_at - now)
         return None
+
+    def _clear(self) -> None:
+        if self._probe is not None:
+            log.info("engine cleared of suspicion")
+        self._probe = None

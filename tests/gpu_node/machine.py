@@ -49,7 +49,7 @@ esac""",
     "systemctl": """
 case "$1" in
   is-active) exit "$(cat "$ANSWERS/is-active" 2>/dev/null || echo 3)" ;;
-  start) exit "$(cat "$ANSWERS/start-$2" 2>/dev/null || echo 0)" ;;
+  start | stop) exit "$(cat "$ANSWERS/$1-$2" 2>/dev/null || echo 0)" ;;
 esac""",
     "python3": """
 if [ "$1" = - ]; then exit "$(cat "$ANSWERS/python" 2>/dev/null || echo 0)"; fi

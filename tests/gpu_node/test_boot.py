@@ -218,6 +218,16 @@ def test_a_docker_that_cannot_have_the_disk_costs_speed_and_no_node(machine: Mac
     assert "container images are kept on the volume" in outcome.output
 
 
+def test_a_docker_that_cannot_be_stopped_whole_is_started_and_its_folders_stay(machine: Machine) -> None:
+    (machine.answers / "mountpoint").write_text("0")
+    (machine.answers / "stop-docker.socket").write_text("5")  # an image without it; the others are down
+    outcome = machine.boot(engine=EngineSettings(kind=EngineKind.CONTAINER))
+    assert_runs(outcome)
+    assert outcome.calls.index(DOCKER[1]) > outcome.calls.index(DOCKER[0])
+    assert outcome.called("mount --bind") == []
+    assert "container images are kept on the volume" in outcome.output
+
+
 def test_without_a_disk_or_a_container_docker_is_left_alone(machine: Machine) -> None:
     outcome = machine.boot(engine=EngineSettings(kind=EngineKind.CONTAINER))
     assert_runs(outcome)

@@ -29,6 +29,7 @@ DEAD = "(APIServer pid=7) ERROR 11-22 23:40:01 [async_llm.py:60] EngineDeadError
             "torch.distributed.DistBackendError: NCCL error: unhandled system error (run with NCCL_DEBUG=INFO)",
             "gpu_fault",
         ),
+        ("[Rank 0] NCCL watchdog thread terminated with exception: unhandled cuda error", "gpu_fault"),
         ("OSError: [Errno 28] No space left on device", "disk_full"),
         ("RuntimeError: something else entirely", "engine_crashed"),
     ],
@@ -40,6 +41,26 @@ def test_last_words_are_explained(line: str, code: str) -> None:
     assert failure.fix.endswith(".")
     assert not failure.permanent  # it has worked
     assert failure.cause == (line if code != "engine_crashed" else DEAD)
+
+
+@pytest.mark.parametrize(
+    ("cause", "code"),
+    [
+        ("CUDA error: an illegal memory access was encountered", "cuda_error"),
+        ("torch.OutOfMemoryError: CUDA out of memory.", "out_of_gpu_memory"),
+        ("NVRM: Xid (PCI:0000:00:1e): 79, GPU has fallen off the bus.", "gpu_fault"),
+    ],
+)
+@pytest.mark.parametrize(
+    "watchdog", ["NCCL watchdog thread terminated with exception", "NCCL error: unhandled cuda error"]
+)
+def test_what_ties_the_gpus_together_is_not_blamed_for_what_it_only_reports(
+    watchdog: str, cause: str, code: str
+) -> None:
+    for lines in ([f"{watchdog}: {cause}"], [watchdog, cause, DEAD], [cause, watchdog]):
+        failure = explain(-6, lines)
+        assert failure.code == code
+        assert cause in failure.cause
 
 
 def test_what_the_kernel_killed_is_not_blamed_on_the_gpus() -> None:

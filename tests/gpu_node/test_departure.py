@@ -7,12 +7,12 @@ from itertools import pairwise
 import pytest
 
 from gpu_node.agent import LATEST_START_S, STOP_GRACE_S
-from gpu_node.engine import Load
+from gpu_node.engine import Load, Proof
 from gpu_node.lease import LeasePolicy
 from gpu_node.protocol import DRAIN_HOOK_S, NodeState
 from gpu_node.settings import NodeSettings
 from gpu_node.table import FIRST_LEASE_S
-from tests.gpu_node.world import SETTINGS, World
+from tests.gpu_node.world import SETTINGS, FakeProbe, World
 
 POLICY = LeasePolicy()
 LOOK_S = SETTINGS.heartbeat_s + SETTINGS.poll_s
@@ -185,11 +185,19 @@ def hang(world: World, after_s: float) -> None:
     world.clock.at(after_s, lambda: setattr(world.engine, "current", HANGS))
 
 
+def answers(world: World, proof: Proof, after_s: float | None = None) -> None:
+    """What comes of every probe from now on; at its limit where no time is given."""
+
+    def asked(probe: FakeProbe) -> None:
+        seconds = probe.limit_s if after_s is None else after_s
+        world.clock.at(world.clock.now - 1000 + seconds, lambda: setattr(probe, "proof", proof))
+
+    world.engine.probed = asked
+
+
 def test_an_engine_that_hangs_is_asked_for_one_token_and_given_up(world: World) -> None:
     hang(world, 100)
-    world.engine.probed = lambda probe: world.clock.at(
-        world.clock.now - 1000 + probe.limit_s, lambda: setattr(probe, "verdict", False)
-    )
+    answers(world, Proof.NONE)
     assert world.live() == 1
     last = world.table.reports[-1]
     assert last.error is not None
@@ -202,7 +210,7 @@ def test_an_engine_that_hangs_is_asked_for_one_token_and_given_up(world: World) 
 
 def test_an_engine_that_only_works_on_something_long_is_left_alone(world: World) -> None:
     hang(world, 100)
-    world.engine.probed = lambda probe: setattr(probe, "verdict", True)
+    answers(world, Proof.WORKS, 0)
     world.clock.at(400, world.agent.stop)
     assert world.live() == 0
     assert NodeState.FAILED not in world.table.states
@@ -214,6 +222,67 @@ def test_one_question_at_a_time(world: World) -> None:
     world.clock.at(1000, world.agent.stop)
     world.live()
     assert len(world.engine.probes) == 1
+
+
+def test_an_engine_that_could_not_is_given_up_at_once(world: World) -> None:
+    hang(world, 100)
+    answers(world, Proof.FAILS, 1)
+    assert world.live() == 1
+    assert world.table.reports[-1].state is NodeState.FAILED
+    assert world.clock.now <= 1100 + SETTINGS.suspect_after_s + 10
+
+
+def count_tokens(world: World, tokens: float) -> None:
+    load = Load(2, 1, {"prompt_tokens_total": tokens})
+    world.engine.current = load
+
+
+def test_a_probe_that_waits_behind_long_prompts_convicts_nobody(world: World) -> None:
+    """Each prompt takes 100 s to be read and counts then; the probe's own turn comes after the last of them."""
+    for number in range(5):
+        world.clock.at(100 + 100 * number, lambda number=number: count_tokens(world, 65536.0 * number))  # type: ignore[misc]
+    answers(world, Proof.NONE)
+    world.clock.at(595, world.agent.stop)
+    assert world.live() == 0
+    assert NodeState.FAILED not in world.table.states
+    asked = [probe.asked_at - 1100 for probe in world.engine.probes]
+    assert len(asked) == 5
+    assert all(SETTINGS.suspect_after_s <= at % 100 <= SETTINGS.suspect_after_s + 5 for at in asked)
+
+
+def test_a_token_counted_in_the_moment_of_the_verdict_clears(world: World) -> None:
+    hang(world, 100)
+
+    def too_late(probe: FakeProbe) -> None:
+        probe.proof = Proof.FAILS
+        count_tokens(world, 8.0)
+
+    world.engine.probed = too_late
+    world.clock.at(100 + 1.5 * SETTINGS.suspect_after_s, world.agent.stop)
+    assert world.live() == 0
+    assert len(world.engine.probes) == 1
+    assert NodeState.FAILED not in world.table.states
+
+
+def test_an_engine_whose_queue_is_full_is_asked_again_and_has_the_same_time(world: World) -> None:
+    hang(world, 100)
+    answers(world, Proof.NONE, 1)
+    assert world.live() == 1
+    bound_s = SETTINGS.suspect_after_s + SETTINGS.probe_limit_s
+    assert 1100 + bound_s <= world.clock.now <= 1100 + bound_s + 5
+    first, second, *_ = world.engine.probes
+    assert second.limit_s < first.limit_s
+    assert min(probe.limit_s for probe in world.engine.probes) > 0
+
+
+def test_an_engine_whose_queue_was_full_is_cleared_by_what_it_does(world: World) -> None:
+    hang(world, 100)
+    answers(world, Proof.NONE, 1)
+    for second in range(210, 600, 50):
+        world.clock.at(second, lambda second=second: count_tokens(world, float(second)))  # type: ignore[misc]
+    world.clock.at(600, world.agent.stop)
+    assert world.live() == 0
+    assert NodeState.FAILED not in world.table.states
 
 
 # -- the service manager -------------------------------------------------------------------------------------------

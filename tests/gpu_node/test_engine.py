@@ -6,8 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -18,6 +21,7 @@ from gpu_node.engine import (
     EngineSpec,
     InvalidSpec,
     Load,
+    Proof,
     command,
     environment,
     killed_for_memory,
@@ -204,6 +208,58 @@ def test_a_secret_in_the_output_is_gone_before_anyone_sees_it(start: Callable[[s
     engine = start("print('token hf_' + 'a' * 30)")
     wait_for(lambda: engine.exit_code() is not None)
     assert [line.text for line in engine.output.take()] == ["token [secret]"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "proof"),
+    [
+        ({"/v1/completions": 200}, Proof.WORKS),
+        ({"/v1/completions": 404, "/v1/embeddings": 200}, Proof.WORKS),
+        ({"/v1/completions": 500}, Proof.FAILS),
+        ({"/v1/completions": 404, "/v1/embeddings": 500}, Proof.FAILS),
+        ({"/v1/completions": 503}, Proof.NONE),  # its queue is full
+        ({"/v1/completions": 400}, Proof.NONE),
+        ({}, Proof.NONE),  # it says nothing
+    ],
+)
+def test_what_a_probe_proves(
+    start: Callable[[str], Engine], monkeypatch: pytest.MonkeyPatch, answers: Mapping[str, int], proof: Proof
+) -> None:
+    engine = start("import time; time.sleep(600)")
+    with _server(answers) as server:
+        monkeypatch.setattr("gpu_node.engine.ENGINE_PORT", server.server_port)
+        monkeypatch.setattr(engine, "_host", "127.0.0.1")
+        probe = engine.probe(60 if answers else 0.2)
+        wait_for(lambda: probe.answer() is not None, within_s=60)
+    assert probe.answer() is proof
+
+
+@contextmanager
+def _server(answers: Mapping[str, int]) -> Iterator[ThreadingHTTPServer]:
+    """Says nothing where it has no answer."""
+    over = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            if self.path not in answers:
+                over.wait(60)
+                return
+            self.send_response(answers[self.path])
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        serving.start()
+        try:
+            yield server
+        finally:
+            over.set()
+            server.shutdown()
+            serving.join()
 
 
 def test_stopping_asks_first(start: Callable[[str], Engine]) -> None:

@@ -166,7 +166,10 @@ def test_a_failure_keeps_the_line_that_names_it() -> None:
 
 
 def test_a_start_that_the_kernel_ended_points_at_the_machines_memory() -> None:
-    assert explain(-9, ["INFO fine"], starved=True).code == "host_out_of_memory"
+    told = "urllib3.exceptions.MaxRetryError: Max retries exceeded with url: /api/models"  # and then it went on
+    for lines in (["INFO fine"], [told, "INFO fine"], ["OSError: [Errno 28] No space left on device"]):
+        failure = explain(-9, lines, starved=True)
+        assert (failure.code, failure.permanent) == ("host_out_of_memory", False)
 
 
 def test_a_streamed_load_is_told_in_bytes_too() -> None:

@@ -1,4 +1,4 @@
-"""The service manager hears that the agent lives."""
+"""The service manager: it hears that the agent lives, and ends it in time."""
 
 from __future__ import annotations
 
@@ -34,3 +34,10 @@ def test_the_unit_waits_for_it() -> None:
     (limit,) = (int(line.partition("=")[2]) for line in lines if line.startswith("WatchdogSec="))
     assert limit >= 240  # above what a turn may take: calls that are tried again, an engine that is given time to end
     assert "FailureAction=poweroff" in lines
+
+
+def test_the_machines_end_takes_the_agent_first() -> None:
+    """Units are stopped in the other order: else Docker ends the engine under its streams."""
+    unit, _, _ = UNIT.read_text().partition("[Service]")
+    (after,) = (line.partition("=")[2].split() for line in unit.splitlines() if line.startswith("After="))
+    assert {"network.target", "docker.service"} <= set(after)

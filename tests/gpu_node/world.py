@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from gpu_node.agent import Agent
 from gpu_node.clock import SteadyClock
-from gpu_node.engine import EngineSpec, Line, Load
+from gpu_node.engine import EngineSpec, Line, Load, Proof
 from gpu_node.imds import Identity, MetadataUnavailable
 from gpu_node.protocol import NodeState, Orders, Report
 from gpu_node.settings import NodeSettings
@@ -113,10 +113,10 @@ class FakeOutput:
 class FakeProbe:
     asked_at: float
     limit_s: float
-    verdict: bool | None = None  # None: still open
+    proof: Proof | None = None  # None: still open
 
-    def answer(self) -> bool | None:
-        return self.verdict
+    def answer(self) -> Proof | None:
+        return self.proof
 
 
 class FakeEngine:

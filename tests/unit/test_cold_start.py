@@ -55,6 +55,11 @@ def test_a_first_start_of_a_baked_image_differs_by_compiling_alone_from_the_hub(
     assert first - later == pytest.approx(COMPILE.value - 5.0)
 
 
+def test_a_second_start_that_streams_for_the_first_time_compiles_again() -> None:
+    assert "the third start" in markdown()
+    assert f"{COMPILE.value - 5.0:.0f} s longer" in markdown()
+
+
 def test_a_volume_that_carries_more_helps_a_baked_engine_until_it_is_filled_no_faster() -> None:
     def after(carried: int, engine: Engine = Engine.BAKED) -> float:
         return seconds(SMALL, engine, Weights.S3, volume_mib_s=carried)

@@ -116,6 +116,14 @@ class NoteStart:
 
 
 @dataclass(frozen=True)
+class Forgive:
+    """A node has served long enough: what failed before it says nothing any more."""
+
+    model: str
+    failed_at: float  # of the last failure that is meant
+
+
+@dataclass(frozen=True)
 class Refuse:
     """Tell those who wait why, and take the wish back."""
 
@@ -133,6 +141,7 @@ class Fulfil:
 Action = (
     Start
     | NoteStart
+    | Forgive
     | Hold
     | Repeat
     | Abandon

@@ -14,6 +14,7 @@ from control_plane.actions import (
     Drain,
     Evict,
     Fail,
+    Forgive,
     Fulfil,
     HandOver,
     Hold,
@@ -74,7 +75,7 @@ class Chronicle:
                 self._launch(launch.model, done)
             case Abandon() | Refuse() | CountFailure():
                 self._given_up(done.action)
-            case Renew() | Hold() | NoteStart() | Fulfil() | HandOver():
+            case Renew() | Hold() | NoteStart() | Forgive() | Fulfil() | HandOver():
                 pass
             case _:
                 assert_never(done.action)

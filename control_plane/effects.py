@@ -16,6 +16,7 @@ from control_plane.actions import (
     Drain,
     Evict,
     Fail,
+    Forgive,
     Fulfil,
     HandOver,
     Hold,
@@ -38,7 +39,7 @@ from control_plane.repositories import unasked
 from gpu_node.protocol import Failure, NodeState
 
 NodeAction = Drain | HandOver | Fail | Terminate | Bury | Renew
-ModelAction = NoteStart | Hold | CountFailure | Refuse | Fulfil
+ModelAction = NoteStart | Forgive | Hold | CountFailure | Refuse | Fulfil
 CloudAction = Abandon | Evict | Release
 LauncherAction = Start | Repeat | Adopt
 
@@ -91,7 +92,7 @@ class Effects:
         match action:
             case Drain() | HandOver() | Fail() | Terminate() | Bury() | Renew():
                 await self._to_node(action)
-            case NoteStart() | Hold() | CountFailure() | Refuse() | Fulfil():
+            case NoteStart() | Forgive() | Hold() | CountFailure() | Refuse() | Fulfil():
                 await self._to_model(action)
             case Abandon() | Evict() | Release():
                 await self._to_cloud(action)
@@ -136,6 +137,8 @@ class Effects:
         match action:
             case NoteStart(model, boot, forgives):
                 await self._stores.models.started(model, boot, forgives=forgives)
+            case Forgive(model, failed_at):
+                await self._stores.models.forgive(model, failed_at=failed_at)
             case Hold(wish):
                 await self._stores.wishes.ask(wish)
             case CountFailure(model, node, failure, count, log_tail):

@@ -52,13 +52,14 @@ class Lease:
 
     async def fate(self, limit_s: float) -> Failure | None:
         """What became of an engine under suspicion, once its agent or a probe tells; None where it is well, or nobody
-        says so in that time."""
+        says so in that time. At once where it is under none: nobody is going to judge one that drains, say."""
         engine = self._engine
         if engine is None:
             return None
-        with suppress(TimeoutError):
-            async with asyncio.timeout(limit_s):
-                await engine.judged.wait()
+        if engine.node.id in self._fleet.suspects:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(limit_s):
+                    await engine.judged.wait()
         return engine.node.error
 
     def __enter__(self) -> Lease:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 from control_plane.catalogue import Catalogue
@@ -81,11 +82,10 @@ class Observer:
         # Before anything is launched: a node reads only what was adopted.
         await asyncio.gather(*(self._stores.models.adopt(row.name, row.config) for row in rows if not row.adopted))
         self._catalogue.refresh(rows)
-        lost = await self._probed()
+        lost = await self.question()
         nodes = await self.look()
         groups = await self._look_at_cloud(nodes)
         self._tell(rows)
-        self._fleet.forget(node.id for node in nodes)
         self.world = World(
             models=self._catalogue.models,
             history={row.name: row for row in rows},
@@ -115,19 +115,32 @@ class Observer:
         except Unavailable as error:
             log.warning("spend not known", extra={"error": str(error)})
 
-    async def _probed(self) -> frozenset[NodeId]:
-        """Suspects whose engine does not answer and whose agent had time to tell why. Those that answer are cleared."""
+    async def question(self) -> frozenset[NodeId]:
+        """Suspects whose engine does not answer and whose agent had time to tell why. Those that answer are cleared.
+
+        Raises Unavailable.
+        """
         suspects = self._fleet.suspects
         if not suspects:
             return frozenset()
-        nodes = [node for node in await self._stores.nodes.list() if node.id in suspects]
+        there = await self._stores.nodes.list()
+        self._fleet.forget(node.id for node in there)
+        nodes = [node for node in there if node.id in suspects]
         well = await asyncio.gather(*(self._probe(node) for node in nodes))
         for node, answers in zip(nodes, well, strict=True):
             if answers:
                 self._fleet.cleared(node.id)
-        told_by = self._clock() - self._policy.last_words_s
         silent = [node.id for node, answers in zip(nodes, well, strict=True) if not answers]
-        return frozenset(node_id for node_id in silent if suspects[node_id] <= told_by)
+        return frozenset(node_id for node_id in silent if self._left_s(suspects[node_id]) <= 0)
+
+    @property
+    def next_verdict_s(self) -> float:
+        """Until the next suspect has had its time to tell why; infinite where none has any left."""
+        left = map(self._left_s, self._fleet.suspects.values())
+        return min((seconds for seconds in left if seconds > 0), default=math.inf)
+
+    def _left_s(self, suspected_at: float) -> float:
+        return suspected_at + self._policy.last_words_s - self._clock()
 
     async def _look_at_cloud(self, nodes: Sequence[Node]) -> Sequence[Group] | None:
         """The groups, when it is time: often enough to see what died, rarely enough to stay under AWS' limits."""

@@ -12,10 +12,11 @@
      holds it for its drain, release it, again and again until it is gone.
   4. Starting (PENDING, BOOTING): cancel it when nobody wants the model any more, or its group takes it down; fail it
      when the instance never spoke, fell silent, or is slower than the boot limit.
-  5. READY: note how long the start took; fail it when its engine does not answer; drain it when AWS takes it back, or
-     may and another serves, when its lifetime ends soon and another serves, when its group takes it down, when its
-     agent fell silent, when the model idled for its idle timeout, was put to sleep by hand or is no longer configured,
-     or when there are more than wanted (the youngest goes first).
+  5. READY: note how long the start took, and forgive the failures before it once it has served for minutes; fail it
+     when its engine does not answer; drain it when AWS takes it back, or may and another serves, when its lifetime ends
+     soon and another serves, when its group takes it down, when its agent fell silent, when the model idled for its
+     idle timeout, was put to sleep by hand or is no longer configured, or when there are more than wanted (the youngest
+     goes first).
   6. Whatever stays gets its lease renewed, and with it the time of its last use; nothing else keeps a node alive.
 
  Models, each by itself
@@ -53,6 +54,7 @@ from control_plane.actions import (
     Drain,
     Evict,
     Fail,
+    Forgive,
     Fulfil,
     HandOver,
     Hold,
@@ -80,8 +82,8 @@ from control_plane.failures import (
 from control_plane.model import Model
 from control_plane.nodes import LEAVING, STARTING, UNASKED, Node, NodeId
 from control_plane.policy import Policy, standing_failure
-from control_plane.ports import Group, Launch, Wish
-from control_plane.starts import count, note, uncounted
+from control_plane.ports import Group, Launch, ModelRow, Wish
+from control_plane.starts import count, note, outlasts, uncounted
 from control_plane.wants import Wants
 from control_plane.world import World
 from gpu_node.protocol import Failure, NodeState
@@ -146,11 +148,18 @@ class _Planner:
         elif node.state is NodeState.DRAINING:  # 3
             yield from self._draining(node)
         else:
-            model = self._world.models.get(node.model)
-            if node.state is NodeState.READY and node.id in self._world.was_starting and model and history:
-                yield note(node, model, history)
+            if node.state is NodeState.READY and history:
+                yield from self._noted(node, history)
             verdict = self._starting(node) if node.state in STARTING else self._ready(node, surplus=surplus)  # 4, 5
             yield from [verdict] if verdict else self._renewal(node)  # 6
+
+    def _noted(self, node: Node, history: ModelRow) -> Iterator[Action]:
+        """What a node that is ready says of its model's starts."""
+        model = self._world.models.get(node.model)
+        if model and node.id in self._world.was_starting:
+            yield note(node, model, history)
+        elif node.id not in self._world.lost and outlasts(node, history):
+            yield Forgive(node.model, history.failed_at)
 
     def _gone(self, node: Node) -> bool:
         if self._world.groups is None:

@@ -186,8 +186,11 @@ class ModelStore(Protocol):
     async def refused(self, name: str, failure: Failure, *, at: float) -> None:
         """A launch was refused: remembered, and nothing of the failed starts before it forgotten."""
 
-    async def forgive(self, name: str) -> None:
-        """Forget failures and refusals: a person asks again."""
+    async def forgive(self, name: str, *, failed_at: float | None = None) -> None:
+        """Forget failures and refusals: a person asks again, or a node serves.
+
+        ``failed_at`` names the last failure that is meant; raises Stale where another was counted since.
+        """
 
 
 class KeyStore(Protocol):

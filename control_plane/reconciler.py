@@ -69,13 +69,13 @@ class Reconciler:
     # -- steps of the loops
 
     async def turn(self) -> None:
-        """A tick, then a pause: until something happens, at most ``tick_s``."""
+        """A tick, then a pause: until something happens or a suspect is to be judged, at most ``tick_s``."""
         try:
             await self.tick()
         except Superseded:
             log.warning("a newer reconciler has taken over; this one only watches")
             await self._stand_by()
-        await either(self._fleet.disturbed, self._cadence.tick_s)
+        await either(self._fleet.disturbed, min(self._cadence.tick_s, self._observer.next_verdict_s))
 
     async def watch(self) -> None:
         """Tell the fleet what runs: often while somebody waits or something starts. Raises Unavailable.
@@ -157,8 +157,12 @@ class Reconciler:
         return self._term
 
     async def _stand_by(self) -> None:
-        """Return when the newer one has been silent for so long that this one must act again."""
-        while self._clock() - await self._fence.seen_at() < ABANDONED_S:  # noqa: ASYNC110 - it is another process
+        """Return when the newer one has been silent for so long that this one must act again.
+
+        Whom requests here suspect, only this one knows: it must clear them, or they get nothing from here for good.
+        """
+        while self._clock() - await self._fence.seen_at() < ABANDONED_S:
+            await self._observer.question()
             await asyncio.sleep(self._cadence.tick_s)
         log.warning("the newer reconciler fell silent; this one acts again")
         self._term = None

@@ -35,7 +35,7 @@ from control_plane.upstream import Upstream, UpstreamLost, Upstreams
 from control_plane.usage import Meter, Use
 
 ATTEMPTS = 3  # engines tried for one request, as long as no byte of an answer went out
-FATE_S = 10.0  # what an answer that broke off waits for the reason; longer than an agent takes to tell it
+FATE_S = 15.0  # what an answer that broke off waits for the reason; longer than until an engine is called lost
 ASK_AGAIN_S = 1.0  # after a wish that could not be written
 COME_BACK_S = 59  # the longest Retry-After that every client honours
 MAX_ERROR_BYTES = 64 * 1024

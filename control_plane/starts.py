@@ -1,7 +1,7 @@
 """What the starts of a model came to: what counts as a failed one, and what is remembered of one that succeeded. Pure.
 
 An engine that dies within minutes of getting ready has not really started: the next one would do the same, each on a
-GPU of its own. So that counts too, and a start that only got ready does not take it back.
+GPU of its own. So that counts too, and a start that only got ready does not take it back: only one that lives longer.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _DEATHS = frozenset(
         "host_out_of_memory",
         "cuda_error",
         "gpu_fault",
+        "disk_full",
     }
 )
 
@@ -52,6 +53,15 @@ def note(node: Node, model: Model, history: ModelRow) -> NoteStart:
     return NoteStart(node.model, boot_of(node, model, history.boots), forgives=not looping)
 
 
+def outlasts(node: Node, history: ModelRow) -> bool:
+    """Has it, ready since the last failure, served for longer than one that counts as failed?"""
+    return history.failure is not None and node.ready_at > history.failed_at and _served_s(node) >= SOON_S
+
+
+def _served_s(node: Node) -> float:
+    return node.heartbeat_at - node.ready_at
+
+
 def _died_soon(node: Node) -> bool:
     assert node.error is not None
-    return node.error.code in _DEATHS and node.heartbeat_at - node.ready_at < SOON_S
+    return node.error.code in _DEATHS and _served_s(node) < SOON_S

@@ -250,8 +250,11 @@ class MemoryModels(Fallible):
     async def refused(self, name: str, failure: Failure, *, at: float) -> None:
         self.rows[name] = replace(self._known(name), refusal=failure, refused_at=at)
 
-    async def forgive(self, name: str) -> None:
-        self.rows[name] = _forgiven(self._known(name))
+    async def forgive(self, name: str, *, failed_at: float | None = None) -> None:
+        row = self._known(name)
+        if failed_at is not None and row.failed_at != failed_at:
+            raise Stale(name)
+        self.rows[name] = _forgiven(row)
 
     def _known(self, name: str) -> ModelRow:
         if name not in self.rows:

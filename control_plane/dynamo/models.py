@@ -106,8 +106,10 @@ class DynamoModels:
         values = {"refusal": failure.to_dict(), "refused_at": at}
         await self._rows.update({"name": name}, assignments(values), values)
 
-    async def forgive(self, name: str) -> None:
-        await self._rows.update({"name": name}, f"SET {_FORGIVE}", {"zero": 0})
+    async def forgive(self, name: str, *, failed_at: float | None = None) -> None:
+        meant = {} if failed_at is None else {"failed_at": failed_at}
+        when = "#failed_at = :failed_at" if meant else ""
+        await self._rows.update({"name": name}, f"SET {_FORGIVE}", {"zero": 0, **meant}, when=when)
 
 
 def _model(name: str, config: Mapping[str, Any], row: Row) -> ModelRow:

@@ -120,6 +120,17 @@ async def test_a_start_that_succeeds_need_not_forgive(models: ModelStore) -> Non
     assert (row.boots, row.failures, row.failure) == ((BOOT,), 1, FAILURE)
 
 
+async def test_a_failure_is_forgiven_by_who_knows_of_no_later_one(models: ModelStore) -> None:
+    await models.failed("small", FAILURE, node=NODE, at=AT, count=1)
+    await models.failed("small", FAILURE, node=NodeId("i-later"), at=AT + 0.125, count=2)
+    with pytest.raises(Stale):
+        await models.forgive("small", failed_at=AT)
+    assert (await only(models)).failures == 2
+    await models.forgive("small", failed_at=AT + 0.125)
+    row = await only(models)
+    assert (row.failures, row.failure, row.failed_at) == (0, None, AT + 0.125)
+
+
 async def test_only_the_last_twenty_starts_are_remembered(models: ModelStore) -> None:
     for seconds in range(23):
         await models.started("small", Boot(seconds))

@@ -117,6 +117,17 @@ async def test_whoever_lost_an_answer_learns_what_became_of_the_engine(fleet: Fl
     assert await asking == why
 
 
+async def test_of_an_engine_that_nobody_judges_nothing_is_waited_for(fleet: Fleet) -> None:
+    fleet.update([node(1)])
+    lease = leased(fleet)
+    fleet.update([node(1, state=NodeState.DRAINING)])
+    fleet.suspect(NodeId("i-1"))  # its stream was cut at the deadline
+    asking = asyncio.create_task(lease.fate(60))
+    await asyncio.sleep(0)
+    assert asking.done()
+    assert asking.result() is None
+
+
 @pytest.mark.parametrize("judged", ["well", "gone", "not at all"])
 async def test_of_an_engine_that_did_not_fail_there_is_nothing_to_tell(fleet: Fleet, judged: str) -> None:
     fleet.update([node(1)])

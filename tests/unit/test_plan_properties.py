@@ -15,6 +15,7 @@ from control_plane.actions import (
     Drain,
     Evict,
     Fail,
+    Forgive,
     Fulfil,
     Hold,
     NoteStart,
@@ -274,7 +275,12 @@ class Sim:
                 self.wish = None
             case Hold(wish):
                 self.wish = wish
+            case NoteStart(forgives=False):
+                pass
             case NoteStart():
+                self.history = replace(self.history, failures=0, failure=None, refusal=None)
+            case Forgive(_, failed_at):
+                assert (self.history.failed_at, self.history.failure is None) == (failed_at, False)
                 self.history = replace(self.history, failures=0, failure=None, refusal=None)
 
     def _take_out(self, node_id: NodeId) -> None:

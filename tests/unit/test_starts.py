@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from control_plane.actions import Bury, CountFailure, NoteStart
+from control_plane.actions import Bury, CountFailure, Fail, Forgive, NoteStart
 from control_plane.failures import CRASH_LOOP, crash_loop
 from control_plane.nodes import Node, NodeId
-from control_plane.policy import FAILURES_IN_A_ROW, standing_failure
+from control_plane.policy import FAILURES_IN_A_ROW, MISHAPS_IN_A_ROW, standing_failure, stands_until
 from control_plane.ports import ModelRow
-from control_plane.starts import SOON_S, count, note, uncounted
+from control_plane.starts import SOON_S, count, note, outlasts, uncounted
 from gpu_node.crash import _EXPLANATIONS
 from gpu_node.protocol import Failure, NodeState
-from tests.unit.planning import BROKEN, CONFIG, MODEL, NAME, NOW, POLICY, actions, group, node, wish
+from tests.unit.planning import BROKEN, CONFIG, CRASH, MODEL, NAME, NOW, POLICY, actions, group, node, wish
 
 HUNG = Failure("engine_hung", "It hung.", cause="the line before")
 CLEAN = ModelRow(NAME, CONFIG)
@@ -25,7 +26,7 @@ def died(after_s: float, error: Failure = BROKEN) -> Node:
 
 
 @pytest.mark.parametrize(
-    "error", [BROKEN, HUNG, Failure("engine_lost", "It is lost."), *(failure for failure, _ in _EXPLANATIONS[:3])]
+    "error", [BROKEN, HUNG, Failure("engine_lost", "It is lost."), *(failure for failure, _ in _EXPLANATIONS)]
 )
 def test_an_engine_that_dies_soon_after_it_got_ready_counts(error: Failure) -> None:
     dead = node(NodeState.FAILED, error=error, ready_at=NOW - 60, heartbeat_at=NOW - 30)
@@ -94,6 +95,33 @@ def test_a_note_is_part_of_the_plan() -> None:
     assert not noted.forgives
 
 
+LOOPING = replace(CLEAN, failures=1, failure=crash_loop(BROKEN, 1), failed_at=NOW - 1000)
+
+
+def served(seconds: float) -> Node:
+    return node(launched_at=NOW - 990, ready_at=NOW - seconds - 1, heartbeat_at=NOW - 1, last_request_at=NOW - 1)
+
+
+def test_an_engine_that_serves_ends_the_loop() -> None:
+    assert actions(served(SOON_S), history={NAME: LOOPING}) == [Forgive(NAME, LOOPING.failed_at)]
+    assert actions(served(SOON_S - 1), history={NAME: LOOPING}) == []
+    assert actions(served(SOON_S), history={NAME: CLEAN}) == []
+
+
+def test_one_that_was_ready_before_the_failure_says_nothing_of_it() -> None:
+    assert not outlasts(served(SOON_S + 700), LOOPING)
+    assert outlasts(served(SOON_S + 600), LOOPING)
+
+
+def test_an_engine_that_does_not_answer_forgives_nothing() -> None:
+    lost = served(SOON_S)
+    assert [type(action) for action in actions(lost, history={NAME: LOOPING}, lost=frozenset({lost.id}))] == [Fail]
+
+
+def test_what_its_agent_has_not_told_of_is_not_served() -> None:
+    assert not outlasts(node(ready_at=NOW - 400, heartbeat_at=NOW - 200), LOOPING)
+
+
 def test_another_nodes_failure_since_its_launch_does_not_hide_its_own() -> None:
     dead = node(NodeState.FAILED, error=BROKEN, launched_at=NOW - 100)
     other = replace(CLEAN, failures=1, failure=BROKEN, failed_at=NOW - 10, counted=(NodeId("i-2"),))
@@ -119,3 +147,15 @@ def test_two_that_fail_at_once_are_counted_one_after_the_other() -> None:
     assert actions(one, two, **world) == [CountFailure(NAME, one.id, BROKEN, 1)]
     first = replace(CLEAN, failures=1, failure=BROKEN, failed_at=NOW, counted=(one.id,))
     assert actions(one, two, history={NAME: first}, **world) == [Bury(one), CountFailure(NAME, two.id, BROKEN, 2)]
+
+
+def test_the_readme_says_how_often_what_is_tried() -> None:
+    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text().split())
+    mishaps = [replace(CLEAN, failures=times, failure=CRASH, failed_at=NOW) for times in range(1, MISHAPS_IN_A_ROW + 1)]
+    until = [stands_until(history, NOW + 1, POLICY)[1] for history in mishaps]
+    assert [end and end - NOW for end in until] == [1, 90, 6 * 60, 24 * 60, None]
+    assert readme.count("after 90 s, 6 and 24 min; the fifth is the last one") == 2
+    assert "It failed 5 times in a row" in readme
+    assert FAILURES_IN_A_ROW == 2
+    assert "two such deaths in a row stop it" in readme
+    assert "two engines in a row died within five minutes of getting ready" in readme

@@ -20,7 +20,7 @@ from control_plane.budget import BudgetState
 from control_plane.errors import Unavailable
 from control_plane.event import EventKind
 from control_plane.front import Doorkeeper
-from control_plane.metrics import Metric, embedded, overdue
+from control_plane.metrics import Metric, embedded, of_nodes, overdue
 from control_plane.model import DEFAULT_MAX_LIFETIME_S, Model
 from control_plane.nodes import Node
 from control_plane.notice import NoticeAdapters
@@ -30,6 +30,7 @@ from control_plane.ports import Clock, EventStore, FrontState
 from control_plane.settings import InvalidSettings, Settings
 
 CAUSE = "janitor"
+EVERY_S = 120.0  # the schedule
 MEND_S = 30.0  # what looking and mending may take: what follows shall be told before the function is ended
 EVENTS_S = 5.0  # what writing events may take, each of two times
 NOTICES_S = 15.0  # what sending notices may take; what is cut off is sent again
@@ -67,7 +68,7 @@ async def clean(
     try:
         async with asyncio.timeout(MEND_S):
             found = await _mend(control_plane, outside, front, clock=clock, linger_s=settings.linger_s)
-            await _measure(control_plane, settings, outside, found.state, clock=clock)
+            await _measure(control_plane, settings, outside, found, clock=clock)
     except TimeoutError as error:
         raise Unavailable(f"the round was cut off after {MEND_S:.0f} s") from error
     finally:
@@ -120,9 +121,9 @@ async def _notify(
 
 
 async def _measure(
-    control_plane: ControlPlane, settings: Settings, outside: Adapters, state: str, *, clock: Clock
+    control_plane: ControlPlane, settings: Settings, outside: Adapters, found: Round, *, clock: Clock
 ) -> None:
-    """What should not be, as metrics; nothing where all is well."""
+    """What should not be, as metrics, and what runs where no task is there to tell it; nothing where all is well."""
     now, values = clock(), dict[Metric, float]()
     try:
         nodes, wishes = await outside.stores.nodes.list(), await outside.stores.wishes.list()
@@ -133,10 +134,12 @@ async def _measure(
     if late := sum(_overdue(node, now, control_plane.catalogue.models, settings) for node in nodes):
         values[Metric.OVERDUE_NODES] = late
     wanted = any(wish.desired and max(wish.hold_until, wish.keep_awake_until) > now for wish in wishes)
-    if state == FrontState.AWAKE and not nodes and not wanted:
+    if found.state == FrontState.AWAKE and not nodes and not wanted:
         values[Metric.IDLE_AWAKE] = 1
     if values:
         log.warning("something is amiss", extra=embedded(settings.namespace, values, now))
+    if found.acted and nodes:
+        log.info("measured", extra=embedded(settings.namespace, of_nodes(nodes, minutes=EVERY_S / 60), now))
 
 
 def _overdue(node: Node, now: float, models: Mapping[str, Model], settings: Settings) -> bool:

@@ -85,10 +85,15 @@ def of_event(event: Event, *, repairer: str = "janitor") -> Mapping[Metric, floa
 
 
 def of_minute(nodes: Iterable[Node], waiting: Mapping[str, int]) -> Mapping[Metric, float]:
-    """What runs, and what a minute of it costs."""
+    """What runs, what a minute of it costs, and who waits."""
+    return {**of_nodes(nodes), Metric.WAITING: sum(waiting.values())}
+
+
+def of_nodes(nodes: Iterable[Node], *, minutes: float = 1.0) -> Mapping[Metric, float]:
+    """What runs, and what it costs in so many minutes."""
     there = [node for node in nodes if node.state is not NodeState.TERMINATED]
-    dollars = sum(node.micro_usd_per_hour for node in there) / _MICRO / _MINUTES
-    return {Metric.NODES: len(there), Metric.WAITING: sum(waiting.values()), Metric.DOLLARS: round(dollars, 6)}
+    dollars = sum(node.micro_usd_per_hour for node in there) / _MICRO / _MINUTES * minutes
+    return {Metric.NODES: len(there), Metric.DOLLARS: round(dollars, 6)}
 
 
 def of_start(boot: Boot) -> Mapping[Metric, Value]:

@@ -12,14 +12,12 @@ import pytest
 from control_plane.app import FUNCTION_LAUNCH_S
 from control_plane.errors import NoCapacity, Stale, Unavailable
 from control_plane.event import Event, EventKind
-from control_plane.infra.functions import TIMEOUT_S
-from control_plane.janitor import EVENTS_S, MEND_S, NOTICES_S, Round, clean
+from control_plane.infra.functions import JANITOR_SCHEDULE, TIMEOUT_S
+from control_plane.janitor import EVENTS_S, EVERY_S, MEND_S, NOTICES_S, Round, clean
 from control_plane.nodes import Node
 from control_plane.ports import Front, FrontState, Launch, Stage, Wish
 from gpu_node.protocol import NodeState
 from tests.night.deployment import GROUP, MODEL, Deployment
-
-EVERY_S = 120.0
 
 
 async def deployment(*, holds: bool = False) -> Deployment:
@@ -358,6 +356,22 @@ async def test_a_drought_ends_a_launch_early_and_is_remembered() -> None:
     assert [launch.zone for launch in world.cloud.launches] == ["a", "b"]
     assert world.models.rows[MODEL].refusal
     assert EventKind.LAUNCH_REFUSED in kinds(world.events.kept)
+
+
+@pytest.mark.parametrize("task", [False, True], ids=["no task", "a task, which tells it itself"])
+async def test_what_runs_while_no_task_does_is_measured_for_the_pace_of_spending(
+    task: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert f"rate({EVERY_S / 60:.0f} minutes)" == JANITOR_SCHEDULE
+    caplog.set_level(logging.INFO)
+    world = await deployment()
+    node = await serving(world)
+    world.nodes.rows[node.id] = replace(node, micro_usd_per_hour=1_200_000)
+    if task:
+        await world.fence.take("task")
+    await cleaned(world)
+    lines = [vars(record) for record in caplog.records if record.message == "measured"]
+    assert [(line["Nodes"], line["Dollars"]) for line in lines] == ([] if task else [(1, 0.04)])
 
 
 async def test_a_node_that_outlives_its_lifetime_is_an_alarm_however_well_it_speaks(

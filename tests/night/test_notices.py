@@ -12,12 +12,13 @@ from control_plane.books import Bill, BillKind, Limit
 from control_plane.errors import Unavailable
 from control_plane.event import EventKind
 from control_plane.event_log import EventLog
+from control_plane.janitor import EVERY_S
 from control_plane.notice import Notice
 from control_plane.notifier import GATHER_S
 from gpu_node.protocol import NodeState
 from tests.memory_notices import MemoryChannel
 from tests.night.deployment import MODEL, Deployment
-from tests.night.test_janitor import EVERY_S, cleaned, deployment, launched, serving
+from tests.night.test_janitor import cleaned, deployment, launched, serving
 
 
 def tell(world: Deployment) -> EventLog:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from control_plane.books import Bill, BillKind, Tally
+from control_plane.dynamo.table import DynamoTable, open_dynamo
+from control_plane.dynamo.usage import DynamoUsage
+from control_plane.errors import Unavailable
+from control_plane.ledger import cost, entries
 from control_plane.nodes import Cause
 from tests.contract.under_test import Stores
 
@@ -94,6 +101,65 @@ async def test_many_writers_who_all_repeat_themselves_count_once_each(stores: St
     await asyncio.gather(*calls)
     (sum_,) = await stores.usage.list(ANN, "2026-11")
     assert sum_.requests == 10
+
+
+class Torn:
+    """A table at which a call fails now and then: before it took effect, or after."""
+
+    def __init__(self, rows: DynamoTable, chance: random.Random) -> None:
+        self._rows = rows
+        self._chance = chance
+
+    async def insert(self, row: Mapping[str, Any]) -> None:
+        await self._call(self._rows.insert(row))
+
+    async def update(self, *told: Any, **more: Any) -> None:
+        await self._call(self._rows.update(*told, **more))
+
+    async def _call(self, call: Coroutine[Any, Any, object]) -> None:
+        if self._chance.random() < 0.1:
+            call.close()
+            raise Unavailable("not taken")
+        await call
+        if self._chance.random() < 0.1:
+            raise Unavailable("taken, and nobody knows")
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_dies_between_two_rows_every_sum_is_exact(tables: None, namespace: str, seed: int) -> None:
+    """Batches of several rows and bills over two months, by writers that die in the middle and begin again."""
+    chance = random.Random(seed)
+    bills = [replace(BILL, id=f"i-{one}", ended_at=BILL.ended_at + 900 * one) for one in range(3)]
+    quarters = ("2026-11-30T23:45", "2026-12-01T00:00")
+    batches = [
+        [
+            replace(TALLY, owner=owner, slice=quarter, node=bill.id, busy_us=chance.randrange(10**9))
+            for owner in (ANN, BOB)
+            for quarter in quarters
+        ]
+        for bill in bills
+    ]
+    left: list[tuple[str, int]] = [(kind, one) for kind in ("bill", "batch") for one in range(len(bills))] * 2
+    chance.shuffle(left)
+    async with open_dynamo() as client:
+        while left:
+            kind, one = left[0]
+            usage = DynamoUsage(client, namespace)
+            usage._rows = Torn(usage._rows, chance)  # type: ignore[assignment]
+            try:
+                if kind == "bill":
+                    await usage.close(bills[one])
+                else:
+                    await usage.add(batches[one], writer=f"w{one}", number=1)
+            except Unavailable:
+                chance.shuffle(left)
+            else:
+                del left[0]
+        usage = DynamoUsage(client, namespace)
+        kept = [each for month in ("2026-11", "2026-12") for each in await usage.bills(month)]
+        used = [each for month in ("2026-11", "2026-12") for each in await usage.tallies(month)]
+    assert sum(entry.micro_usd for entry in entries(kept, used)) == sum(map(cost, bills))
+    assert entries(kept, used) == entries(bills, [each for batch in batches for each in batch])
 
 
 async def test_a_bill_is_found_in_every_month_that_the_machine_lived_in(stores: Stores) -> None:

@@ -36,6 +36,13 @@ export function Dialog({
         event.preventDefault();
         if (sure) onClose();
       }}
+      onClose={() => {
+        // Whoever presses Esc often enough is not asked by Chromium: it closes at once.
+        const dialog = element.current;
+        if (!dialog || dialog.open) return;
+        if (sure) onClose();
+        else dialog.showModal();
+      }}
     >
       <header>
         <h2 id={heading}>{title}</h2>

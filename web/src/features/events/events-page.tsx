@@ -1,13 +1,10 @@
-import { messageOf } from "@/api/errors";
-import { listEvents, type EventEntry } from "@/api/events";
-import { modelsQuery } from "@/api/queries";
+import type { EventEntry } from "@/api/events";
 import { dayAndTime, timeOfDay, about } from "@/lib/format";
 import { Empty, Loading, Page, Trouble } from "@/ui/page";
 import { useModels } from "@/ui/use-now";
-import { useQueryClient } from "@tanstack/react-query";
-import { useEffect, useReducer, useRef, useState } from "react";
-import { changed, EMPTY, isTrouble, newestId, runsOf, type Feed, type Run, type Way } from "./feed";
-import { follow } from "./follow";
+import { useState } from "react";
+import { isTrouble, runsOf, type Feed, type Run, type Way } from "./feed";
+import { useFeed } from "./use-feed";
 import "./events.css";
 
 const WAYS: Record<Way, string> = {
@@ -42,37 +39,6 @@ export default function EventsPage() {
       )}
     </Page>
   );
-}
-
-function useFeed() {
-  const [feed, dispatch] = useReducer(changed, EMPTY);
-  const [problem, setProblem] = useState<Error>();
-  const latest = useRef(feed);
-  latest.current = feed;
-  const client = useQueryClient();
-  useEffect(() => {
-    const stop = new AbortController();
-    const following = {
-      newest: () => newestId(latest.current),
-      dispatch,
-      signal: stop.signal,
-      hidden: () => document.visibilityState === "hidden",
-    };
-    follow(following).catch((error: unknown) => setProblem(new Error(messageOf(error))));
-    return () => stop.abort(new Error("the page was left"));
-  }, []);
-  const newest = newestId(feed);
-  useEffect(() => {
-    void client.invalidateQueries(modelsQuery); // something happened: the states may be others
-  }, [client, newest]);
-  const more = () => {
-    if (!feed.older) return;
-    listEvents({ before: feed.older }).then(
-      ({ events, next }) => dispatch({ kind: "page", events, next }),
-      (error: unknown) => setProblem(new Error(messageOf(error))),
-    );
-  };
-  return { feed, problem, more };
 }
 
 function Live({ way }: { way: Way }) {

@@ -20,7 +20,7 @@ export interface Following {
 export async function follow(following: Following): Promise<void> {
   const { dispatch, signal } = following;
   try {
-    await firstPage(following);
+    if (!following.newest()) await firstPage(following); // else it goes on where it was
     for (;;) {
       await streamed(following);
       await asked(following);

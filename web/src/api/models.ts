@@ -1,5 +1,6 @@
 /** The models: what is configured, what runs, and the hand on the switch. */
 
+import { Emitter } from "@/lib/emitter";
 import { call, pathOf, request } from "./client";
 import type { components } from "./types.gen";
 
@@ -41,8 +42,12 @@ export async function prewarm(name: string): Promise<void> {
   await call(at(name, "/prewarm"), { method: "POST" });
 }
 
+/** A model that somebody stops by hand, told before the server is: whoever waits for it here must not wake it again. */
+export const stopping = new Emitter<string>();
+
 /** What runs may finish. */
 export async function putToSleep(name: string): Promise<void> {
+  stopping.emit(name);
   await scale({ model: name, desired: 0 });
 }
 
@@ -51,6 +56,7 @@ async function scale(body: Schemas["Scale"]): Promise<void> {
 }
 
 export async function cancelStart(name: string): Promise<void> {
+  stopping.emit(name);
   await call(at(name, "/cancel"), { method: "POST" });
 }
 

@@ -37,7 +37,7 @@ function Signed({ config }: { config: Config }) {
       return <SignIn config={config} />;
     case "in":
       return (
-        <Shell session={signed.session} ended={signed.ended} config={config}>
+        <Shell key={signed.session.email} session={signed.session} ended={signed.ended} config={config}>
           <Routes session={signed.session} config={config} />
         </Shell>
       );

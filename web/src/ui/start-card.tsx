@@ -6,7 +6,15 @@ import { about, clock, usd } from "@/lib/format";
 import type { ReactNode } from "react";
 import { useNow } from "./use-now";
 
-export function StartCard({ model, children }: { model: Model; children?: ReactNode }) {
+const LOG_BELOW = "Look at the log below, or cancel and start again.";
+
+interface Props {
+  model: Model;
+  advice?: ReactNode; // where it takes longer than usual
+  children?: ReactNode;
+}
+
+export function StartCard({ model, advice = LOG_BELOW, children }: Props) {
   const now = useNow();
   const progress = progressOf(model, now);
   if (!progress) return null;
@@ -27,7 +35,7 @@ export function StartCard({ model, children }: { model: Model; children?: ReactN
       </p>
       <p className="start-left" aria-live="off">
         <strong>{leftInWords(progress, model.start?.eta?.samples ?? null)}</strong>{" "}
-        {progress.pace !== "usual" && "Look at the log below, or cancel and start again."}
+        {progress.pace !== "usual" && advice}
       </p>
       <details className="start-steps">
         <summary>

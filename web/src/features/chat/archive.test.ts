@@ -62,6 +62,21 @@ test("an answer that was under way is not under way here, and addresses of pictu
   expect(read.messages[0]?.images).toEqual(["data:image/png;base64,AA"]);
 });
 
+test("figures and errors that are none are left out: the page that shows them would break", () => {
+  const [question, answer] = ARCHIVE.messages;
+  const good = { usage: { prompt_tokens: 4, completion_tokens: 3 }, tokensPerS: 9, error: { code: "x", message: "y" } };
+  const bad = { error: "x", usage: { prompt_tokens: "4" }, tokensPerS: "x", model: 7, usd: null, finish: {}, other: 1 };
+  const messages = [
+    { ...question, ...bad },
+    { ...answer, ...good, id: "b" },
+  ];
+  const conversations = [{ ...ARCHIVE.conversations[0], params: { temperature: "hot", topP: 1 }, chosen: { root: 3 } }];
+  const read = fromJson(JSON.stringify({ format: "diogenes-chats-1", conversations, messages }));
+  expect(read.messages).toEqual([question, { ...answer, ...good, id: "b" }]);
+  expect(read.conversations[0]).toMatchObject({ params: { topP: 1 }, chosen: {} });
+  expect(read.conversations[0]?.params).toEqual({ topP: 1 });
+});
+
 test("a chat reads as Markdown", () => {
   expect(toMarkdown(ARCHIVE.conversations[0]!, ARCHIVE.messages)).toBe(
     "# Jars\n\n> Be brief.\n\n## You\n\nHi\n\n## small\n\nYes.\n",

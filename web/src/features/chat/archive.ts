@@ -1,7 +1,8 @@
 /** Chats as files: everything as JSON, there and back; one as Markdown, to read. Pure. */
 
 import { isRecord } from "@/api/errors";
-import { pathOf, type Conversation, type Message } from "./conversation";
+import { pathOf, type Conversation, type Message, type Params } from "./conversation";
+import { helpOf } from "./trouble";
 
 const FORMAT = "diogenes-chats-1";
 
@@ -54,8 +55,8 @@ function conversation(told: Record<string, unknown>): Conversation {
     titled: told["titled"] === true,
     model: string(told["model"]),
     system: string(told["system"]),
-    params: isRecord(told["params"]) ? told["params"] : {},
-    chosen: isRecord(told["chosen"]) ? (told["chosen"] as Record<string, string>) : {},
+    params: params(told["params"]),
+    chosen: isRecord(told["chosen"]) ? Object.fromEntries(Object.entries(told["chosen"]).filter(isNamed)) : {},
     createdAt: number(told["createdAt"]),
     updatedAt: number(told["updatedAt"]),
   };
@@ -66,7 +67,8 @@ function message(told: Record<string, unknown>): Message {
   const images = Array.isArray(told["images"]) ? told["images"] : [];
   const settled = told["status"] === "failed" || told["status"] === "stopped" ? told["status"] : "done";
   return {
-    ...(told as unknown as Message),
+    id: string(told["id"]),
+    conversationId: string(told["conversationId"]),
     role: told["role"] === "user" ? "user" : "assistant",
     parentId: string(told["parentId"]) || null,
     text: string(told["text"]),
@@ -74,5 +76,43 @@ function message(told: Record<string, unknown>): Message {
     images: images.filter((image): image is string => typeof image === "string" && image.startsWith("data:image/")),
     status: settled, // what was under way elsewhere is not under way here
     createdAt: number(told["createdAt"]),
+    ...only(told, ["model", "finish"], isText),
+    ...only(told, ["firstTokenS", "tokensPerS", "reasoningS", "usd"], isFigure),
+    ...usage(told["usage"]),
+    ...error(told["error"]),
   };
+}
+
+const isText = (value: unknown): value is string => typeof value === "string";
+const isFigure = (value: unknown): value is number => Number.isFinite(value);
+const isNamed = (entry: [string, unknown]): entry is [string, string] => isText(entry[1]);
+
+/** Of these members those that are what they should be; a page that shows another would break. */
+function only<Key extends string, T>(
+  told: Record<string, unknown>,
+  keys: readonly Key[],
+  is: (value: unknown) => value is T,
+): { [K in Key]?: T } {
+  const found: { [K in Key]?: T } = {};
+  for (const key of keys) {
+    const value = told[key];
+    if (is(value)) found[key] = value;
+  }
+  return found;
+}
+
+const params = (told: unknown): Params =>
+  isRecord(told) ? only(told, ["temperature", "topP", "maxTokens"], isFigure) : {};
+
+function usage(told: unknown): Pick<Message, "usage"> {
+  if (!isRecord(told)) return {};
+  const { prompt_tokens, completion_tokens } = only(told, ["prompt_tokens", "completion_tokens"], isFigure);
+  return prompt_tokens === undefined || completion_tokens === undefined
+    ? {}
+    : { usage: { prompt_tokens, completion_tokens } };
+}
+
+function error(told: unknown): Pick<Message, "error"> {
+  if (!isRecord(told)) return {};
+  return { error: { code: string(told["code"], "failed"), message: string(told["message"]), ...helpOf(told) } };
 }

@@ -14,6 +14,7 @@ import { Link, useLocation, useSearch } from "wouter";
 import { chatsOf, type Chats, type Question } from "./chats";
 import { choose, pathOf, siblingsOf, type Conversation, type Message } from "./conversation";
 import { Composer } from "./composer";
+import { NEW } from "./database";
 import { History } from "./history";
 import { MessageView, type Actions } from "./message";
 import { ParamsDialog } from "./params-dialog";
@@ -88,7 +89,7 @@ function Conversing({ chats, id, onList }: { chats: Chats; id: string | undefine
         conversation={conversation}
         messages={thread.messages}
         model={model}
-        onAsk={(parentId, question) => void ask(parentId, question)}
+        onAsk={ask}
         onChange={change}
       />
       {configuring && (
@@ -114,7 +115,7 @@ function Thread({
   conversation: Conversation;
   messages: Message[];
   model: Model | undefined;
-  onAsk: (parentId: string | null, question: Question) => void;
+  onAsk: (parentId: string | null, question: Question) => Promise<void>;
   onChange: (changed: Conversation) => void;
 }) {
   const path = useMemo(() => pathOf(messages, conversation.chosen), [messages, conversation.chosen]);
@@ -163,12 +164,12 @@ function Thread({
         )}
         <Composer
           chats={chats}
-          draftId={messages.length ? conversation.id : "new"}
+          draftId={messages.length ? conversation.id : NEW}
           busy={busy}
           images={model ? seesImages(model) : false}
           disabled={!conversation.model}
-          onAsk={(question) => {
-            onAsk(last?.id ?? null, question);
+          onAsk={async (question) => {
+            await onAsk(last?.id ?? null, question);
             toEnd();
           }}
           onStop={() => last && void chats.stop(last.id)}

@@ -1,12 +1,13 @@
-/** The chats of this browser: kept, asked, received. One for the whole page, whichever part of it is shown. */
+/** The chats of one person in this browser: kept, asked, received. One for the whole page, whichever part of it is shown. */
 
 import { chat } from "@/api/chat";
-import { wake, type Model } from "@/api/models";
-import { modelsQuery } from "@/api/queries";
+import { stopping, wake, type Model } from "@/api/models";
+import { modelsQuery, sessionQuery } from "@/api/queries";
+import { rememberedSession } from "@/api/session";
 import { newId } from "@/lib/ids";
 import { QueryObserver, type QueryClient } from "@tanstack/react-query";
 import { choose, titleOf, type Conversation, type Message } from "./conversation";
-import { Database, type Outgoing } from "./database";
+import { Database, outgoingOf, UNTRIED, type Outgoing } from "./database";
 import { LiveAnswers } from "./live";
 import { Sender } from "./sender";
 
@@ -26,6 +27,7 @@ export class Chats {
   private constructor(
     readonly database: Database,
     private readonly client: QueryClient,
+    private readonly owner: string,
   ) {
     this.#sender = new Sender({
       database,
@@ -42,8 +44,8 @@ export class Chats {
   }
 
   /** Raises where the browser keeps nothing. */
-  static async start(client: QueryClient): Promise<Chats> {
-    const chats = new Chats(await Database.open(), client);
+  static async start(client: QueryClient, owner: string): Promise<Chats> {
+    const chats = new Chats(await Database.open(`diogenes:${owner}`, tabId()), client, owner);
     chats.database.onChange((change) => {
       if (change.kind === "stop") chats.#sender.stopHere(change.id);
       if (change.kind === "outbox" || change.kind === "all") chats.look();
@@ -51,6 +53,7 @@ export class Chats {
     client.getQueryCache().subscribe(({ type, query }) => {
       if (type === "updated" && query.queryKey[0] === modelsQuery.queryKey[0]) chats.look();
     });
+    stopping.on((model) => void chats.#sender.stopWaiting(model));
     addEventListener("online", () => chats.look());
     document.addEventListener("visibilitychange", () => chats.look());
     setInterval(() => chats.look(), LOOK_MS);
@@ -58,9 +61,9 @@ export class Chats {
     return chats;
   }
 
-  /** Do what is next with whatever waits. */
+  /** Do what is next with whatever waits. With the session of somebody else nothing is sent: they would pay for it. */
   look(): void {
-    void this.#looked();
+    if (rememberedSession()?.email === this.owner) void this.#looked();
   }
 
   // -- questions
@@ -83,7 +86,7 @@ export class Chats {
 
   /** Wake the model of a question again now, whatever was decided. */
   async tryNow(id: string): Promise<void> {
-    await this.database.putOutgoing(id, { wokenAt: 0, refusedAt: 0, notBefore: 0 });
+    await this.database.putOutgoing(id, UNTRIED);
   }
 
   /** A notification once this answer is there, if nobody looks. Call it on a click. */
@@ -103,17 +106,8 @@ export class Chats {
     let changed: Conversation = { ...conversation, title, updatedAt: now };
     for (const message of messages) changed = choose(changed, message);
     const answer = messages.at(-1) as Message;
-    const outgoing: Outgoing = {
-      id: answer.id,
-      conversationId: conversation.id,
-      model: conversation.model,
-      queuedAt: now,
-      wokenAt: 0,
-      refusedAt: 0,
-      notBefore: 0,
-      begun: false,
-    };
-    await this.database.ask(changed, messages, outgoing);
+    const { id: conversationId, model } = conversation;
+    await this.database.ask(changed, messages, outgoingOf({ id: answer.id, conversationId, model, queuedAt: now }));
     void navigator.storage?.persist?.();
     return changed;
   }
@@ -172,10 +166,21 @@ export class Chats {
   }
 }
 
-let started: Promise<Chats> | undefined;
+const TAB = "diogenes.tab";
 
-/** The page's chats; the same whenever it is asked for. */
+/** The same after this tab was loaded again. */
+function tabId(): string {
+  const id = sessionStorage.getItem(TAB) ?? newId();
+  sessionStorage.setItem(TAB, id);
+  return id;
+}
+
+const started = new Map<string, Promise<Chats>>();
+
+/** The chats of who is signed in; the same whenever they are asked for. */
 export function chatsOf(client: QueryClient): Promise<Chats> {
-  started ??= Chats.start(client);
-  return started;
+  const owner = client.getQueryData(sessionQuery.queryKey)?.email ?? "";
+  const chats = started.get(owner) ?? Chats.start(client, owner);
+  started.set(owner, chats);
+  return chats;
 }

@@ -1,11 +1,11 @@
 /** Where a question is written. What is written is kept, whatever happens to the page. */
 
+import { messageOf } from "@/api/errors";
 import { Icon } from "@/ui/icons";
 import { useEffect, useRef, useState, type ClipboardEvent, type KeyboardEvent } from "react";
 import type { Chats, Question } from "./chats";
 import { pictureOf } from "./pictures";
-
-const KEEP_MS = 250;
+import { useDraft } from "./use-draft";
 
 interface Props {
   chats: Chats;
@@ -13,32 +13,41 @@ interface Props {
   busy: boolean; // an answer is waited for, or comes
   images: boolean; // the model sees pictures
   disabled: boolean;
-  onAsk: (question: Question) => void;
+  onAsk: (question: Question) => Promise<void>; // fails where it could not be kept
   onStop: () => void;
   onEditLast: () => void;
 }
 
 export function Composer({ chats, draftId, busy, images: sees, disabled, onAsk, onStop, onEditLast }: Props) {
-  const { text, images, setText, setImages, clear } = useDraft(chats, draftId);
+  const { text, images, setText, setImages, clear } = useDraft(chats.database, draftId);
   const [problem, setProblem] = useState("");
   const area = useRef<HTMLTextAreaElement>(null);
+  const asking = useRef(false);
   const empty = !text.trim() && !images.length;
 
   useEffect(() => {
     if (matchMedia("(pointer: fine)").matches) area.current?.focus();
   }, [draftId]);
 
-  const ask = () => {
-    if (empty || busy || disabled) return;
-    onAsk({ text: text.trim(), images });
-    clear();
+  const ask = async () => {
+    if (empty || busy || disabled || asking.current) return;
+    asking.current = true;
+    try {
+      await onAsk({ text: text.trim(), images });
+      setProblem("");
+      clear(); // not before the question is kept
+    } catch (error) {
+      setProblem(`This could not be kept in this browser: ${messageOf(error)}`);
+    } finally {
+      asking.current = false;
+    }
   };
   const keyDown = (event: KeyboardEvent<HTMLTextAreaElement>) => {
     if (event.nativeEvent.isComposing) return;
     const types = matchMedia("(pointer: coarse)").matches; // there Enter is a new line
     if (event.key === "Enter" && !event.shiftKey && !types) {
       event.preventDefault();
-      ask();
+      void ask();
     } else if (event.key === "Escape" && busy) onStop();
     else if (event.key === "ArrowUp" && !text) {
       event.preventDefault();
@@ -66,7 +75,7 @@ export function Composer({ chats, draftId, busy, images: sees, disabled, onAsk, 
       className="composer"
       onSubmit={(event) => {
         event.preventDefault();
-        ask();
+        void ask();
       }}
     >
       <Pictures images={images} onRemove={(i) => setImages(images.filter((_, j) => j !== i))} />
@@ -138,46 +147,4 @@ function Pictures({ images, onRemove }: { images: string[]; onRemove: (i: number
       ))}
     </ul>
   );
-}
-
-function useDraft({ database }: Chats, id: string) {
-  const [draft, setDraft] = useState({ id, text: "", images: [] as string[] });
-  const unkept = useRef<{ id: string; text: string; images: string[] }>(undefined);
-
-  useEffect(() => {
-    let here = true;
-    void database.draft(id).then((kept) => {
-      if (here && !unkept.current) setDraft({ id, text: kept.text, images: kept.images ?? [] });
-    });
-    const keep = () => {
-      const { current } = unkept;
-      unkept.current = undefined;
-      if (current) void database.putDraft(current.id, current);
-    };
-    const timer = setInterval(keep, KEEP_MS);
-    addEventListener("pagehide", keep);
-    return () => {
-      here = false;
-      clearInterval(timer);
-      removeEventListener("pagehide", keep);
-      keep();
-    };
-  }, [database, id]);
-
-  const shown = draft.id === id ? draft : { id, text: "", images: [] };
-  const change = (changed: Partial<Question>) => {
-    const next = { ...shown, ...changed };
-    unkept.current = next;
-    setDraft(next);
-  };
-  return {
-    ...shown,
-    setText: (text: string) => change({ text }),
-    setImages: (images: string[]) => change({ images }),
-    clear: () => {
-      change({ text: "", images: [] });
-      unkept.current = undefined;
-      void database.putDraft(id, { text: "", images: [] });
-    },
-  };
 }

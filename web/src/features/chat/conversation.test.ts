@@ -50,9 +50,15 @@ test("the model hears its own branch only, the system prompt first", () => {
   ]);
 });
 
-test("an answer of which nothing came is not told", () => {
-  const tree = [...TREE, message("a5", "u4", "assistant", { text: "", status: "failed" }), message("u6", "a5", "user")];
-  expect(promptFor(CHAT, tree, "u6").map(({ content }) => content)).toEqual(["u1", "a2", "u4", "u6"]);
+test.each(["failed", "stopped", "done"] as const)("what got no answer is left out with its question: %s", (status) => {
+  const nothing = message("a5", "u4", "assistant", { text: "", status });
+  const told = promptFor(CHAT, [...TREE, nothing, message("u6", "a5", "user")], "u6");
+  expect(told.map(({ content }) => content)).toEqual(["u1", "a2", "u6"]);
+});
+
+test("the question itself is told when its answer is asked for again", () => {
+  const tree = [...TREE, message("a5", "u4", "assistant", { text: "", status: "failed" })];
+  expect(promptFor(CHAT, tree, "u4").map(({ content }) => content)).toEqual(["u1", "a2", "u4"]);
 });
 
 test("pictures go before the words", () => {

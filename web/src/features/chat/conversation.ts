@@ -1,6 +1,7 @@
 /** A conversation as a tree: every edit and every new answer is a branch, and none is lost. Pure. */
 
 import type { ChatMessage, Part, TokenUsage } from "@/api/chat";
+import type { Failure } from "@/api/models";
 
 export interface Params {
   temperature?: number;
@@ -27,10 +28,8 @@ export type Status =
   | "stopped" // by hand, or by the end of the page: what came is kept
   | "failed";
 
-export interface Told {
-  code: string;
-  message: string;
-}
+/** Why there is no answer, and what helps. */
+export type Told = Pick<Failure, "code" | "message" | "fixes"> & Partial<Pick<Failure, "fix">>;
 
 export interface Message {
   id: string;
@@ -79,7 +78,8 @@ export function choose(conversation: Conversation, message: Message): Conversati
   return { ...conversation, chosen: { ...conversation.chosen, [message.parentId ?? ROOT]: message.id } };
 }
 
-/** What the model is asked for the answer below `parentId`: the system prompt, then the way down to there. */
+/** What the model is asked for the answer below `parentId`: the system prompt, then the way down to there. A question that
+ * nothing was said to is left out: templates of many models demand that the two take turns. */
 export function promptFor(
   conversation: Conversation,
   messages: readonly Message[],
@@ -87,8 +87,10 @@ export function promptFor(
 ): ChatMessage[] {
   const byId = new Map(messages.map((message) => [message.id, message]));
   const way: ChatMessage[] = [];
+  let answered = true;
   for (let at = byId.get(parentId ?? ""); at && way.length <= messages.length; at = byId.get(at.parentId ?? "")) {
-    if (at.role === "user" || at.text) way.push({ role: at.role, content: contentOf(at) });
+    if (at.role === "assistant") answered = Boolean(at.text);
+    if (answered) way.push({ role: at.role, content: contentOf(at) });
   }
   if (conversation.system.trim()) way.push({ role: "system", content: conversation.system });
   return way.toReversed();

@@ -1,5 +1,6 @@
 /** One question or answer, with what can be done with it. */
 
+import { messageOf } from "@/api/errors";
 import { usd, count } from "@/lib/format";
 import { CopyButton } from "@/ui/copy";
 import { FailurePanel } from "@/ui/failure";
@@ -8,12 +9,14 @@ import { Markdown } from "@/ui/markdown/markdown";
 import { memo, useEffect, useRef, useState } from "react";
 import type { Chats } from "./chats";
 import type { Message } from "./conversation";
+import { editOf } from "./database";
+import { useDraft } from "./use-draft";
 import { useLive } from "./use-stored";
 import { Waiting } from "./waiting";
 
 export interface Actions {
   regenerate: (answer: Message) => void;
-  edit: (question: Message, text: string) => void;
+  edit: (question: Message, text: string) => Promise<void>; // fails where it could not be kept
   show: (message: Message) => void; // of several that stand in one place
 }
 
@@ -30,7 +33,7 @@ export const MessageView = memo(function MessageView(props: Props) {
   return props.message.role === "user" ? <Asked {...props} /> : <Answered {...props} />;
 });
 
-function Asked({ message, siblings, actions, editing, onEditing }: Props) {
+function Asked({ chats, message, siblings, actions, editing, onEditing }: Props) {
   return (
     <article className="message asked" aria-label="You">
       {message.images.length > 0 && (
@@ -44,12 +47,10 @@ function Asked({ message, siblings, actions, editing, onEditing }: Props) {
       )}
       {editing ? (
         <Editor
-          text={message.text}
-          onCancel={() => onEditing(false)}
-          onDone={(text) => {
-            onEditing(false);
-            actions.edit(message, text);
-          }}
+          chats={chats}
+          message={message}
+          onDone={(text) => actions.edit(message, text)}
+          onClose={() => onEditing(false)}
         />
       ) : (
         message.text && <p className="asked-text">{message.text}</p>
@@ -72,37 +73,57 @@ function Asked({ message, siblings, actions, editing, onEditing }: Props) {
   );
 }
 
-function Editor({ text, onDone, onCancel }: { text: string; onDone: (text: string) => void; onCancel: () => void }) {
-  const [value, setValue] = useState(text);
+interface EditorProps {
+  chats: Chats;
+  message: Message;
+  onDone: (text: string) => Promise<void>;
+  onClose: () => void;
+}
+
+function Editor({ chats, message, onDone, onClose }: EditorProps) {
+  const { text, setText, clear } = useDraft(chats.database, editOf(message.id), message.text);
+  const [problem, setProblem] = useState("");
   const area = useRef<HTMLTextAreaElement>(null);
   useEffect(() => {
     area.current?.focus();
-    area.current?.setSelectionRange(text.length, text.length);
-  }, [text]);
+    area.current?.setSelectionRange(area.current.value.length, area.current.value.length);
+  }, []);
+  const close = () => {
+    clear();
+    onClose();
+  };
+  const done = () => {
+    if (text.trim()) onDone(text.trim()).then(close, (error: unknown) => setProblem(messageOf(error)));
+  };
   return (
     <form
       className="editor"
       onSubmit={(event) => {
         event.preventDefault();
-        if (value.trim()) onDone(value.trim());
+        done();
       }}
     >
       <textarea
         ref={area}
         aria-label="Edit message"
-        value={value}
+        value={text}
         rows={3}
-        onChange={(event) => setValue(event.target.value)}
+        onChange={(event) => setText(event.target.value)}
         onKeyDown={(event) => {
-          if (event.key === "Escape") onCancel();
-          if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && value.trim()) onDone(value.trim());
+          if (event.key === "Escape") close();
+          if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) done();
         }}
       />
+      {problem && (
+        <p className="problem" role="alert">
+          {problem}
+        </p>
+      )}
       <div className="row">
-        <button type="submit" className="button primary" disabled={!value.trim()}>
+        <button type="submit" className="button primary" disabled={!text.trim()}>
           Send again
         </button>
-        <button type="button" className="button" onClick={onCancel}>
+        <button type="button" className="button" onClick={close}>
           Cancel
         </button>
       </div>
@@ -132,7 +153,7 @@ function Answered({ chats, message, siblings, actions }: Props) {
 function Outcome({ message }: { message: Message }) {
   switch (message.status) {
     case "failed":
-      return message.error ? <FailurePanel failure={{ ...message.error, fix: "", permanent: false }} /> : null;
+      return message.error ? <FailurePanel failure={{ fix: "", permanent: false, ...message.error }} /> : null;
     case "stopped":
       return <p className="muted">{stoppedWord(message)}</p>;
     case "done":

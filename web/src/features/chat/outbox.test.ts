@@ -1,14 +1,14 @@
 import type { Failure } from "@/api/models";
 import { modelOf } from "@/testing/models";
 import { describe, expect, test } from "vitest";
-import type { Outgoing } from "./database";
+import { outgoingOf, type Outgoing } from "./database";
 import { next, REPEAT_WAKE_S, RETRY_FOR_S, RETRY_S } from "./outbox";
 
 const NOW = 1_000_000;
 
 function outgoing(changes: Partial<Outgoing> = {}): Outgoing {
-  const times = { queuedAt: NOW - 10, wokenAt: NOW - 5, refusedAt: 0, notBefore: 0 };
-  return { id: "a", conversationId: "c", model: "small", begun: false, ...times, ...changes };
+  const given = outgoingOf({ id: "a", conversationId: "c", model: "small", queuedAt: NOW - 10 });
+  return { ...given, wokenAt: NOW - 5, ...changes };
 }
 
 const failed = (changes: Partial<Failure> = {}) =>
@@ -32,7 +32,22 @@ describe("a question", () => {
 
   test("waits through the start, however long", () => {
     const starting = modelOf({ status: "starting" });
-    expect(next(outgoing({ wokenAt: NOW - 3600 }), starting, NOW)).toEqual({ kind: "wait" });
+    expect(next(outgoing({ wokenAt: NOW - 3600 }), starting, NOW)).toEqual({ kind: "note-start" });
+    expect(next(outgoing({ wokenAt: NOW - 3600, starting: true }), starting, NOW)).toEqual({ kind: "wait" });
+  });
+
+  test.each(["cold", "draining"] as const)("does not undo that somebody stopped the start: %s", (status) => {
+    const seen = outgoing({ wokenAt: NOW - 3600, starting: true });
+    expect(next(seen, modelOf({ status }), NOW)).toEqual({ kind: "ask" });
+    expect(next(seen, modelOf({ status: "ready" }), NOW)).toEqual({ kind: "send" });
+    expect(next({ ...seen, wokenAt: 0 }, modelOf({ status }), NOW)).toEqual({ kind: "wake" });
+  });
+
+  test("keeps to the time of the next try when the server has forgotten the failure", () => {
+    const refused = outgoing({ wokenAt: NOW - 120, refusedAt: NOW - 100, failure: failed().failure });
+    expect(next(refused, modelOf(), NOW)).toEqual({ kind: "hold", until: NOW - 120 + RETRY_S });
+    expect(next(refused, modelOf(), NOW - 120 + RETRY_S)).toEqual({ kind: "wake" });
+    expect(next(refused, modelOf(), NOW - 100 + RETRY_FOR_S)).toEqual({ kind: "give-up" });
   });
 
   test("wakes again what went back to sleep, but not with every look", () => {

@@ -4,7 +4,8 @@ import type { Model } from "@/api/models";
 import { modelOf } from "@/testing/models";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Conversation, Message } from "./conversation";
-import { Database } from "./database";
+import { Database, outgoingOf } from "./database";
+import { PAUSE_S, REPEAT_WAKE_S, RETRY_FOR_S, TRIES } from "./outbox";
 import { LiveAnswers } from "./live";
 import { Sender, type World } from "./sender";
 
@@ -31,9 +32,15 @@ const ANSWER: Message = {
   model: "small",
 };
 
+const ORDER = outgoingOf({ id: "a", conversationId: "c", model: "small", queuedAt: 0 });
+
 /** As in a browser: the first who asks has it until it ends. */
 class Locks {
   readonly #held = new Set<string>();
+
+  get held(): number {
+    return this.#held.size;
+  }
 
   request = (async (name: string, _: LockOptions, use: (lock: Lock | null) => unknown) => {
     if (this.#held.has(name)) return use(null);
@@ -57,17 +64,7 @@ let n = 0;
 beforeEach(async () => {
   database = await Database.open(`test-${++n}`);
   [model, now, woken, asked] = [modelOf(), 1_000_000_000, [], []];
-  const outgoing = {
-    id: "a",
-    conversationId: "c",
-    model: "small",
-    queuedAt: 0,
-    wokenAt: 0,
-    refusedAt: 0,
-    notBefore: 0,
-    begun: false,
-  };
-  await database.ask(CHAT, [QUESTION, ANSWER], outgoing);
+  await database.ask(CHAT, [QUESTION, ANSWER], ORDER);
 });
 afterEach(() => database.close());
 
@@ -212,13 +209,8 @@ test("a page that was closed before anything came sends again; one that had rece
   expect(await settled()).toMatchObject({ text: "Hi", status: "done" });
 
   await database.ask(CHAT, [{ ...ANSWER, text: "Hal", status: "streaming" }], {
-    id: "a",
-    conversationId: "c",
-    model: "small",
-    queuedAt: 0,
+    ...ORDER,
     wokenAt: 1,
-    refusedAt: 0,
-    notBefore: 0,
     begun: true,
   });
   await sender().look();
@@ -245,11 +237,150 @@ test("stopping while it waits takes it out of the outbox", async () => {
   expect(await database.outbox()).toEqual([]);
 });
 
-test("a start that cannot succeed is told with what to do", async () => {
+test("a start that cannot succeed is told with all that the server says to do", async () => {
   const one = sender();
   await one.look();
-  const failure = { code: "gpu_quota_exceeded", message: "0 vCPU.", fix: "Ask for 8.", permanent: true };
+  const fixes = [{ text: "Ask for 8.", command: "aws service-quotas …", url: "https://aws.amazon.com/x" }];
+  const failure = { code: "gpu_quota_exceeded", message: "0 vCPU.", fix: "Ask for 8.", permanent: true, fixes };
   model = modelOf({ status: "failed", failure });
   await one.look();
-  expect(await settled()).toMatchObject({ error: { code: "gpu_quota_exceeded", message: "0 vCPU. Ask for 8." } });
+  expect((await settled()).error).toEqual({
+    code: "gpu_quota_exceeded",
+    message: "0 vCPU.",
+    fix: "Ask for 8.",
+    fixes,
+  });
+});
+
+test("what a refusal says to do is kept with it", async () => {
+  const fixes = [{ text: "Raise it.", command: "pulumi up", url: null }];
+  const one = sender(answering("Hi"), async () => {
+    throw new ApiError("Spent.", 403, "budget_exceeded", null, null, { fix: "Raise it.", fixes });
+  });
+  await one.look();
+  expect((await settled()).error).toEqual({ code: "budget_exceeded", message: "Spent.", fix: "Raise it.", fixes });
+});
+
+test("a model that was stopped by hand is not woken again, and its questions can be sent again", async () => {
+  const one = sender();
+  await one.look();
+  await database.ask(CHAT, [{ ...ANSWER, id: "b", model: "other" }], { ...ORDER, id: "b", model: "other" });
+  await one.stopWaiting("small");
+  now += 10 * REPEAT_WAKE_S * 1000;
+  model = undefined;
+  await one.look();
+  expect(woken.filter((name) => name === "small")).toHaveLength(1);
+  expect((await answer()).status).toBe("stopped");
+  expect((await database.outbox()).map(({ id }) => id)).toEqual(["b"]);
+});
+
+test("a start that another device stopped is not begun again", async () => {
+  const one = sender();
+  await one.look();
+  for (const status of ["starting", "draining", "cold"] as const) {
+    model = modelOf({ status });
+    now += 10 * REPEAT_WAKE_S * 1000;
+    await one.look();
+  }
+  expect(woken).toHaveLength(1);
+  expect((await answer()).status).toBe("waiting");
+});
+
+test("no machine for half an hour: given up with the reason, though the server has forgotten it", async () => {
+  const one = sender();
+  await one.look();
+  const failure = { code: "no_gpu_capacity", message: "None.", fix: "Other types.", permanent: false };
+  for (const seen of [{ status: "starting" }, { status: "failed", failure }, { status: "cold" }] as const) {
+    model = modelOf(seen);
+    await one.look();
+  }
+  expect(woken).toHaveLength(1);
+  now += RETRY_FOR_S * 1000;
+  await one.look();
+  expect((await settled()).error).toEqual({ code: "no_gpu_capacity", message: "None.", fix: "Other types." });
+});
+
+test.each([
+  ["it restarts", new ApiError("Ask again.", 503, "restarting", null, 5)],
+  ["the edge finds nobody", new ApiError("Bad gateway.", 502, "http_502")],
+])("a server of which %s is asked again a few times, then told", async (_, error) => {
+  model = modelOf({ status: "ready" });
+  const one = sender(failing(error));
+  for (let tries = 0; tries <= TRIES; tries++) {
+    expect((await answer()).status).toBe("waiting");
+    await one.look();
+    await expect.poll(() => asked.length).toBe(tries + 1);
+    await expect.poll(() => one.receives("a")).toBe(false);
+    now += 1_000_000;
+  }
+  expect(await settled()).toMatchObject({ status: "failed", error: { code: error.code } });
+});
+
+test("a server that fails to wake is asked ever more seldom, its reason shown, and not for ever", async () => {
+  const one = sender(answering("Hi"), async () => {
+    throw new ApiError("It broke.", 500, "internal_error");
+  });
+  const pauses: number[] = [];
+  for (let tries = 0; tries < TRIES; tries++) {
+    await one.look();
+    const outgoing = await database.outgoing("a");
+    expect(outgoing).toMatchObject({ wokenAt: 0, problem: "It broke." });
+    pauses.push(outgoing!.notBefore - now / 1000);
+    now = outgoing!.notBefore * 1000;
+  }
+  expect(pauses).toEqual([1, 2, 4, 8, 16].map((n) => n * PAUSE_S));
+  await one.look();
+  expect(await settled()).toMatchObject({ status: "failed", error: { code: "internal_error" } });
+});
+
+test("a stop between the look and the sending wins", async () => {
+  model = modelOf({ status: "ready" });
+  const one = sender();
+  const found = database.conversation.bind(database);
+  database.conversation = async (id) => {
+    await one.stop("a");
+    return found(id);
+  };
+  await one.look();
+  await expect.poll(async () => (await answer()).status).toBe("stopped");
+  await expect.poll(() => locks.held).toBe(0);
+  expect(asked).toEqual([]);
+});
+
+test("the first piece is kept as it comes: a page that is closed then has paid for it", async () => {
+  model = modelOf({ status: "ready" });
+  const one = sender(async function* (_, signal) {
+    yield { kind: "text", text: "Half" };
+    await new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+  });
+  await one.look();
+  await expect.poll(async () => (await answer()).text).toBe("Half");
+  await one.stop("a");
+  await settled();
+});
+
+test.each([
+  ["its chat", () => database.remove("c")],
+  ["all chats", () => database.clear()],
+])("deleting %s ends the answer that comes, and nothing of it comes back", async (_, remove) => {
+  model = modelOf({ status: "ready" });
+  let ended = false;
+  const one = sender(async function* (_body, signal) {
+    yield { kind: "text", text: "Half" };
+    await new Promise((_resolve, reject) =>
+      signal.addEventListener("abort", () => {
+        ended = true;
+        reject(signal.reason);
+      }),
+    );
+  });
+  const quiet = database.onChange((change) => {
+    if (change.kind === "stop") one.stopHere(change.id);
+  });
+  await one.look();
+  await expect.poll(async () => (await answer())?.text).toBe("Half");
+  await remove();
+  await expect.poll(() => one.receives("a")).toBe(false);
+  quiet();
+  expect([ended, await database.allMessages(), await database.outbox()]).toEqual([true, [], []]);
 });

@@ -3,11 +3,12 @@
 import type { ChatRequest, Delta, TokenUsage } from "@/api/chat";
 import { ApiError, messageOf } from "@/api/errors";
 import { hourlyUsd, type Model } from "@/api/models";
-import { promptFor, type Conversation, type Message } from "./conversation";
+import { promptFor, type Conversation, type Message, type Told } from "./conversation";
 import type { Database, Outgoing } from "./database";
 import type { LiveAnswers } from "./live";
 import { Meter } from "./meter";
 import { next, PAUSE_S, type Action } from "./outbox";
+import { triesOf, toldOf } from "./trouble";
 
 const KEEP_EVERY_MS = 1000;
 
@@ -48,10 +49,15 @@ export class Sender {
     const here = this.#stops.get(id);
     if (here) return here.abort();
     const { database } = this.world;
-    const [message, outgoing] = [await database.message(id), await database.outgoing(id)];
-    if (!message || !outgoing) return;
-    if (outgoing.begun) database.askToStop(id);
-    else await database.settle({ ...message, status: "stopped" });
+    const found = await database.withdraw(id);
+    if (found?.begun) database.askToStop(id);
+  }
+
+  /** Somebody put the model to sleep: what waits for it would wake it again. */
+  async stopWaiting(model: string): Promise<void> {
+    const { database } = this.world;
+    const waiting = (await database.outbox()).filter((outgoing) => outgoing.model === model);
+    for (const { id } of waiting) await database.withdraw(id);
   }
 
   /** The same, asked for by another tab. */
@@ -70,10 +76,13 @@ export class Sender {
     const action: Action = outgoing.begun ? { kind: "send" } : next(outgoing, this.world.model(outgoing.model), now);
     switch (action.kind) {
       case "wait":
+      case "ask":
+        return;
+      case "note-start":
+        await this.world.database.putOutgoing(outgoing.id, { starting: true });
         return;
       case "hold":
-        if (!outgoing.refusedAt) await this.world.database.putOutgoing(outgoing.id, { refusedAt: now });
-        return;
+        return this.#hold(outgoing, now);
       case "wake":
         return this.#wake(outgoing, now);
       case "give-up":
@@ -86,30 +95,42 @@ export class Sender {
     }
   }
 
+  /** Why it failed is kept: the server forgets it before the next try. */
+  async #hold({ id, model, refusedAt, starting }: Outgoing, now: number): Promise<void> {
+    if (refusedAt && !starting) return;
+    const failure = this.world.model(model)?.failure ?? null;
+    await this.world.database.putOutgoing(id, { refusedAt: refusedAt || now, starting: false, failure });
+  }
+
   async #wake(outgoing: Outgoing, now: number): Promise<void> {
+    const { database } = this.world;
     // The intent first: another tab that looks now must not ask as well.
-    await this.world.database.putOutgoing(outgoing.id, { wokenAt: now });
+    if (!(await database.putOutgoing(outgoing.id, { wokenAt: now }))) return;
     try {
       await this.world.wake(outgoing.model);
+      if (outgoing.problem) await database.putOutgoing(outgoing.id, { tries: 0, problem: "" });
     } catch (error) {
-      const lasting = error instanceof ApiError && [400, 403, 404].includes(error.status);
-      if (lasting) await this.#fail(outgoing.id, error);
-      // Offline, signed out or refused for now: it stays, and is asked for again.
-      else await this.world.database.putOutgoing(outgoing.id, { wokenAt: outgoing.wokenAt, notBefore: now + PAUSE_S });
+      if (outgoing.tries >= triesOf(error, "wake")) await this.#fail(outgoing.id, toldOf(error));
+      else await this.#pause(outgoing, error, { wokenAt: outgoing.wokenAt, problem: messageOf(error) });
     }
   }
 
-  async #giveUp(outgoing: Outgoing): Promise<void> {
-    const failure = this.world.model(outgoing.model)?.failure;
-    const told = `${failure?.message ?? "The model could not start."} ${failure?.fix ?? ""}`.trim();
-    await this.#fail(outgoing.id, new ApiError(told, 503, failure?.code ?? "model_failed"));
+  /** It stays, and is tried again: later each time where the server is to blame. */
+  async #pause({ id, tries }: Outgoing, error: unknown, change: Partial<Outgoing>): Promise<void> {
+    const counts = Number.isFinite(triesOf(error, "wake"));
+    const pauseS = (error instanceof ApiError && error.retryAfterS) || PAUSE_S * (counts ? 2 ** tries : 1);
+    const notBefore = this.world.now() / 1000 + pauseS;
+    await this.world.database.putOutgoing(id, { ...change, notBefore, tries: counts ? tries + 1 : tries });
   }
 
-  async #fail(id: string, error: unknown): Promise<void> {
+  async #giveUp(outgoing: Outgoing): Promise<void> {
+    const { code, message, fix, fixes } = this.world.model(outgoing.model)?.failure ?? outgoing.failure ?? UNKNOWN;
+    await this.#fail(outgoing.id, { code, message, fix, ...(fixes ? { fixes } : {}) });
+  }
+
+  async #fail(id: string, error: Told): Promise<void> {
     const message = await this.world.database.message(id);
-    if (!message) return;
-    const code = error instanceof ApiError ? error.code : "failed";
-    await this.world.database.settle({ ...message, status: "failed", error: { code, message: messageOf(error) } });
+    if (message) await this.world.database.settle({ ...message, status: "failed", error });
   }
 
   /** Holds the question's lock. */
@@ -127,7 +148,8 @@ export class Sender {
     const stop = new AbortController();
     this.#stops.set(id, stop);
     try {
-      await database.putOutgoing(id, { begun: true });
+      // Not there any more: it was stopped between the look above and now.
+      if (!(await database.putOutgoing(id, { begun: true }))) return;
       await this.#receive(conversation, { ...message, status: "streaming" }, stop.signal);
     } finally {
       this.#stops.delete(id);
@@ -147,7 +169,7 @@ export class Sender {
         ...samplingOf(conversation),
       };
       await database.putMessage(answer.message("streaming"));
-      let keptAt = this.world.now();
+      let keptAt = 0; // the first piece is kept at once: with it the answer is paid for
       for await (const delta of this.world.chat(body, signal)) {
         answer.take(delta, this.world.now());
         this.world.live.update(message.id, answer.shown());
@@ -164,23 +186,17 @@ export class Sender {
   async #broken(answer: Answer, error: unknown, signal: AbortSignal): Promise<void> {
     const { database } = this.world;
     if (signal.aborted) return database.settle(answer.message("stopped"));
-    if (answer.empty && passes(error)) {
+    const outgoing = answer.empty ? await database.outgoing(answer.id) : undefined;
+    if (outgoing && outgoing.tries < triesOf(error, "send")) {
       // Nothing came, so nothing is lost: back to waiting, with its place kept.
       await database.putMessage(answer.message("waiting"));
-      const pauseS = (error instanceof ApiError && error.retryAfterS) || PAUSE_S;
-      await database.putOutgoing(answer.id, { begun: false, notBefore: this.world.now() / 1000 + pauseS });
-      return;
+      return this.#pause(outgoing, error, { begun: false });
     }
-    const code = error instanceof ApiError ? error.code : "failed";
-    await database.settle({ ...answer.message("failed"), error: { code, message: messageOf(error) } });
+    await database.settle({ ...answer.message("failed"), error: toldOf(error) });
   }
 }
 
-/** Errors after which the same question may simply wait on. */
-function passes(error: unknown): boolean {
-  if (!(error instanceof ApiError)) return false;
-  return error.offline || error.unauthenticated || error.status === 429 || error.code === "model_starting";
-}
+const UNKNOWN: Told & { fix: string } = { code: "model_failed", message: "The model could not start.", fix: "" };
 
 const hourlyUsdOf = (model: Model | undefined): number | null => (model ? hourlyUsd(model) : null);
 

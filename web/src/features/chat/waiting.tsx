@@ -1,7 +1,7 @@
 /** A question that waits for its model: what is done about it, and what can be. */
 
 import { messageOf } from "@/api/errors";
-import { cancelStart, putToSleep, type Model } from "@/api/models";
+import { cancelStart, putToSleep, type Failure, type Model } from "@/api/models";
 import { modelsQuery } from "@/api/queries";
 import { spentUsd } from "@/api/start";
 import { timeOfDay, usd } from "@/lib/format";
@@ -10,34 +10,77 @@ import { FailurePanel } from "@/ui/failure";
 import { StartCard } from "@/ui/start-card";
 import { useModels, useNow } from "@/ui/use-now";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { useEffect, useState } from "react";
+import { useEffect, useState, type ReactNode } from "react";
+import { Link } from "wouter";
 import type { Chats } from "./chats";
 import type { Message } from "./conversation";
 import type { Outgoing } from "./database";
-import { next } from "./outbox";
+import { next, type Action } from "./outbox";
 import { useOutbox } from "./use-stored";
 
 export function Waiting({ chats, message }: { chats: Chats; message: Message }) {
-  const { data: models, error } = useModels();
+  const { data: models } = useModels();
   const outgoing = useOutbox(chats)?.find(({ id }) => id === message.id);
   const model = models?.find(({ name }) => name === message.model);
   useScreenOn();
   return (
     <div className="waiting">
       {model?.status === "starting" && <Starting chats={chats} message={message} model={model} />}
-      {model?.status === "failed" && outgoing && <Failed chats={chats} outgoing={outgoing} model={model} />}
-      {model?.status !== "failed" && (
-        <p className="muted waiting-note">
-          {noteOf(model, error)} Your message is kept in this browser and sent when the model is ready.
-        </p>
-      )}
-      {model && ["cold", "draining"].includes(model.status) && (
-        <div className="row">
-          <button type="button" className="button" onClick={() => void chats.stop(message.id)}>
-            Do not send
-          </button>
-        </div>
-      )}
+      {model && outgoing ? <Told chats={chats} outgoing={outgoing} model={model} /> : <Note model={model} problem="" />}
+    </div>
+  );
+}
+
+/** What comes next, and what can be done about it. */
+function Told({ chats, outgoing, model }: { chats: Chats; outgoing: Outgoing; model: Model }) {
+  const action = next(outgoing, model, useNow(5000));
+  const failure = model.failure ?? outgoing.failure;
+  if (failure && (model.status === "failed" || action.kind === "hold")) {
+    return <Failed chats={chats} id={outgoing.id} failure={failure} action={action} />;
+  }
+  if (action.kind === "ask") return <Stopped chats={chats} id={outgoing.id} model={model} />;
+  return (
+    <>
+      <Note model={model} problem={outgoing.problem} />
+      {["cold", "draining"].includes(model.status) && <DoNotSend chats={chats} id={outgoing.id} />}
+    </>
+  );
+}
+
+function Note({ model, problem }: { model: Model | undefined; problem: string }) {
+  const { error } = useModels();
+  return (
+    <p className="muted waiting-note">
+      {noteOf(model, error)} {problem && `${problem} It is tried again.`} Your message is kept in this browser and sent
+      when the model is ready.
+    </p>
+  );
+}
+
+/** The start that was under way is no more, and nobody said why. */
+function Stopped({ chats, id, model }: { chats: Chats; id: string; model: Model }) {
+  return (
+    <>
+      <p className="waiting-note" role="status">
+        {model.name} went back to sleep before it had your message: it was stopped, or this page was away for long.
+        Waking it again costs money, so it is not done by itself.
+      </p>
+      <DoNotSend chats={chats} id={id}>
+        <button type="button" className="button primary" onClick={() => void chats.tryNow(id)}>
+          Wake it again
+        </button>
+      </DoNotSend>
+    </>
+  );
+}
+
+function DoNotSend({ chats, id, children }: { chats: Chats; id: string; children?: ReactNode }) {
+  return (
+    <div className="row">
+      {children}
+      <button type="button" className="button" onClick={() => void chats.stop(id)}>
+        Do not send
+      </button>
     </div>
   );
 }
@@ -63,7 +106,6 @@ function Starting({ chats, message, model }: { chats: Chats; message: Message; m
   const client = useQueryClient();
   const cancel = useMutation({
     mutationFn: async () => {
-      await chats.stop(message.id);
       // Between the look and the click it may have become ready.
       await cancelStart(model.name).catch(() => putToSleep(model.name));
     },
@@ -71,7 +113,14 @@ function Starting({ chats, message, model }: { chats: Chats; message: Message; m
   });
   const spent = spentUsd(model, Date.now() / 1000);
   return (
-    <StartCard model={model}>
+    <StartCard
+      model={model}
+      advice={
+        <>
+          Look at its log under <Link href="/models">Models</Link>, or cancel and start again.
+        </>
+      }
+    >
       <button type="button" className="button" onClick={() => setAsking(true)} disabled={cancel.isPending}>
         Cancel
       </button>
@@ -97,17 +146,21 @@ function Starting({ chats, message, model }: { chats: Chats; message: Message; m
   );
 }
 
-function Failed({ chats, outgoing, model }: { chats: Chats; outgoing: Outgoing; model: Model }) {
-  const now = useNow(5000);
-  if (!model.failure) return null;
-  const action = next(outgoing, model, now);
+interface FailedProps {
+  chats: Chats;
+  id: string;
+  failure: Failure;
+  action: Action;
+}
+
+function Failed({ chats, id, failure, action }: FailedProps) {
   return (
     <>
-      <FailurePanel failure={model.failure}>
-        <button type="button" className="button" onClick={() => void chats.tryNow(outgoing.id)}>
+      <FailurePanel failure={failure}>
+        <button type="button" className="button" onClick={() => void chats.tryNow(id)}>
           Try now
         </button>
-        <button type="button" className="button" onClick={() => void chats.stop(outgoing.id)}>
+        <button type="button" className="button" onClick={() => void chats.stop(id)}>
           Stop trying
         </button>
       </FailurePanel>

@@ -18,6 +18,7 @@ from control_plane.nodes import Node
 from control_plane.ports import Front, FrontState, Launch, Stage, Wish
 from gpu_node.protocol import NodeState
 from tests.night.deployment import GROUP, MODEL, Deployment
+from tests.stories.virtual import story
 
 
 async def deployment(*, holds: bool = False) -> Deployment:
@@ -320,10 +321,8 @@ async def test_a_round_that_is_cut_short_passes_on_why_and_reports_what_it_had_m
     assert [(event.kind, event.node) for event in world.events.kept] == [(EventKind.NODE_ADOPTED, node.id)]
 
 
-async def test_a_round_in_which_aws_does_not_answer_ends_in_time_to_tell_what_it_did(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("control_plane.janitor.MEND_S", 0.05)
+@story
+async def test_a_round_in_which_aws_does_not_answer_ends_in_time_to_tell_what_it_did() -> None:
     world = await deployment()
     node = await launched(world)
 
@@ -331,9 +330,11 @@ async def test_a_round_in_which_aws_does_not_answer_ends_in_time_to_tell_what_it
         never: asyncio.Future[Stage] = asyncio.get_running_loop().create_future()
         return await never
 
-    monkeypatch.setattr(world.stage, "look", silent)
+    world.stage.look = silent  # type: ignore[method-assign]
+    begun_at = asyncio.get_running_loop().time()
     with pytest.raises(Unavailable, match="cut off"):
         await cleaned(world)
+    assert asyncio.get_running_loop().time() - begun_at == pytest.approx(MEND_S)
     assert [(event.kind, event.node) for event in world.events.kept] == [(EventKind.NODE_ADOPTED, node.id)]
     (notice,) = world.notices.channel.sent
     assert notice.entries[0].event.node == node.id

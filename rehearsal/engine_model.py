@@ -116,12 +116,13 @@ class Model:
             self.waiting -= 1
         self.running += 1
         try:
-            self.prompt_tokens += plan.prompt_tokens
             words = _TEXT.format(plan.words).split()
             for number in range(plan.said, plan.said + plan.tokens):
                 if number == _FAULT_AFTER:
                     self._fault(plan.fault)
                 await self._pause(plan.gap_s)
+                if number == plan.said:  # as vLLM: a prompt counts when it has been read, which its first token shows
+                    self.prompt_tokens += plan.prompt_tokens
                 self.generated_tokens += 1
                 yield words[0] if number == 0 else f" {words[number % len(words)]}"
         finally:

@@ -23,6 +23,7 @@ from gpu_node.engine import Load, parse_load
 from gpu_node.phases import PhaseTracker, explain
 from gpu_node.protocol import Phase
 from rehearsal.engine_log import BOOT_FAILURES
+from rehearsal.engine_model import _FAULT_AFTER
 
 PORT = 8000
 
@@ -318,9 +319,14 @@ def test_a_termination_with_time_lets_streams_end_and_takes_no_new_request(start
     ending.process.wait(10)
 
 
+def generated(load: Load) -> float:
+    return sum(count for name, count in load.tokens.items() if name.startswith("generation_tokens_total"))
+
+
 def test_an_engine_that_hangs_answers_its_health_check_and_counts_no_token(start: Callable[..., Running]) -> None:
     stuck = start()
     first = stuck.openai.chat.completions.create(model="tiny", messages=user("[[hang]]"), stream=True)
+    wait_for(lambda: stuck.load and generated(stuck.load) == _FAULT_AFTER)
     other = stuck.openai.chat.completions.create(model="tiny", messages=user("Hello"), stream=True)
     wait_for(lambda: stuck.load == Load(2, 0))
     before = stuck.load
@@ -328,6 +334,10 @@ def test_an_engine_that_hangs_answers_its_health_check_and_counts_no_token(start
     assert before
     assert stuck.load
     assert stuck.load.tokens == before.tokens
+    third = stuck.openai.chat.completions.create(model="tiny", messages=user("Hello again"), stream=True)
+    wait_for(lambda: stuck.load == Load(3, 0))
+    assert stuck.load.tokens == before.tokens  # nor what it takes in: a prompt counts when it has been read
+    third.close()
     first.close()
     other.close()
 

@@ -363,7 +363,8 @@ class _Planner:
         if model is None or node.state in LEAVING:
             return self._now
         if node.state in STARTING:
-            return node.launched_at + self._money.boot_s(node.model) + model.idle_timeout_s
+            ready_at = max(node.launched_at + self._money.boot_s(node.model), self._now)  # it may be slower than usual
+            return ready_at + model.idle_timeout_s
         return (self._now if self._busy(node) else self._last_use(node)) + model.idle_timeout_s
 
     def _standing(self, name: str) -> Failure | None:

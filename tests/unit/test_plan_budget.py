@@ -40,6 +40,15 @@ def test_a_start_counts_its_boot_and_its_idle_time() -> None:
     assert kinds(wishes={NAME: wish()}, budgets=budgets(10_000_001 - START)) == [Fulfil]
 
 
+def test_a_start_that_is_slower_than_believed_is_counted_until_it_has_idled_out_from_now_on() -> None:
+    slow = node(NodeState.BOOTING, launched_at=NOW - 1100, heartbeat_at=NOW, micro_usd_per_hour=RATE.per_hour)
+    ahead = round(MODEL.idle_timeout_s * RATE.per_hour / 3600)
+    model = {NAME: replace(MODEL, max_instances=2)}
+    for left, begun in ((START + ahead, [Start]), (START + ahead - 1, [Fulfil])):
+        found = kinds(slow, models=model, wishes={NAME: wish(desired=2)}, budgets=budgets(10_000_000 - left))
+        assert [kind for kind in found if kind in (Start, Fulfil)] == begun
+
+
 def test_who_waits_for_what_the_budget_forbids_is_told_so() -> None:
     (refuse,) = actions(wishes={NAME: wish()}, waiters={NAME: 1}, budgets=budgets(9_999_999))
     assert isinstance(refuse, Refuse)

@@ -275,9 +275,7 @@ class Sim:
                 self.wish = None
             case Hold(wish):
                 self.wish = wish
-            case NoteStart(forgives=False):
-                pass
-            case NoteStart():
+            case NoteStart(forgives=True):
                 self.history = replace(self.history, failures=0, failure=None, refusal=None)
             case Forgive(_, failed_at):
                 assert (self.history.failed_at, self.history.failure is None) == (failed_at, False)

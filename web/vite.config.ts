@@ -30,5 +30,7 @@ export default defineConfig({
     setupFiles: ["./src/testing/setup.ts"],
     include: ["src/**/*.test.{ts,tsx}"],
     restoreMocks: true,
+    testTimeout: 60_000, // a busy machine is no failure
+    expect: { poll: { timeout: 20_000 } },
   },
 });

@@ -4,7 +4,7 @@ import { modelsQuery, newQueryClient, sessionQuery } from "@/api/queries";
 import { rememberSession, type Session } from "@/api/session";
 import { setApiBase } from "@/api/client";
 import { modelOf } from "@/testing/models";
-import { act, cleanup, fireEvent, render, screen } from "@testing-library/react";
+import { act, cleanup, configure, fireEvent, render, screen } from "@testing-library/react";
 import { QueryClientProvider, type QueryClient } from "@tanstack/react-query";
 import { http, HttpResponse } from "msw";
 import { setupServer } from "msw/node";
@@ -20,6 +20,7 @@ import { Waiting } from "./waiting";
 
 const server = setupServer();
 beforeAll(() => {
+  configure({ asyncUtilTimeout: 20_000 }); // a busy machine is no failure
   setApiBase("http://diogenes.test");
   server.listen({ onUnhandledRequest: "error" });
   vi.stubGlobal("matchMedia", () => ({ matches: false }));

@@ -14,7 +14,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psutil
@@ -134,8 +134,8 @@ def test_a_long_answer_is_no_hang(start_node: StartNode) -> None:
     asking = http.client.HTTPConnection(node.metadata["local-ipv4"], 8000, timeout=60)
     body = json.dumps({"prompt": "Hello [[tokens=3 gap=1]]"})
     asking.request("POST", "/v1/completions", body, {"content-type": "application/json"})
-    assert asking.getresponse().status == 200
-    asking.close()
+    with closing(asking), asking.getresponse() as answer:
+        assert answer.status == 200
     assert "engine cleared of suspicion" in node.messages
     assert node.process.poll() is None
 

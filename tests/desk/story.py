@@ -229,7 +229,7 @@ def opened(
     assert {process.pid for process in _below()} <= before, "a process outlived the desk"
 
 
-async def until(what: Callable[[], bool], name: str, limit_s: float = 30.0) -> None:
+async def until(what: Callable[[], bool], name: str, limit_s: float = BOUND_S) -> None:
     """Wait for something that other processes do; fails by name."""
     limit = time.monotonic() + limit_s
     while not await asyncio.to_thread(what):

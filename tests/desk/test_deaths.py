@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.desk.story import Answer, Story, opened
+from tests.desk.story import BOUND_S, Answer, Story, opened
 
 pytestmark = pytest.mark.desk
 
@@ -53,7 +53,7 @@ async def test_a_stream_that_is_cut_ends_with_a_typed_error(story: Story) -> Non
         model = f"stream/{victim}"
         begun = asyncio.Event()
         streaming = asyncio.create_task(story.ask(model, LONG, stream=True, begun=begun))
-        await asyncio.wait_for(begun.wait(), 30)
+        await asyncio.wait_for(begun.wait(), BOUND_S)
         first = await story.node(model)
         kill(story, victim, first)
         answer = await streaming

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from control_plane.model import slug
-from tests.desk.story import opened
+from tests.desk.story import BOUND_S, opened
 
 pytestmark = pytest.mark.desk
 
@@ -22,7 +22,7 @@ async def test_nodes_whose_control_plane_is_gone_for_good_leave_by_their_own_lea
         assert (await story.ask(READY)).whole
         begun = asyncio.Event()
         streaming = asyncio.create_task(story.ask(STREAMING, LONG, stream=True, begun=begun))
-        await asyncio.wait_for(begun.wait(), 30)
+        await asyncio.wait_for(begun.wait(), BOUND_S)
         waiting = asyncio.create_task(story.ask(LOADING))
         loading = await story.loading(LOADING)
         nodes = [loading, await story.node(READY), await story.node(STREAMING)]

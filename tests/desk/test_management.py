@@ -15,7 +15,7 @@ from control_plane.schema import USAGE
 from gpu_node.protocol import from_attributes
 from rehearsal.account import REGION
 from rehearsal.stack import OWNER
-from tests.desk.story import NAMESPACE, Story, opened, until
+from tests.desk.story import BOUND_S, NAMESPACE, Story, opened, until
 
 pytestmark = pytest.mark.desk
 
@@ -50,7 +50,7 @@ async def test_a_model_is_woken_and_put_to_sleep_by_hand(story: Story) -> None:
 async def test_who_is_being_answered_is_answered_before_the_model_sleeps(story: Story) -> None:
     begun = asyncio.Event()
     streaming = asyncio.create_task(story.ask(STUCK, "[[tokens=60 gap=0.05]]", stream=True, begun=begun))
-    await asyncio.wait_for(begun.wait(), 30)
+    await asyncio.wait_for(begun.wait(), BOUND_S)
     await story.scale(STUCK, 0)
     answer = await streaming
     assert answer.whole, answer

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rehearsal.stack import OWNER
-from tests.desk.story import NAMESPACE, Story, opened
+from tests.desk.story import BOUND_S, NAMESPACE, Story, opened
 
 pytestmark = pytest.mark.desk
 
@@ -30,7 +30,7 @@ def story() -> Iterator[Story]:
 async def test_a_throttled_table_harms_nobody_who_is_being_answered(story: Story) -> None:
     begun = asyncio.Event()
     streaming = asyncio.create_task(story.ask(WARM, LONG, stream=True, begun=begun))
-    await asyncio.wait_for(begun.wait(), 30)
+    await asyncio.wait_for(begun.wait(), BOUND_S)
     node = await story.node(WARM)
     for operation in ("UpdateItem", "Scan"):
         story.desk.add_fault(throttle=f"dynamodb:{operation}", times=15)

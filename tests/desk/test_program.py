@@ -18,6 +18,7 @@ import pytest
 from openai.types.chat import ChatCompletionChunk
 
 from rehearsal.ec2 import HOME
+from tests.desk.story import BOUND_S
 
 pytestmark = pytest.mark.desk
 
@@ -73,7 +74,7 @@ async def running(home: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process,
         sys.executable, "-m", "rehearsal", cwd=HOME, env=env, stdout=-1, stderr=asyncio.subprocess.DEVNULL
     )
     try:
-        yield rehearsal, await asyncio.wait_for(ready_line(rehearsal), 30)
+        yield rehearsal, await asyncio.wait_for(ready_line(rehearsal), BOUND_S)
     finally:
         if rehearsal.returncode is None:
             rehearsal.kill()

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from control_plane.schema import CONFIGURED, MODELS
 from rehearsal.account import REGION
 from rehearsal.stack import NAMESPACE
-from tests.desk.story import Story, group_of, opened, until
+from tests.desk.story import BOUND_S, Story, group_of, opened, until
 
 pytestmark = pytest.mark.desk
 
@@ -47,7 +47,7 @@ async def test_a_model_is_removed_under_a_stream_that_ends_in_peace() -> None:
         autoscaling = client(story, "autoscaling")
         begun = asyncio.Event()
         streaming = asyncio.create_task(story.ask(REMOVED, LONG, stream=True, begun=begun))
-        await asyncio.wait_for(begun.wait(), 30)
+        await asyncio.wait_for(begun.wait(), BOUND_S)
         node = await story.node(REMOVED)
         close_group(autoscaling)
         await until(lambda: story.row(node)["status"] == "draining", "the node drains")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.desk.story import Story, opened
+from tests.desk.story import BOUND_S, Story, opened
 
 pytestmark = pytest.mark.desk
 
@@ -63,7 +63,7 @@ async def test_a_ready_node_is_found_again_and_still_goes_when_idle(story: Story
 async def test_a_stream_dies_with_the_control_plane_and_the_node_does_not(story: Story) -> None:
     begun = asyncio.Event()
     streaming = asyncio.create_task(story.ask(STREAM, LONG, stream=True, begun=begun))
-    await asyncio.wait_for(begun.wait(), 30)
+    await asyncio.wait_for(begun.wait(), BOUND_S)
     first = await story.node(STREAM)
     await kill_and_start(story)
     answer = await streaming
@@ -77,7 +77,7 @@ async def test_a_stream_dies_with_the_control_plane_and_the_node_does_not(story:
 async def test_a_stop_lets_a_stream_come_to_its_end(story: Story) -> None:
     begun = asyncio.Event()
     streaming = asyncio.create_task(story.ask(LAST_STREAM, LONG, stream=True, begun=begun))
-    await asyncio.wait_for(begun.wait(), 30)
+    await asyncio.wait_for(begun.wait(), BOUND_S)
     await asyncio.to_thread(story.desk.stop_control_plane)
     answer = await streaming
     assert answer.whole, answer

@@ -14,6 +14,10 @@ WHOLE = ("image", "vllm", "provider", "infra", "web")
 FIRST = ("image", "vllm", "desk", "web", "provider", "rehearsal")
 """What takes longest begins first. Of these, image, desk and web mostly wait, so that others get on beside them."""
 
+REAL = ("image", "vllm", "desk", "web", "rehearsal", "people", "iam", "gpu_node")
+"""Folders of tests that start processes and wait for them: on a machine that stalls for half a minute they may fail for
+it, and are run once more. A run says which were (R, RERUN); what fails twice, or in any other folder, has failed."""
+
 
 class Folders(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """One process runs a whole folder, where its files share something, else a whole file.
@@ -34,6 +38,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Folders:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _turn(_place(item.nodeid)))
+    for item in items:
+        if _place(item.nodeid)[0] in REAL:
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 def _place(nodeid: str) -> Sequence[str]:

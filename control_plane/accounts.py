@@ -47,7 +47,7 @@ class Accounts:
             clock=clock,
             allowance=allowance,
             sizes=sizes,
-            keys=keys.known if keys else None,
+            keys=keys.list if keys else None,  # not what the door remembers: a key that is new would not be in it
             users=self.meter.users,
         )
         self.task = (

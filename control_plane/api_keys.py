@@ -97,10 +97,6 @@ class ApiKeys:
         """The owner's keys, or everybody's, oldest first."""
         return [row for row in await self._store.list() if email in (None, row.email)]
 
-    async def known(self) -> Sequence[KeyRow]:
-        """Everybody's, as they were at the last look. Raises Unavailable."""
-        return list((await self._roll.get()).values())
-
     async def revoke(self, key_id: str, *, email: str | None = None) -> KeyRow:
         """The key that is gone now. Raises NotFound when the owner, or nobody, has such a key; Unavailable."""
         row = next((row for row in await self.list(email) if row.id == key_id), None)

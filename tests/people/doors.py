@@ -103,6 +103,11 @@ class Front:
             self._plane.reception.tell_turned_away()
             self.run(self._plane.log.flush())
 
+    def count_the_month(self) -> None:
+        """What a task does twice a minute, limits of keys among it; a night watch, when somebody asks for a model."""
+        if self._plane:
+            self.run(self._plane.accounts.spending.refresh())
+
     @property
     def nothing_happened(self) -> bool:
         """Nobody was woken, and nothing wished for."""

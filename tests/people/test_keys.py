@@ -25,6 +25,11 @@ def test_revoked_expired_and_never_minted_look_the_same(front: Front) -> None:
     assert "typo" in front.ask("GET", "/v1/models", **bearer(typo)).json["error"]["message"]
 
 
+def test_a_key_that_another_process_made_is_known_at_once_whoever_looked_at_keys_before(front: Front) -> None:
+    front.count_the_month()
+    assert front.ask("GET", "/v1/models", **bearer(front.key())).status == 200
+
+
 def test_a_key_says_what_it_may_do(front: Front) -> None:
     body = {
         "name": "phone",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import secrets
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from control_plane import schema
-from control_plane.dynamo.table import DynamoTable, Row
+from control_plane.dynamo.table import DynamoTable, Refused, Row
 from control_plane.people import Override, Session
 
 if TYPE_CHECKING:
@@ -21,15 +22,19 @@ _ENTRY = "entry "
 class DynamoSessions:
     """SessionStore over DynamoDB. What was used once stands in the same table, under a key of its own kind."""
 
-    def __init__(self, client: DynamoDBClient, namespace: str) -> None:
+    def __init__(
+        self, client: DynamoDBClient, namespace: str, *, mark: Callable[[], str] = lambda: secrets.token_hex(8)
+    ) -> None:
+        """``mark`` tells one call from another."""
         self._rows = DynamoTable(client, namespace, schema.SESSIONS)
+        self._mark = mark
 
     async def get(self, id_hash: str) -> Session | None:
         row = await self._rows.get(id_hash=id_hash)
         return _session(row) if row else None
 
     async def add(self, session: Session) -> None:
-        await self._rows.insert(asdict(session))
+        await self._insert(asdict(session))
 
     async def extend(self, id_hash: str, until: float) -> None:
         await self._rows.update(
@@ -49,7 +54,15 @@ class DynamoSessions:
         return {row["email"] for row in await self._rows.scan() if "email" in row}
 
     async def use_once(self, token_hash: str, *, until: float) -> None:
-        await self._rows.insert({"id_hash": _USED + token_hash, "expires_at": until})
+        await self._insert({"id_hash": _USED + token_hash, "expires_at": until, "by": self._mark()})
+
+    async def _insert(self, row: Mapping[str, Any]) -> None:
+        """Raises Stale. Where an answer is lost AWS's client asks again, and then meets the row that it has written."""
+        try:
+            await self._rows.insert(row)
+        except Refused as refused:
+            if refused.row != row:
+                raise
 
 
 class DynamoOverrides:

@@ -9,7 +9,8 @@ import pytest
 
 from control_plane.errors import Stale
 from control_plane.people import Override, Session, SessionStore
-from tests.contract.under_test import Stores
+from rehearsal.faults import Fault
+from tests.contract.under_test import Desk, Stores
 
 AT = 1_795_000_000.5
 SESSION = Session("ab" * 32, "ann@example.com", "google", AT, AT + 43200, AT + 86400 * 30)
@@ -57,6 +58,17 @@ async def test_what_is_used_once_is_used_once_however_many_try(sessions: Session
     assert [isinstance(outcome, Stale) for outcome in outcomes].count(True) == 4
     assert outcomes.count(None) == 1
     await sessions.use_once("34" * 32, until=AT + 600)
+
+
+async def test_what_was_written_but_not_answered_is_not_taken_for_somebody_elses(
+    desk: Desk, dynamo_stores: Stores
+) -> None:
+    for _ in range(2):
+        desk.faults.add(Fault.parse({"lose_reply": "dynamodb:PutItem"}))
+    await dynamo_stores.sessions.add(SESSION)
+    await dynamo_stores.sessions.use_once("56" * 32, until=AT + 600)
+    with pytest.raises(Stale):
+        await dynamo_stores.sessions.use_once("56" * 32, until=AT + 600)
 
 
 async def test_a_decision_takes_the_place_of_the_one_before(stores: Stores) -> None:

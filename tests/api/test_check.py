@@ -12,21 +12,12 @@ import pytest
 from control_plane.hub import Access, Reading
 from control_plane.rates import Sizes, node_rate
 from tests.api.asking import awake, nothing_happened, refusal
+from tests.geometries import LLAMA_8B_LONG
 from tests.stories.virtual import story
 from tests.stories.world import MODEL, deployment
 
 CHECK = f"/api/models/{MODEL}/check"
-EIGHT_B = {
-    "parameters": 8030261248,
-    "embeddingParameters": 1050673152,
-    "layers": 32,
-    "kvHeads": 8,
-    "headDim": 128,
-    "hiddenSize": 4096,
-    "intermediateSize": 14336,
-    "vocabSize": 128256,
-    "maxModelLen": 131072,
-}
+EIGHT_B = dict(LLAMA_8B_LONG)
 LLAMA = {
     "model_type": "llama",
     "hidden_size": 4096,

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.geometries import LLAMA_8B_LONG
+
 ARN = "arn:aws:acm:us-east-1:123456789012:certificate/0a1b2c3d"
-NUMBERS_8B: dict[str, Any] = {
-    "parameters": 8030261248,
-    "embeddingParameters": 1050673152,
-    "layers": 32,
-    "kvHeads": 8,
-    "headDim": 128,
-    "hiddenSize": 4096,
-    "intermediateSize": 14336,
-    "vocabSize": 128256,
-    "attentionHeads": 32,
-    "maxModelLen": 131072,
-}
+NUMBERS_8B: dict[str, Any] = {**LLAMA_8B_LONG, "attentionHeads": 32}
 NUMBERS_32B = NUMBERS_8B | {
     "parameters": 32762106880,
     "embeddingParameters": 1555824640,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from control_plane.geometry import GEOMETRY_KEYS, Geometry, Quantization, Scheme, geometry_problems
+from tests import geometries
 
 LLAMA_8B: dict[str, Any] = {
     "model_type": "llama",
@@ -72,16 +73,7 @@ MIXTRAL = LLAMA_8B | {
     "num_experts_per_tok": 2,
     "rope_scaling": None,
 }
-NUMBERS: dict[str, Any] = {
-    "parameters": 8030261248,
-    "embeddingParameters": 1050673152,
-    "layers": 32,
-    "kvHeads": 8,
-    "headDim": 128,
-    "hiddenSize": 4096,
-    "intermediateSize": 14336,
-    "vocabSize": 128256,
-}
+NUMBERS: dict[str, Any] = dict(geometries.LLAMA_8B)
 
 
 def shape(config: dict[str, Any], weights_bytes: int | None = None) -> Geometry:

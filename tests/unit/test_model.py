@@ -20,18 +20,10 @@ from control_plane.model import (
     parse_catalog,
     slug,
 )
+from tests.geometries import LLAMA_8B
 
 SMALL: dict[str, Any] = {"name": "org/Small-8B", "instanceTypes": ["g6.xlarge", "g5.xlarge"]}
-GEOMETRY: dict[str, Any] = {
-    "parameters": 8030261248,
-    "embeddingParameters": 1050673152,
-    "layers": 32,
-    "kvHeads": 8,
-    "headDim": 128,
-    "hiddenSize": 4096,
-    "intermediateSize": 14336,
-    "vocabSize": 128256,
-}
+GEOMETRY: dict[str, Any] = dict(LLAMA_8B)
 
 
 def problems_of(config: dict[str, Any]) -> list[str]:

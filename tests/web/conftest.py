@@ -8,6 +8,7 @@ import pytest
 
 from tests.desk.sleep import ENVIRONMENT, FRONT
 from tests.desk.story import Story, opened
+from tests.geometries import LLAMA_8B_LONG
 from tests.web.browser import browser_missing
 
 MODELS = ("first", "reloaded", "shared", "offline", "ended", "cancelled", "small")
@@ -15,17 +16,7 @@ SIZED = {
     "name": "sized",  # never started: what it needs is given by hand, so no hub is asked
     "instanceTypes": ["g5.xlarge"],
     "vllmArgs": "--max-model-len 8192",
-    "geometry": {
-        "parameters": 8030261248,
-        "embeddingParameters": 1050673152,
-        "layers": 32,
-        "kvHeads": 8,
-        "headDim": 128,
-        "hiddenSize": 4096,
-        "intermediateSize": 14336,
-        "vocabSize": 128256,
-        "maxModelLen": 131072,
-    },
+    "geometry": dict(LLAMA_8B_LONG),
 }
 UNLUCKY = "unlucky"  # AWS never has a machine for it
 

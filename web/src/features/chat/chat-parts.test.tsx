@@ -3,6 +3,7 @@ import { cancelStart, putToSleep, type Failure } from "@/api/models";
 import { modelsQuery, newQueryClient, sessionQuery } from "@/api/queries";
 import { rememberSession, type Session } from "@/api/session";
 import { setApiBase } from "@/api/client";
+import { CHAT } from "@/testing/chat";
 import { modelOf } from "@/testing/models";
 import { act, cleanup, configure, fireEvent, render, screen } from "@testing-library/react";
 import { QueryClientProvider, type QueryClient } from "@tanstack/react-query";
@@ -12,7 +13,7 @@ import type { ReactNode } from "react";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { chatsOf, type Chats } from "./chats";
 import { Composer } from "./composer";
-import type { Conversation, Message } from "./conversation";
+import type { Message } from "./conversation";
 import { editOf } from "./database";
 import { MessageView } from "./message";
 import { RETRY_S } from "./outbox";
@@ -28,17 +29,6 @@ beforeAll(() => {
 });
 afterAll(() => server.close());
 
-const CHAT: Conversation = {
-  id: "c",
-  title: "New chat",
-  titled: false,
-  model: "small",
-  system: "",
-  params: {},
-  chosen: {},
-  createdAt: 0,
-  updatedAt: 0,
-};
 const FAILURE: Failure = { code: "no_gpu_capacity", message: "No machine.", fix: "", permanent: false };
 
 let client: QueryClient;

@@ -1,17 +1,6 @@
+import { CHAT } from "@/testing/chat";
 import { expect, test } from "vitest";
-import { choose, pathOf, promptFor, siblingsOf, titleOf, type Conversation, type Message } from "./conversation";
-
-const CHAT: Conversation = {
-  id: "c",
-  title: "New chat",
-  titled: false,
-  model: "small",
-  system: "",
-  params: {},
-  chosen: {},
-  createdAt: 0,
-  updatedAt: 0,
-};
+import { choose, pathOf, promptFor, siblingsOf, titleOf, type Message } from "./conversation";
 
 function message(id: string, parentId: string | null, role: Message["role"], changes: Partial<Message> = {}): Message {
   const at = { conversationId: "c", createdAt: Number(id.replace(/\D/g, "")) };

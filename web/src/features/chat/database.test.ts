@@ -1,18 +1,9 @@
+import { CHAT as NEW_CHAT } from "@/testing/chat";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Conversation, Message } from "./conversation";
 import { Database, editOf, NEW, outgoingOf } from "./database";
 
-const CHAT: Conversation = {
-  id: "c",
-  title: "Hello",
-  titled: false,
-  model: "small",
-  system: "",
-  params: {},
-  chosen: {},
-  createdAt: 0,
-  updatedAt: 0,
-};
+const CHAT: Conversation = { ...NEW_CHAT, title: "Hello" };
 const QUESTION: Message = {
   id: "q",
   conversationId: "c",

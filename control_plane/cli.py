@@ -31,6 +31,7 @@ from control_plane.errors import DiogenesError, InvalidRequest
 from control_plane.event import EventKind
 from control_plane.event_log import EventLog
 from control_plane.fresh import Fresh
+from control_plane.http_server import configured
 from control_plane.inside import inside
 from control_plane.outside import adapters
 from control_plane.parameters import SsmEntrance
@@ -151,17 +152,10 @@ class Server(uvicorn.Server):
 
     def __init__(self, control_plane: ControlPlane, settings: Settings) -> None:
         super().__init__(
-            uvicorn.Config(
+            configured(
                 control_plane.app,
                 host=settings.host,
                 port=settings.port,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                date_header=False,
-                proxy_headers=False,
-                http="httptools",
-                ws="none",
                 backlog=4096,
                 timeout_keep_alive=75,  # longer than the load balancer's own, which must be the one to close
                 timeout_graceful_shutdown=int(settings.stop_timeout_s),

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from typing_extensions import TypedDict
+
 from control_plane.nodes import NodeId
 
 
@@ -79,6 +81,19 @@ class Event:
         return not scope.startswith(("user:", "key:")) or scope == f"user:{email}"
 
 
+class EventEntry(TypedDict):
+    """What happened."""
+
+    id: str
+    at: float  # Unix seconds
+    kind: str
+    cause: str
+    model: str | None
+    node: str | None
+    message: str
+    data: dict[str, EventValue]
+
+
 @dataclass(frozen=True)
 class Entry:
     """An event in its place in the log."""
@@ -90,6 +105,19 @@ class Entry:
     def id(self) -> str:
         """What the API calls it; sorts as text."""
         return event_id(self.number)
+
+    def to_dict(self) -> EventEntry:
+        event = self.event
+        return {
+            "id": self.id,
+            "at": event.at,
+            "kind": str(event.kind),
+            "cause": event.cause,
+            "model": event.model,
+            "node": event.node,
+            "message": event.message,
+            "data": dict(event.data),
+        }
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from control_plane.dialect import DIALECTS
-from control_plane.exchange import Receive, Scope, Send
-
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+from control_plane.exchange import Application, Receive, Scope, Send
 
 
 class Gateway:

@@ -4,42 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import AsyncExitStack
 from dataclasses import replace
-from types import TracebackType
-from typing import Any
 
-import aioboto3
-from aiobotocore.config import AioConfig
-from aiohttp import ClientError as HttpError
-from botocore.exceptions import BotoCoreError, ClientError
-
+from control_plane.aws_client import AwsClient, Opener
+from control_plane.errors import Unavailable
 from control_plane.hub import Access, Hub, Reading
-
-_CONFIG = AioConfig(connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 2})
 
 log = logging.getLogger(__name__)
 
 
-class HubAccess:
-    """AskHub over HTTP. The token is read from SSM at the first question, and kept."""
+class HubAccess(AwsClient):
+    """AskHub over HTTP; of AWS, a client for the token alone, which is read at the first question, and kept."""
 
-    def __init__(self, hub: Hub, *, token_parameter: str, parameters: Callable[[], Any] | None = None) -> None:
+    def __init__(self, hub: Hub, *, token_parameter: str, parameters: Opener | None = None) -> None:
         """``token_parameter``: its name in SSM; empty where no token is configured. ``parameters`` opens a client."""
+        super().__init__("ssm", connect_s=1, read_s=2, attempts=2, opener=parameters)
         self._hub = hub
         self._parameter = token_parameter
-        self._parameters = parameters or (lambda: aioboto3.Session().client("ssm", config=_CONFIG))
-        self._open = AsyncExitStack()
         self._with_token: Hub | None = None
-
-    async def __aenter__(self) -> HubAccess:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._open.aclose()
 
     async def __call__(self, repository: str, revision: str | None) -> Reading:
         hub = await self._ready()
@@ -63,12 +45,9 @@ class HubAccess:
         if not self._parameter:
             return self._hub
         try:
-            client: Any = await self._open.enter_async_context(self._parameters())
-            told = await client.get_parameter(Name=self._parameter, WithDecryption=True)
-        except ClientError as error:
-            log.warning("no hub token", extra={"code": error.response["Error"]["Code"]})
-            return None
-        except (BotoCoreError, HttpError, TimeoutError) as error:
-            log.warning("no hub token", extra={"code": type(error).__name__})
+            async with self.asking("the hub's token") as ssm:
+                told = await ssm.get_parameter(Name=self._parameter, WithDecryption=True)
+        except Unavailable as error:
+            log.warning("no hub token", extra={"error": str(error)})
             return None
         return replace(self._hub, token=told["Parameter"]["Value"])

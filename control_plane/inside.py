@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import uvicorn
-
-from control_plane.exchange import Receive, Scope, Send
+from control_plane.exchange import Application
+from control_plane.http_server import configured, serving
 
 BACKLOG = 16
 MAX_OPEN = 16  # connections: one who watches needs one
@@ -22,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def inside(app: Callable[[Scope, Receive, Send], Awaitable[None]], *, host: str, port: int) -> AsyncIterator[int]:
+async def inside(app: Application, *, host: str, port: int) -> AsyncIterator[int]:
     """Serves while it is entered, without a loop of its own; gives the port (another one for 0), or 0 where it could
     not be had."""
     try:
@@ -31,24 +30,6 @@ async def inside(app: Callable[[Scope, Receive, Send], Awaitable[None]], *, host
         log.warning("nothing is served inside", extra={"port": port, "error": str(error)})
         yield 0
         return
-    config = uvicorn.Config(
-        app,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        http="httptools",
-        ws="none",
-        limit_concurrency=MAX_OPEN,
-        timeout_graceful_shutdown=1,
-    )
-    config.load()
-    server = uvicorn.Server(config)
-    server.lifespan = config.lifespan_class(config)
-    await server.startup(sockets=[listening])
-    try:
+    config = configured(app, lifespan="off", limit_concurrency=MAX_OPEN, timeout_graceful_shutdown=1)
+    async with serving(config, listening):
         yield int(listening.getsockname()[1])
-    finally:
-        await server.shutdown(sockets=[listening])

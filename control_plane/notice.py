@@ -86,7 +86,7 @@ class Notice:
             "text": _escaped(whole),
             "content": whole[:MAX_CONTENT_CHARS],
             "allowed_mentions": {"parse": []},
-            "events": [_to_dict(entry) for entry in self.entries],
+            "events": [{**entry.to_dict(), "fix": fix(entry.event)} for entry in self.entries],
         }
 
 
@@ -150,21 +150,6 @@ def _told(event: Event) -> str:
 def _escaped(text: str) -> str:
     """As Slack wants it: what stands in angle brackets is a call or a link there."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _to_dict(entry: Entry) -> dict[str, Any]:
-    event = entry.event
-    return {
-        "id": entry.id,
-        "at": event.at,
-        "kind": str(event.kind),
-        "cause": event.cause,
-        "message": event.message,
-        "fix": fix(event),
-        "model": event.model,
-        "node": event.node,
-        "data": dict(event.data),
-    }
 
 
 # -- what is stored, and the ports -------------------------------------------------------------------------------------

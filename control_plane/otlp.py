@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
 from urllib.parse import unquote
 
-import aioboto3
 import aiohttp
 import orjson
-from aiobotocore.config import AioConfig
-from botocore.exceptions import BotoCoreError, ClientError
 
+from control_plane.aws_client import AwsClient, Opener
+from control_plane.errors import Unavailable
 from control_plane.spans import Attributes, NotSent, Span
 
 LIMIT_S = 5.0  # for one batch
 SERVICE = "diogenes"
 
-_CONFIG = AioConfig(connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 2})
 _TRY_AGAIN = frozenset({408, 429, 502, 503, 504})
 _NOT_AS_TOLD = frozenset({401, 403})
 _KIND_INTERNAL, _KIND_SERVER = 1, 2
@@ -71,19 +68,19 @@ class Otlp:
 class SsmHeaders:
     """Headers from a parameter of SSM, as ``name=value,name=value``, percent-encoded where need be."""
 
-    def __init__(self, parameter: str, *, parameters: Callable[[], Any] | None = None) -> None:
+    def __init__(self, parameter: str, *, parameters: Opener | None = None) -> None:
         """``parameter``: its name; empty where the endpoint wants nothing. ``parameters`` opens a client."""
         self._parameter = parameter
-        self._parameters = parameters or (lambda: aioboto3.Session().client("ssm", config=_CONFIG))
+        self._ssm = AwsClient("ssm", connect_s=1, read_s=2, attempts=2, opener=parameters)
 
     async def __call__(self) -> Mapping[str, str]:
         if not self._parameter:
             return {}
         try:
-            async with self._parameters() as client:
+            async with self._ssm, self._ssm.asking("the endpoint's headers") as client:  # once in a process, as a rule
                 told = await client.get_parameter(Name=self._parameter, WithDecryption=True)
-        except (ClientError, BotoCoreError, aiohttp.ClientError, TimeoutError) as error:
-            raise NotSent(f"the endpoint's headers cannot be read: {type(error).__name__}") from None
+        except Unavailable as error:
+            raise NotSent(f"the endpoint's headers cannot be read: {error}") from None
         return parsed(told["Parameter"]["Value"])
 
 

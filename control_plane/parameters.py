@@ -4,53 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Any, Self
-
-import aioboto3
-from aiobotocore.config import AioConfig
-from aiohttp import ClientError as HttpError
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from typing import Any
 
 from control_plane import schema
 from control_plane.addresses import InvalidAddress, fold_entry
+from control_plane.aws_client import AwsClient
 from control_plane.errors import Unavailable
 from control_plane.notice import Target
 from control_plane.people import Entrance, Flow, Provider
 
-_CONFIG = AioConfig(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
 
-
-class _Parameters:
-    """One call for all of them. Its client is made at the first one."""
+class _Parameters(AwsClient):
+    """One call for all of them."""
 
     def __init__(self, namespace: str, names: Sequence[str]) -> None:
+        super().__init__("ssm", connect_s=2, read_s=5, attempts=3)
         self._names = {schema.parameter_name(namespace, name): name for name in names}
-        self._open = AsyncExitStack()
-        self._client: Any = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._open.aclose()
 
     async def _values(self) -> Mapping[str, str]:
         """By their names in ``schema``, those that there are. Raises Unavailable."""
-        try:
-            if self._client is None:
-                client = aioboto3.Session().client("ssm", config=_CONFIG)
-                self._client = await self._open.enter_async_context(client)
-            told = await self._client.get_parameters(Names=list(self._names), WithDecryption=True)
-        except ParamValidationError:
-            raise  # a mistake of ours, not AWS's
-        except ClientError as error:
-            raise Unavailable(f"SSM refused the parameters: {error.response['Error']['Code']}") from error
-        except (BotoCoreError, HttpError, TimeoutError) as error:
-            raise Unavailable(f"SSM did not answer: {type(error).__name__}") from error
+        async with self.asking("the parameters") as ssm:
+            told = await ssm.get_parameters(Names=list(self._names), WithDecryption=True)
         return {self._names[one["Name"]]: one["Value"] for one in told["Parameters"]}
 
 

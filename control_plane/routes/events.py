@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from control_plane.door import Principal
 from control_plane.errors import DiogenesError, InvalidRequest, RequestError
-from control_plane.event import Entry, EventKind, EventValue, Stretch, event_id
+from control_plane.event import Entry, EventEntry, EventKind, Stretch, event_id
 from control_plane.event_feed import EventFeed
 from control_plane.ports import EventStore
 from control_plane.routes.caller import Caller, CallerAgain, Readmit
@@ -36,19 +36,6 @@ router = APIRouter()
 Model = Annotated[str | None, Query(max_length=256)]
 Id = Annotated[str | None, Query(max_length=64)]
 Passes = Callable[[Entry], bool]
-
-
-class EventEntry(TypedDict):
-    """What happened."""
-
-    id: str
-    at: float  # Unix seconds
-    kind: str
-    cause: str
-    model: str | None
-    node: str | None
-    message: str
-    data: dict[str, EventValue]
 
 
 class EventPage(TypedDict):
@@ -142,7 +129,7 @@ class _Stream:
 
     def _told(self, stretch: Stretch, message: type[ServerSentEvent], passes: Passes) -> list[ServerSentEvent]:
         told = [
-            message(orjson.dumps(_entry(entry)).decode(), event=str(entry.event.kind), id=entry.id)
+            message(orjson.dumps(entry.to_dict()).decode(), event=str(entry.event.kind), id=entry.id)
             for entry in stretch.entries
             if passes(entry)
         ]
@@ -179,21 +166,7 @@ async def _before(store: EventStore, number: int, *, limit: int, passes: Passes)
 
 
 def _page(found: list[Entry], cursor: str | None, *, more: bool) -> EventPage:
-    return {"events": [_entry(entry) for entry in found], "next": cursor, "more": more}
-
-
-def _entry(entry: Entry) -> EventEntry:
-    event = entry.event
-    return {
-        "id": entry.id,
-        "at": event.at,
-        "kind": str(event.kind),
-        "cause": event.cause,
-        "model": event.model,
-        "node": event.node,
-        "message": event.message,
-        "data": dict(event.data),
-    }
+    return {"events": [entry.to_dict() for entry in found], "next": cursor, "more": more}
 
 
 def _filter(caller: Principal, model: str | None, kind: EventKind | None) -> Passes:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable, MutableMapping
 from functools import partial
 from typing import Any
 
 from control_plane.dialect import CHAT
-from control_plane.exchange import Receive, Scope, Send, refuse
+from control_plane.exchange import Application, Receive, Scope, Send, refuse
 from control_plane.routes.access import PUBLIC
 from control_plane.routes.admission import Incoming, read_body
 from control_plane.routes.authenticator import PRINCIPAL, READMIT, Authenticator
 from control_plane.routes.fault import as_request_error
-
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_BODY_BYTES = 64 * 1024
 _JSON = (b"content-type", b"application/json")

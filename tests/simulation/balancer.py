@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from control_plane.gateway import Application
+from control_plane.exchange import Application
 from tests.simulation.call import Call
 from tests.simulation.service import Service
 from tests.simulation.settings import FUNCTION_LIMIT_S

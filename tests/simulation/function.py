@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from control_plane.app import Adapters, ControlPlane
+from control_plane.exchange import Application
 from control_plane.front import Doorkeeper
-from control_plane.gateway import Application
 from control_plane.night import _begin, night_app
 from control_plane.ports import Clock
 from control_plane.settings import Settings

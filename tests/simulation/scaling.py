@@ -8,8 +8,7 @@ import orjson
 
 from control_plane.app import Adapters, ControlPlane
 from control_plane.errors import Unavailable
-from control_plane.exchange import Receive, Scope, Send
-from control_plane.gateway import Application
+from control_plane.exchange import Application, Receive, Scope, Send
 from control_plane.night import SCALE_PATH
 from control_plane.services import Services
 from control_plane.shapes import Shapes

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from control_plane.app import BEAT_S, Adapters, ControlPlane
-from control_plane.gateway import Application
+from control_plane.exchange import Application
 from control_plane.ports import Stage
 from control_plane.settings import Settings
 from tests.simulation.call import Call

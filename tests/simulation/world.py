@@ -11,7 +11,7 @@ from typing import Any
 from control_plane.app import Adapters, FrontAdapters
 from control_plane.effects import Stores
 from control_plane.errors import NoCapacity
-from control_plane.gateway import Application
+from control_plane.exchange import Application
 from control_plane.janitor import clean
 from control_plane.nodes import NodeId
 from control_plane.ports import Group, Instance, Launch, ModelRow

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -15,10 +16,10 @@ from typing import Any
 
 import httpx
 import openai
-import uvicorn
 
 from control_plane.app import Adapters, ControlPlane
 from control_plane.effects import Stores
+from control_plane.http_server import configured, serving
 from control_plane.hub import Access, Reading
 from control_plane.model import Model
 from control_plane.nodes import Node, NodeId
@@ -277,25 +278,12 @@ class World:
         """One control plane, up and answering; stopped hard at the end."""
         traces = Traces(self.export, clock=self.clock, entropy=os.urandom) if self.export else None
         plane = self.plane = ControlPlane(self.settings, self.adapters(), clock=self.clock, traces=traces)
-        config = uvicorn.Config(
-            plane.app,
-            host="127.0.0.1",
-            port=0,
-            log_config=None,
-            http="httptools",
-            proxy_headers=False,
-            timeout_keep_alive=75,  # as in production: else it closes in the moment in which a story asks again
-            timeout_graceful_shutdown=1,
-        )
-        config.load()
-        server = uvicorn.Server(config)
-        server.lifespan = config.lifespan_class(config)
-        await server.startup()
-        self.port = server.servers[0].sockets[0].getsockname()[1]
-        try:
+        # The first as in production: else it closes in the moment in which a story asks again.
+        config = configured(plane.app, timeout_keep_alive=75, timeout_graceful_shutdown=1)
+        listening = socket.create_server(("127.0.0.1", 0), backlog=config.backlog)
+        self.port = listening.getsockname()[1]
+        async with serving(config, listening):
             yield plane
-        finally:
-            await server.shutdown()
 
 
 @asynccontextmanager

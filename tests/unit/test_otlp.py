@@ -188,7 +188,7 @@ async def test_headers_are_read_from_their_parameter_where_there_is_one() -> Non
 
 async def test_headers_that_cannot_be_read_are_read_another_time() -> None:
     error = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "secret"}}, "GetParameter")
-    with pytest.raises(NotSent, match="ClientError") as refused:
+    with pytest.raises(NotSent, match="AccessDenied") as refused:
         await SsmHeaders("/d/traces-headers", parameters=lambda: Parameters(error))()
     assert not refused.value.final
     assert "secret" not in str(refused.value)

@@ -142,6 +142,19 @@ async def test_a_token_that_cannot_be_read_makes_no_repository_gated() -> None:
         assert (await access("org/tiny", None)).told == "hf_later"
 
 
+async def test_however_often_the_token_cannot_be_read_one_client_asks() -> None:
+    parameters, opened = Parameters(TimeoutError()), list[Any]()
+
+    def opener() -> Any:
+        opened.append(_opened(parameters))
+        return opened[-1]
+
+    async with HubAccess(_Seen(), token_parameter="/p/t", parameters=opener) as access:
+        for _ in range(3):
+            assert (await access("org/tiny", None)).access is Access.UNREACHABLE
+    assert (parameters.asked, len(opened)) == (3, 1)
+
+
 async def test_without_a_configured_token_none_is_asked_for() -> None:
     async with HubAccess(_Seen(), token_parameter="") as access:
         assert (await access("org/tiny", None)).told == "None"

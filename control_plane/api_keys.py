@@ -6,6 +6,9 @@ from a key that is unknown or revoked without asking anybody.
 A deployment has few keys, so all of them are read at once, at most every ``cache_s``: a key that was revoked anywhere
 dies within that time, and however many unknown keys are tried, nobody reads a table for each. A key that is not among
 those read may be new: it is looked for again, the more rarely the oftener that was in vain.
+
+A key may make others, and none of them outlives it: whoever revokes a key that leaked need not look for what was made
+with it. So a key whose maker is gone is none, whether or not its own row went as well.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import contextlib
 import math
 import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from control_plane.errors import Conflict, InvalidApiKey, NotFound, Stale
@@ -62,8 +65,13 @@ class ApiKeys:
         self._used: dict[str, float] = {}
         self._written: dict[str, float] = {}
 
-    async def create(self, *, email: str, name: str, grant: Grant | None = None) -> tuple[str, KeyRow]:
-        """A new key, in clear for the only time, and its row. Raises Conflict for one too many, Unavailable."""
+    async def create(
+        self, *, email: str, name: str, grant: Grant | None = None, made_by: str = ""
+    ) -> tuple[str, KeyRow]:
+        """A new key, in clear for the only time, and its row. Raises Conflict for one too many, Unavailable.
+
+        ``made_by``: the id of the key that asks for it, if one does.
+        """
         if len(await self.list(email)) >= MAX_KEYS:
             raise Conflict(f"You have {MAX_KEYS} API keys. Revoke one first.", code="too_many_keys")
         key = mint(self._entropy(32))
@@ -79,6 +87,7 @@ class ApiKeys:
             models=tuple(grant.models),
             requests_per_minute=grant.requests_per_minute,
             monthly_budget_usd=grant.monthly_budget_usd,
+            made_by=made_by,
         )
         await self._store.add(row)
         self._roll.forget()
@@ -95,26 +104,31 @@ class ApiKeys:
 
     async def list(self, email: str | None = None) -> Sequence[KeyRow]:
         """The owner's keys, or everybody's, oldest first."""
-        return [row for row in await self._store.list() if email in (None, row.email)]
+        return [row for row in living(await self._store.list()) if email in (None, row.email)]
 
-    async def revoke(self, key_id: str, *, email: str | None = None) -> KeyRow:
-        """The key that is gone now. Raises NotFound when the owner, or nobody, has such a key; Unavailable."""
-        row = next((row for row in await self.list(email) if row.id == key_id), None)
+    async def revoke(self, key_id: str, *, email: str | None = None) -> Sequence[KeyRow]:
+        """The keys that are gone now: this one, and what was made with it.
+
+        Raises NotFound when the owner, or nobody, has such a key; Unavailable, and then it may be done again.
+        """
+        rows = await self.list()
+        row = next((row for row in rows if row.id == key_id and email in (None, row.email)), None)
         if row is None:
             raise NotFound(f"There is no API key {key_id}.")
+        left = {row.id for row in living(other for other in rows if other is not row)}
+        made = [other for other in rows if other is not row and other.id not in left]
+        await self._revoke(made)  # the key itself goes last: while it is there, all of this can be done again
         try:
             await self._store.revoke(row.key_hash, row.email)
         except Stale as error:
             raise NotFound(f"There is no API key {key_id} any more.") from error
         self._roll.forget()
-        return row
+        return [row, *made]
 
     async def revoke_all(self, email: str) -> Sequence[KeyRow]:
         """Every key of this person; those that are gone now. Raises Unavailable."""
-        rows = await self.list(email)
-        for row in rows:
-            with contextlib.suppress(Stale):  # revoked meanwhile
-                await self._store.revoke(row.key_hash, row.email)
+        rows = [row for row in await self._store.list() if row.email == email]
+        await self._revoke(rows)
         self._roll.forget()
         return rows
 
@@ -131,6 +145,11 @@ class ApiKeys:
                 if self._used.get(key_hash) == at:
                     del self._used[key_hash]
 
+    async def _revoke(self, rows: Iterable[KeyRow]) -> None:
+        for row in rows:
+            with contextlib.suppress(Stale):  # revoked meanwhile
+                await self._store.revoke(row.key_hash, row.email)
+
     async def _find(self, key_hash: str) -> KeyRow | None:
         roll = await self._roll.get()
         if key_hash in roll:
@@ -145,13 +164,23 @@ class ApiKeys:
         return newer.get(key_hash)
 
     async def _read(self) -> Mapping[str, KeyRow]:
-        return {row.key_hash: row for row in await self._store.list()}
+        return {row.key_hash: row for row in living(await self._store.list())}
 
 
 def mint(entropy: bytes) -> str:
     """The key made of 32 random bytes."""
     body = _base62(int.from_bytes(entropy), _BODY_CHARS)
     return PREFIX + body + _checksum(body)
+
+
+def living(rows: Iterable[KeyRow]) -> Sequence[KeyRow]:
+    """Without those whose maker is not there, or does not live itself."""
+    found = {row.id: row for row in rows}
+
+    def lives(row: KeyRow) -> bool:
+        return not row.made_by or (row.made_by in found and lives(found[row.made_by]))
+
+    return [row for row in found.values() if lives(row)]
 
 
 def hash_key(key: str) -> str:

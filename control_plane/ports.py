@@ -95,6 +95,7 @@ class KeyRow:
     models: Sequence[str] = ()  # that it may ask; empty: all
     requests_per_minute: int | None = None  # to models
     monthly_budget_usd: float | None = None  # what its requests may cost in a month (UTC)
+    made_by: str = ""  # the id of the key with which somebody asked for it, and which it does not outlive; empty: none
 
     @property
     def id(self) -> str:

@@ -70,5 +70,9 @@ async def check_access(request: Request) -> None:
     if who is Who.OWNER and not caller.owner:
         raise Forbidden("Only an owner of this deployment may do this.", code="owner_only")
     if caller.key and caller.key.limited and request.method not in LOOKS:
-        # Else it could make itself a key without limits, or wake what it may not ask.
-        raise Forbidden("An API key with limits asks models, and changes nothing else.", code="key_is_limited")
+        raise key_is_limited()
+
+
+def key_is_limited() -> Forbidden:
+    """Else it could make itself a key without limits, or wake what it may not ask."""
+    return Forbidden("An API key with limits asks models, and changes nothing else.", code="key_is_limited")

@@ -10,9 +10,11 @@ from typing_extensions import TypedDict
 
 from control_plane.api_keys import Grant
 from control_plane.budget import Budgets, StandingEntry
+from control_plane.door import Principal
 from control_plane.errors import Forbidden, InvalidRequest, Unavailable
 from control_plane.event import EventKind
 from control_plane.ports import KeyRow
+from control_plane.routes.access import key_is_limited
 from control_plane.routes.caller import Caller
 from control_plane.services import Services
 
@@ -37,6 +39,7 @@ class KeyEntry(TypedDict):
     name: str
     prefix: str
     email: str
+    made_by: str | None  # the id of the key that it was made with, and does not outlive; null: of none
     created_at: float
     last_used_at: float | None
     wait_s: float | None
@@ -72,7 +75,8 @@ async def create_key(new: NewKey, request: Request, caller: Caller) -> KeyMade:
         requests_per_minute=new.requests_per_minute,
         monthly_budget_usd=new.monthly_budget_usd,
     )
-    key, row = await services.keys.create(email=caller.email, name=new.name, grant=grant)
+    await _check_maker(services, caller)
+    key, row = await services.keys.create(email=caller.email, name=new.name, grant=grant, made_by=caller.key_id)
     told = f"{caller.email} made the key {row.name}."
     services.log.tell(EventKind.KEY_CREATED, told, cause=caller.email, data={"key_id": row.id})
     return {"key": key, **_entry(row, await _budgets(services))}
@@ -91,11 +95,17 @@ async def list_keys(request: Request, caller: Caller, everyone: bool = False) ->
 
 @router.delete("/api/keys/{key_id}", status_code=204)
 async def revoke_key(key_id: str, request: Request, caller: Caller) -> None:
-    """One's own; an owner's hand reaches all. Holds everywhere within ten seconds."""
+    """One's own; an owner's hand reaches all. What was made with it goes too. Holds everywhere within ten seconds."""
     services: Services = request.app.state.services
-    row = await services.keys.revoke(key_id, email=None if caller.owner else caller.email)
-    told = f"{caller.email} revoked a key."
-    services.log.tell(EventKind.KEY_REVOKED, told, cause=caller.email, data={"key_id": key_id, "of": row.email})
+    for row in await services.keys.revoke(key_id, email=None if caller.owner else caller.email):
+        told = f"{caller.email} revoked a key{'' if row.id == key_id else ', and with it one that it had made'}."
+        services.log.tell(EventKind.KEY_REVOKED, told, cause=caller.email, data={"key_id": row.id, "of": row.email})
+
+
+async def _check_maker(services: Services, caller: Principal) -> None:
+    """What an owner allows a key in a month it must not evade. Raises Forbidden; Unavailable if that is not known."""
+    if caller.key and (await services.spending.budgets()).standing(f"key:{caller.key_id}"):
+        raise key_is_limited()
 
 
 async def _budgets(services: Services) -> Budgets | None:
@@ -114,6 +124,7 @@ def _entry(row: KeyRow, budgets: Budgets | None) -> KeyEntry:
         "name": row.name,
         "prefix": row.prefix,
         "email": row.email,
+        "made_by": row.made_by or None,
         "created_at": row.created_at,
         "last_used_at": row.last_used_at or None,
         "wait_s": row.wait_s,

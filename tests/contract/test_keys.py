@@ -42,6 +42,7 @@ async def test_what_a_key_may_do_is_kept(keys: KeyStore) -> None:
         models=("org/model", "org/other"),
         requests_per_minute=7,
         monthly_budget_usd=2.5,
+        made_by=KEY.id,
     )
     await keys.add(limited)
     assert await found(keys, limited.key_hash) == limited

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from control_plane.api_keys import Grant, mint
+from control_plane.books import Limit
+from control_plane.event import EventKind
 from tests.night.deployment import MODEL
 from tests.people.doors import CSRF, NO_WAIT, Browser, Front
 
@@ -90,6 +92,29 @@ def test_a_key_with_limits_changes_nothing(front: Front) -> None:
         assert front.ask(method, path, body=body, **bearer(key)).error == (403, "key_is_limited")
     assert front.ask("GET", "/api/keys", **bearer(key)).status == 200
     assert front.nothing_happened
+
+
+def test_what_a_key_makes_ends_with_it_and_what_a_browser_makes_does_not(front: Front, browser: Browser) -> None:
+    browser.sign_in()
+    mine = browser.ask("POST", "/api/keys", body={"name": "mine"}, **CSRF).json
+    child = front.ask("POST", "/api/keys", body={"name": "child"}, **bearer(mine["key"])).json
+    other = browser.ask("POST", "/api/keys", body={"name": "other"}, **CSRF).json
+    assert (mine["made_by"], child["made_by"], other["made_by"]) == (None, mine["key_id"], None)
+    assert browser.ask("DELETE", f"/api/keys/{mine['key_id']}", **CSRF).status == 204
+    front.clock.step(11)
+    assert front.ask("GET", "/v1/models", **bearer(child["key"])).error == (401, "invalid_api_key")
+    assert front.ask("GET", "/v1/models", **bearer(other["key"])).status == 200
+    front.write_events()
+    revoked = [event for event in front.deployment.events.kept if event.kind is EventKind.KEY_REVOKED]
+    assert {event.data["key_id"] for event in revoked} == {mine["key_id"], child["key_id"]}
+
+
+def test_a_key_with_a_budget_of_the_owners_cannot_make_itself_one_without(front: Front) -> None:
+    key = front.key()
+    (listed,) = front.ask("GET", "/api/keys", **bearer(key)).json["keys"]
+    front.run(front.deployment.limits.set(Limit(f"key:{listed['key_id']}", 5_000_000, 6_000_000)))
+    front.clock.step(31)
+    assert front.ask("POST", "/api/keys", body={"name": "more"}, **bearer(key)).error == (403, "key_is_limited")
 
 
 def test_a_key_has_so_many_requests_a_minute(front: Front) -> None:

@@ -237,6 +237,63 @@ async def test_only_the_owner_revokes(keys: ApiKeys, store: SlowKeys) -> None:
     assert list(store.rows) == [row.key_hash]
 
 
+def made(number: int, by: KeyRow | None = None, *, email: str = "ann@example.com") -> KeyRow:
+    """The key of so many ones, and its row."""
+    return KeyRow(hash_key(_key(number)), email, f"{number}", float(number), "dio-", made_by=by.id if by else "")
+
+
+def _key(number: int) -> str:
+    return mint(bytes([number]) * 32)
+
+
+@pytest.fixture
+async def family(store: SlowKeys) -> Sequence[KeyRow]:
+    """Of the first the second was made, of the second the third, and of the first the fourth; of none the fifth."""
+    first = made(1)
+    second = made(2, first)
+    rows = [first, second, made(3, second), made(4, first), made(5)]
+    for row in rows:
+        await store.add(row)
+    return rows
+
+
+async def test_a_key_that_is_revoked_takes_with_it_what_was_made_with_it(
+    keys: ApiKeys, store: SlowKeys, family: Sequence[KeyRow]
+) -> None:
+    gone = await keys.revoke(family[1].id, email="ann@example.com")
+    assert [row.name for row in gone] == ["2", "3"]
+    assert [row.name for row in await keys.list()] == ["1", "4", "5"]
+    assert {row.name for row in await keys.revoke(family[0].id)} == {"1", "4"}
+    assert [row.name for row in store.rows.values()] == ["5"]
+
+
+async def test_whose_maker_is_gone_is_no_key_although_its_own_row_stayed(
+    keys: ApiKeys, store: SlowKeys, clock: FakeClock, family: Sequence[KeyRow]
+) -> None:
+    assert (await keys.verify(_key(3))).name == "3"
+    del store.rows[family[0].key_hash]  # as another process may: it had not seen the others yet
+    clock.step(10)
+    for number in (2, 3, 4):
+        with pytest.raises(InvalidApiKey):
+            await keys.verify(_key(number))
+    assert (await keys.verify(_key(5))).name == "5"
+    assert [row.name for row in await keys.list("ann@example.com")] == ["5"]
+    assert len(await keys.revoke_all("ann@example.com")) == 4
+    assert not store.rows
+
+
+async def test_what_could_not_be_revoked_as_a_whole_can_be_revoked_again(
+    keys: ApiKeys, store: SlowKeys, family: Sequence[KeyRow]
+) -> None:
+    for failures in range(4):  # one for each of the four rows
+        store.broken.fail("revoke")
+        with pytest.raises(Unavailable):
+            await keys.revoke(family[0].id)
+        assert family[0].key_hash in store.rows, failures
+    assert len(await keys.revoke(family[0].id)) == 4
+    assert [row.name for row in store.rows.values()] == ["5"]
+
+
 async def test_keys_are_listed_oldest_first(keys: ApiKeys, store: SlowKeys) -> None:
     _, row = await keys.create(email="ann@example.com", name="new")
     await store.add(replace(row, key_hash="0" * 64, name="old", created_at=row.created_at - 1))

@@ -225,7 +225,7 @@ export interface paths {
         post?: never;
         /**
          * Revoke Key
-         * @description One's own; an owner's hand reaches all. Holds everywhere within ten seconds.
+         * @description One's own; an owner's hand reaches all. What was made with it goes too. Holds everywhere within ten seconds.
          */
         delete: operations["revoke_key_api_keys__key_id__delete"];
         options?: never;
@@ -791,6 +791,8 @@ export interface components {
             key_id: string;
             /** Last Used At */
             last_used_at: number | null;
+            /** Made By */
+            made_by: string | null;
             /** Models */
             models: string[] | null;
             /** Monthly Budget Usd */
@@ -822,6 +824,8 @@ export interface components {
             key_id: string;
             /** Last Used At */
             last_used_at: number | null;
+            /** Made By */
+            made_by: string | null;
             /** Models */
             models: string[] | null;
             /** Monthly Budget Usd */

@@ -94,8 +94,9 @@ function List({ keys, email }: { keys: readonly KeyEntry[]; email: string }) {
         >
           <p>
             {revoking.email === email ? "" : `It is ${revoking.email}’s. `}
-            Whatever uses {revoking.prefix}… is refused within ten seconds. It cannot be brought back; a new key can be
-            made.
+            Whatever uses {revoking.prefix}… is refused within ten seconds
+            {keys.some((key) => key.made_by === revoking.key_id) ? ", and so are the keys that were made with it" : ""}.
+            It cannot be brought back; a new key can be made.
           </p>
         </Confirm>
       )}

@@ -1,8 +1,8 @@
 """AWS Auto Scaling as the Cloud of ``ports``, and the engine's health check as its Probe.
 
 A GPU is launched by ``LaunchInstances``: one synchronous call that answers with an instance or a reason, and leaves
-nothing behind that could turn into an instance later. The bundled SDK is older than that operation; the folder
-``overlay`` describes it in botocore's own format for additions.
+nothing behind that could turn into an instance later. The bundled SDK is older than that operation: `aws_session` tells
+of it.
 """
 
 from __future__ import annotations
@@ -10,15 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import aioboto3
 import aiohttp
 from aiobotocore.config import AioConfig
-from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
-from botocore.loaders import Loader
 
 from control_plane.books import Lifetime
 from control_plane.ec2 import Ec2
@@ -36,12 +32,11 @@ from control_plane.schema import MARKET_TAG, MODEL_TAG, TAG
 from gpu_node.protocol import DRAIN_HOOK
 
 if TYPE_CHECKING:
+    import aioboto3
     from types_aiobotocore_autoscaling import AutoScalingClient
     from types_aiobotocore_autoscaling.type_defs import AutoScalingGroupTypeDef, InstanceTypeDef
 
 Sleep = Callable[[float], Awaitable[None]]
-
-OVERLAY = Path(__file__).with_name("overlay")
 
 _CONFIG = AioConfig(
     connect_timeout=3,
@@ -86,19 +81,10 @@ _SENTENCES = {
 }
 
 
-def add_overlay(loader: Loader) -> None:
-    """Teach a botocore loader (a session's ``data_loader``, or an emulator's own) the operations of ``overlay``."""
-    loader.search_paths.append(str(OVERLAY))
-    if "sdk" not in loader.extras_types:
-        loader.extras_types.append("sdk")
-
-
 @asynccontextmanager
-async def open_autoscaling() -> AsyncIterator[AutoScalingClient]:
+async def open_autoscaling(session: aioboto3.Session) -> AsyncIterator[AutoScalingClient]:
     """The one Auto Scaling client of a process."""
-    session = AioSession()
-    add_overlay(session.get_component("data_loader"))
-    async with aioboto3.Session(botocore_session=session).client("autoscaling", config=_CONFIG) as client:
+    async with session.client("autoscaling", config=_CONFIG) as client:
         yield client
 
 

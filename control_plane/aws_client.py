@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-import aioboto3
 from aiobotocore.config import AioConfig
 from aiohttp import ClientError as HttpError
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
+from control_plane.aws_session import aws_session
 from control_plane.errors import Unavailable
 
-Opener = Callable[[], AbstractAsyncContextManager[Any]]
-"""Makes a client, which is whatever boto3 generates for its service."""
+
+class Session(Protocol):
+    """As much of boto3's as is needed: a client is whatever is generated for its service."""
+
+    def client(self, service_name: str, *, config: AioConfig) -> AbstractAsyncContextManager[Any]: ...
 
 
 class AwsClient:
     """Enter it, and ask within ``asking``."""
 
     def __init__(
-        self, service: str, *, connect_s: float, read_s: float, attempts: int, opener: Opener | None = None
+        self, service: str, *, connect_s: float, read_s: float, attempts: int, session: Session | None = None
     ) -> None:
-        """``service`` as boto3 spells it; ``opener`` makes another client than boto3's."""
+        """``service`` as boto3 spells it; without the process's ``session`` it makes one when it first asks."""
         self._service = service
-        config = AioConfig(
+        self._config = AioConfig(
             connect_timeout=connect_s,
             read_timeout=read_s,
             retries={"mode": "standard", "total_max_attempts": attempts},
         )
-        self._opener = opener or (lambda: aioboto3.Session().client(service, config=config))
+        self._session = session
         self._open = AsyncExitStack()
         self._client: Any = None
 
@@ -50,7 +53,10 @@ class AwsClient:
         name = self._service.upper()
         try:
             if self._client is None:
-                self._client = await self._open.enter_async_context(self._opener())
+                self._session = self._session or aws_session()
+                self._client = await self._open.enter_async_context(
+                    self._session.client(self._service, config=self._config)
+                )
             yield self._client
         except ParamValidationError:
             raise  # a mistake of ours, not AWS's

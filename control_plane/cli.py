@@ -26,6 +26,7 @@ from control_plane.addresses import InvalidAddress, fold
 from control_plane.allowlist import EFFECTIVE_S, Allowlist, not_on_allowlist
 from control_plane.api_keys import ApiKeys
 from control_plane.app import ControlPlane
+from control_plane.aws_session import aws_session
 from control_plane.dynamo import DynamoEvents, DynamoKeys, DynamoOverrides, open_dynamo
 from control_plane.errors import DiogenesError, InvalidRequest
 from control_plane.event import EventKind
@@ -104,7 +105,8 @@ async def create_key(settings: Settings, *, email: str, name: str) -> str:
         person = fold(email)
     except InvalidAddress:
         raise InvalidRequest(f"{email} is no email address.") from None
-    async with open_dynamo() as client, SsmEntrance(settings.namespace) as entrance:
+    session = aws_session()
+    async with open_dynamo(session) as client, SsmEntrance(settings.namespace, session=session) as entrance:
         fresh = Fresh(entrance, clock=time.time, limit_s=EFFECTIVE_S)
         allowlist = Allowlist(fresh, DynamoOverrides(client, settings.namespace), clock=time.time)
         if not (await allowlist.roster()).admits(person):

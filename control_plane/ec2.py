@@ -6,9 +6,8 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import aioboto3
 import aiohttp
 from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
@@ -16,6 +15,9 @@ from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from control_plane.books import Lifetime
 from control_plane.errors import Unavailable
 from control_plane.nodes import NodeId
+
+if TYPE_CHECKING:
+    import aioboto3
 
 _CONFIG = AioConfig(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
 _ENDED = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
@@ -32,9 +34,9 @@ class Client(Protocol):
 
 
 @asynccontextmanager
-async def open_ec2() -> AsyncIterator[Ec2]:
+async def open_ec2(session: aioboto3.Session) -> AsyncIterator[Ec2]:
     """The one EC2 client of a process."""
-    async with aioboto3.Session().client("ec2", config=_CONFIG) as client:
+    async with session.client("ec2", config=_CONFIG) as client:
         yield Ec2(client)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from dataclasses import replace
 
-from control_plane.aws_client import AwsClient, Opener
+from control_plane.aws_client import AwsClient, Session
 from control_plane.errors import Unavailable
 from control_plane.hub import Access, Hub, Reading
 
@@ -16,9 +16,9 @@ log = logging.getLogger(__name__)
 class HubAccess(AwsClient):
     """AskHub over HTTP; of AWS, a client for the token alone, which is read at the first question, and kept."""
 
-    def __init__(self, hub: Hub, *, token_parameter: str, parameters: Opener | None = None) -> None:
-        """``token_parameter``: its name in SSM; empty where no token is configured. ``parameters`` opens a client."""
-        super().__init__("ssm", connect_s=1, read_s=2, attempts=2, opener=parameters)
+    def __init__(self, hub: Hub, *, token_parameter: str, session: Session | None = None) -> None:
+        """``token_parameter``: its name in SSM; empty where no token is configured. ``session`` as for AwsClient."""
+        super().__init__("ssm", connect_s=1, read_s=2, attempts=2, session=session)
         self._hub = hub
         self._parameter = token_parameter
         self._with_token: Hub | None = None

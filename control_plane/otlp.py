@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import aiohttp
 import orjson
 
-from control_plane.aws_client import AwsClient, Opener
+from control_plane.aws_client import AwsClient, Session
 from control_plane.errors import Unavailable
 from control_plane.spans import Attributes, NotSent, Span
 
@@ -68,10 +68,10 @@ class Otlp:
 class SsmHeaders:
     """Headers from a parameter of SSM, as ``name=value,name=value``, percent-encoded where need be."""
 
-    def __init__(self, parameter: str, *, parameters: Opener | None = None) -> None:
-        """``parameter``: its name; empty where the endpoint wants nothing. ``parameters`` opens a client."""
+    def __init__(self, parameter: str, *, session: Session | None = None) -> None:
+        """``parameter``: its name; empty where the endpoint wants nothing. ``session`` as for AwsClient."""
         self._parameter = parameter
-        self._ssm = AwsClient("ssm", connect_s=1, read_s=2, attempts=2, opener=parameters)
+        self._ssm = AwsClient("ssm", connect_s=1, read_s=2, attempts=2, session=session)
 
     async def __call__(self) -> Mapping[str, str]:
         if not self._parameter:

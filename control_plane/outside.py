@@ -13,6 +13,7 @@ import aiohttp
 
 from control_plane.app import Adapters, FrontAdapters
 from control_plane.aws import AwsCloud, HttpProbe, open_autoscaling
+from control_plane.aws_session import aws_session
 from control_plane.dynamo import (
     DynamoEvents,
     DynamoFence,
@@ -43,12 +44,13 @@ from control_plane.stage import StageNames, open_stage
 from control_plane.webhook import Webhook
 
 if TYPE_CHECKING:
+    import aioboto3
     from types_aiobotocore_dynamodb import DynamoDBClient
 
 
 @asynccontextmanager
 async def adapters(settings: Settings) -> AsyncIterator[Adapters]:
-    """One client of each service; without a listener in the settings, nothing of the front."""
+    """One client of each service, of one session; without a listener in the settings, nothing of the front."""
     async with AsyncExitStack() as stack:
         yield await _opened(stack, settings, await _clients(stack))
 
@@ -62,39 +64,43 @@ async def adapters_and_notices(settings: Settings) -> AsyncIterator[tuple[Adapte
         yield (
             outside,
             NoticeAdapters(
-                DynamoNotices(clients.dynamo, settings.namespace), await _channels(stack, settings, clients.http)
+                DynamoNotices(clients.dynamo, settings.namespace), await _channels(stack, settings, clients)
             ),
         )
 
 
 @dataclass(frozen=True)
 class _Clients:
+    session: aioboto3.Session
     dynamo: DynamoDBClient
     http: aiohttp.ClientSession
 
 
 async def _clients(stack: AsyncExitStack) -> _Clients:
-    dynamo = await stack.enter_async_context(open_dynamo())
-    return _Clients(dynamo, await stack.enter_async_context(aiohttp.ClientSession()))
+    session = aws_session()
+    dynamo = await stack.enter_async_context(open_dynamo(session))
+    return _Clients(session, dynamo, await stack.enter_async_context(aiohttp.ClientSession()))
 
 
-async def _channels(stack: AsyncExitStack, settings: Settings, http: aiohttp.ClientSession) -> Sequence[Channel]:
+async def _channels(stack: AsyncExitStack, settings: Settings, clients: _Clients) -> Sequence[Channel]:
     channels: list[Channel] = []
     if settings.notification_topic_arn:
-        channels.append(await stack.enter_async_context(SnsTopic(settings.notification_topic_arn)))
+        channels.append(
+            await stack.enter_async_context(SnsTopic(settings.notification_topic_arn, session=clients.session))
+        )
     if settings.notification_webhook_parameter:
-        target = await stack.enter_async_context(SsmWebhook(settings.namespace))
-        channels.append(Webhook(http, target, clock=time.time, plain_http=settings.plain_http))
+        target = await stack.enter_async_context(SsmWebhook(settings.namespace, session=clients.session))
+        channels.append(Webhook(clients.http, target, clock=time.time, plain_http=settings.plain_http))
     return channels
 
 
 async def _opened(stack: AsyncExitStack, settings: Settings, clients: _Clients) -> Adapters:
-    namespace, dynamo, http = settings.namespace, clients.dynamo, clients.http
-    autoscaling = await stack.enter_async_context(open_autoscaling())
-    ec2 = await stack.enter_async_context(open_ec2())
-    entrance = await stack.enter_async_context(SsmEntrance(namespace))
+    namespace, session, dynamo, http = settings.namespace, clients.session, clients.dynamo, clients.http
+    autoscaling = await stack.enter_async_context(open_autoscaling(session))
+    ec2 = await stack.enter_async_context(open_ec2(session))
+    entrance = await stack.enter_async_context(SsmEntrance(namespace, session=session))
     hub = await stack.enter_async_context(
-        HubAccess(Hub.from_env(os.environ), token_parameter=settings.hf_token_parameter)
+        HubAccess(Hub.from_env(os.environ), token_parameter=settings.hf_token_parameter, session=session)
     )
     stores = Stores(
         nodes=DynamoNodes(dynamo, namespace),
@@ -105,7 +111,7 @@ async def _opened(stack: AsyncExitStack, settings: Settings, clients: _Clients) 
     )
     front = None
     if settings.listener_arn:
-        hands = await stack.enter_async_context(open_stage(stage_names(settings)))
+        hands = await stack.enter_async_context(open_stage(session, stage_names(settings)))
         front = FrontAdapters(DynamoFront(dynamo, namespace), hands)
     return Adapters(
         stores=stores,

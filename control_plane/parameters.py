@@ -8,7 +8,7 @@ from typing import Any
 
 from control_plane import schema
 from control_plane.addresses import InvalidAddress, fold_entry
-from control_plane.aws_client import AwsClient
+from control_plane.aws_client import AwsClient, Session
 from control_plane.errors import Unavailable
 from control_plane.notice import Target
 from control_plane.people import Entrance, Flow, Provider
@@ -17,8 +17,8 @@ from control_plane.people import Entrance, Flow, Provider
 class _Parameters(AwsClient):
     """One call for all of them."""
 
-    def __init__(self, namespace: str, names: Sequence[str]) -> None:
-        super().__init__("ssm", connect_s=2, read_s=5, attempts=3)
+    def __init__(self, namespace: str, names: Sequence[str], session: Session | None) -> None:
+        super().__init__("ssm", connect_s=2, read_s=5, attempts=3, session=session)
         self._names = {schema.parameter_name(namespace, name): name for name in names}
 
     async def _values(self) -> Mapping[str, str]:
@@ -31,8 +31,8 @@ class _Parameters(AwsClient):
 class SsmEntrance(_Parameters):
     """EntranceSource over SSM."""
 
-    def __init__(self, namespace: str) -> None:
-        super().__init__(namespace, schema.ENTRANCE)
+    def __init__(self, namespace: str, *, session: Session | None = None) -> None:
+        super().__init__(namespace, schema.ENTRANCE, session)
 
     async def __call__(self) -> Entrance:
         return entrance(await self._values())
@@ -41,8 +41,8 @@ class SsmEntrance(_Parameters):
 class SsmWebhook(_Parameters):
     """Where the webhook is, and what signs its messages: kept once they are read."""
 
-    def __init__(self, namespace: str) -> None:
-        super().__init__(namespace, (schema.NOTIFICATION_WEBHOOK, schema.NOTIFICATION_KEY))
+    def __init__(self, namespace: str, *, session: Session | None = None) -> None:
+        super().__init__(namespace, (schema.NOTIFICATION_WEBHOOK, schema.NOTIFICATION_KEY), session)
         self._target: Target | None = None
 
     async def __call__(self) -> Target:

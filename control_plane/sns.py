@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from control_plane.aws_client import AwsClient
+from control_plane.aws_client import AwsClient, Session
 from control_plane.notice import Notice
 
 
@@ -11,8 +11,8 @@ class SnsTopic(AwsClient):
 
     name = "mail"
 
-    def __init__(self, arn: str) -> None:
-        super().__init__("sns", connect_s=2, read_s=5, attempts=2)
+    def __init__(self, arn: str, *, session: Session | None = None) -> None:
+        super().__init__("sns", connect_s=2, read_s=5, attempts=2, session=session)
         self._arn = arn
 
     async def send(self, notice: Notice) -> None:

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import aioboto3
 import aiohttp
 from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
@@ -16,6 +15,7 @@ from control_plane.errors import Unavailable
 from control_plane.ports import Stage
 
 if TYPE_CHECKING:
+    import aioboto3
     from types_aiobotocore_ecs import ECSClient
     from types_aiobotocore_elbv2 import ElasticLoadBalancingv2Client
 
@@ -95,9 +95,8 @@ class AwsStage:
 
 
 @asynccontextmanager
-async def open_stage(names: StageNames) -> AsyncIterator[AwsStage]:
+async def open_stage(session: aioboto3.Session, names: StageNames) -> AsyncIterator[AwsStage]:
     """The stage with clients of its own."""
-    session = aioboto3.Session()
     async with session.client("ecs", config=_CONFIG) as ecs, session.client("elbv2", config=_CONFIG) as balancing:
         yield AwsStage(ecs, balancing, names)
 

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-import aioboto3
 from aiobotocore.config import AioConfig
 from aiohttp import ClientError as HttpError
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
@@ -18,6 +17,7 @@ from control_plane.errors import Stale, Unavailable
 from gpu_node.protocol import from_attributes, to_attributes
 
 if TYPE_CHECKING:
+    import aioboto3
     from types_aiobotocore_dynamodb import DynamoDBClient
 
 Row = dict[str, Any]
@@ -60,9 +60,9 @@ class Change:
 
 
 @asynccontextmanager
-async def open_dynamo() -> AsyncIterator[DynamoDBClient]:
+async def open_dynamo(session: aioboto3.Session) -> AsyncIterator[DynamoDBClient]:
     """The one client of a process: making another costs more CPU than a hundred calls."""
-    async with aioboto3.Session().client("dynamodb", config=_CONFIG) as client:
+    async with session.client("dynamodb", config=_CONFIG) as client:
         yield client
 
 

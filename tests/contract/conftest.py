@@ -10,6 +10,7 @@ import boto3
 import pytest
 
 from control_plane.aws import AwsCloud, open_autoscaling
+from control_plane.aws_session import aws_session
 from control_plane.dynamo import (
     DynamoFence,
     DynamoKeys,
@@ -83,7 +84,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 async def dynamo_stores(tables: None, namespace: str, clock: FakeClock) -> AsyncIterator[Stores]:
-    async with open_dynamo() as client:
+    async with open_dynamo(aws_session()) as client:
         yield Stores(
             nodes=DynamoNodes(client, namespace),
             wishes=DynamoWishes(client, namespace),
@@ -123,8 +124,8 @@ def stores(request: pytest.FixtureRequest) -> Stores:
 @pytest.fixture
 async def aws_groups(desk: Desk, namespace: str, clock: FakeClock) -> AsyncIterator[AwsGroups]:
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(open_autoscaling())
-        ec2 = await stack.enter_async_context(open_ec2())
+        client = await stack.enter_async_context(open_autoscaling(aws_session()))
+        ec2 = await stack.enter_async_context(open_ec2(aws_session()))
         cloud = AwsCloud(client, namespace, ec2=ec2, sleep=clock.sleep)
         yield AwsGroups(cloud, client, namespace=namespace, faults=desk.faults)
 

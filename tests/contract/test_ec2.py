@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 
+from control_plane.aws_session import aws_session
 from control_plane.books import Lifetime
 from control_plane.ec2 import Ec2, open_ec2
 from control_plane.errors import Unavailable
@@ -89,7 +90,7 @@ async def test_spot_s_price_is_that_of_the_type_and_zone_now() -> None:
 
 
 async def test_the_account_on_this_machine_is_asked_in_its_own_words(desk: Desk) -> None:
-    async with open_ec2() as ec2:
+    async with open_ec2(aws_session()) as ec2:
         assert await ec2.lifetime(NodeId("i-0123456789abcdef0")) == Lifetime()
         price = await ec2.spot_usd_per_hour("g5.xlarge", "us-east-1a")
         assert price is None or price > 0

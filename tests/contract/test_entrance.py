@@ -11,6 +11,7 @@ import pytest
 
 from control_plane import schema
 from control_plane.api_keys import hash_key
+from control_plane.aws_session import aws_session
 from control_plane.cli import create_key
 from control_plane.dynamo import DynamoEvents, open_dynamo
 from control_plane.errors import Forbidden, InvalidRequest, Unavailable
@@ -74,7 +75,7 @@ async def test_the_first_key_is_somebodys_on_the_allowlist(ssm: Any, dynamo_stor
     key = await create_key(settings, email="Ann@Example.com", name="first")
     (row,) = await dynamo_stores.keys.list()
     assert (row.key_hash, row.email, row.name) == (hash_key(key), "ann@example.com", "first")
-    async with open_dynamo() as client:
+    async with open_dynamo(aws_session()) as client:
         log = await DynamoEvents(client, namespace, clock=time.time).after(0, limit=10)
     (told,) = (entry.event for entry in log.entries)
     assert (told.kind, told.cause) == (EventKind.KEY_CREATED, "command line")

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane import schema
+from control_plane.aws_session import aws_session
 from control_plane.dynamo import DynamoEvents, open_dynamo
 from control_plane.dynamo.events import KEEP_EVENTS_S, LATE_S, PAGE, settled
 from control_plane.errors import Unavailable
@@ -99,7 +100,7 @@ class InTable:
 
 @pytest.fixture
 async def dynamo_events(tables: None, desk: Desk, namespace: str, clock: FakeClock) -> AsyncIterator[InTable]:
-    async with open_dynamo() as client:
+    async with open_dynamo(aws_session()) as client:
         store = DynamoEvents(client, namespace, clock=clock)
         yield InTable(store, schema.EVENTS.full_name(namespace), desk)
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from control_plane.aws_session import aws_session
 from control_plane.dynamo import DynamoFront, open_dynamo
 from control_plane.errors import Stale, Unavailable
 from control_plane.ports import Front, FrontState, FrontStore
@@ -19,7 +20,7 @@ ATTEMPTS = 3  # of the SDK
 
 @pytest.fixture
 async def dynamo_front(tables: None, namespace: str) -> AsyncIterator[FrontStore]:
-    async with open_dynamo() as client:
+    async with open_dynamo(aws_session()) as client:
         yield DynamoFront(client, namespace)
 
 

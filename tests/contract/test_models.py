@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from control_plane import schema
+from control_plane.aws_session import aws_session
 from control_plane.boots import Boot
 from control_plane.dynamo import open_dynamo
 from control_plane.errors import Stale
@@ -38,7 +39,7 @@ async def configure(models: ModelStore, namespace: str, config: Mapping[str, Any
         await models.seed("small", config)
         return
     row = {"name": schema.CONFIGURED + "small", "config": config}
-    async with open_dynamo() as client:
+    async with open_dynamo(aws_session()) as client:
         await client.put_item(TableName=schema.MODELS.full_name(namespace), Item=to_attributes(row))
 
 

@@ -8,6 +8,7 @@ import boto3
 import pytest
 
 from control_plane import schema
+from control_plane.aws_session import aws_session
 from control_plane.dynamo import DynamoNotices, open_dynamo
 from control_plane.errors import Stale, Unavailable
 from control_plane.event import Entry, Event, EventKind
@@ -22,7 +23,7 @@ NOTICE = Notice("d", [Entry(7, Event(1_795_046_400.0, EventKind.START_FAILED, "x
 
 @pytest.fixture
 async def dynamo_notices(tables: None, namespace: str) -> AsyncIterator[NoticeStore]:
-    async with open_dynamo() as client:
+    async with open_dynamo(aws_session()) as client:
         yield DynamoNotices(client, namespace)
 
 

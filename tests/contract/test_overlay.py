@@ -13,7 +13,7 @@ from botocore.loaders import Loader
 from botocore.model import ServiceModel
 from moto.core.loaders import create_loader
 
-from control_plane.aws import add_overlay
+from control_plane.aws_session import add_overlay
 
 COMMAND = "pip install --no-deps --require-hashes -r tests/requirements-botocore.txt --target .cache/botocore-current"
 Description = dict[str, Any]

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import boto3
 import pytest
 
+from control_plane.aws_session import aws_session
 from control_plane.errors import Unavailable
 from control_plane.ports import Stage
 from control_plane.stage import AwsStage, StageNames, open_stage
@@ -61,7 +62,7 @@ def names(desk: Desk, namespace: str) -> StageNames:
 
 @pytest.fixture
 async def stage(names: StageNames) -> AsyncIterator[AwsStage]:
-    async with open_stage(names) as made:
+    async with open_stage(aws_session(), names) as made:
         yield made
 
 
@@ -129,6 +130,6 @@ async def test_a_turn_and_a_count_that_fail_are_told(stage: AwsStage, desk: Desk
 
 async def test_a_service_that_is_not_there_is_told(names: StageNames) -> None:
     nowhere = StageNames(names.cluster, "other", names.listener_arn, names.control_plane_group_arn, "arn")
-    async with open_stage(nowhere) as stage:
+    async with open_stage(aws_session(), nowhere) as stage:
         with pytest.raises(Unavailable):
             await stage.look()

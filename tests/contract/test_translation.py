@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import pytest
 
 from control_plane.aws import AwsCloud, open_autoscaling
+from control_plane.aws_session import aws_session
 from control_plane.books import Bill, BillKind, Limit, Tally
 from control_plane.dynamo import (
     DynamoFence,
@@ -82,7 +83,7 @@ async def test_a_tally_whose_reply_was_lost_counts_once(dynamo_stores: Stores, d
 
 
 async def test_a_table_that_does_not_exist_is_unavailable(desk: Desk) -> None:
-    async with open_dynamo() as client:
+    async with open_dynamo(aws_session()) as client:
         with pytest.raises(Unavailable, match="ResourceNotFoundException"):
             await DynamoNodes(client, "nowhere").list()
 
@@ -93,7 +94,7 @@ def closed_port(monkeypatch: pytest.MonkeyPatch, desk: Desk) -> None:
 
 
 async def test_a_dynamodb_behind_a_closed_port_is_unavailable(closed_port: None) -> None:
-    async with open_dynamo() as client:
+    async with open_dynamo(aws_session()) as client:
         stores = Stores(
             nodes=DynamoNodes(client, "test"),
             wishes=DynamoWishes(client, "test"),
@@ -110,7 +111,7 @@ async def test_a_dynamodb_behind_a_closed_port_is_unavailable(closed_port: None)
 
 
 async def test_an_auto_scaling_behind_a_closed_port_is_unavailable(closed_port: None) -> None:
-    async with open_autoscaling() as client:
+    async with open_autoscaling(aws_session()) as client:
         cloud = AwsCloud(client, "test")
         calls = (cloud.groups(), cloud.launch(LAUNCH), cloud.terminate(GONE), cloud.release(GONE, "group"))
         results = await asyncio.gather(*calls, return_exceptions=True)

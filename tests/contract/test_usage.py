@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from control_plane.aws_session import aws_session
 from control_plane.books import Bill, BillKind, Tally
 from control_plane.dynamo.table import DynamoTable, open_dynamo
 from control_plane.dynamo.usage import DynamoUsage
@@ -141,7 +142,7 @@ async def test_whatever_dies_between_two_rows_every_sum_is_exact(tables: None, n
     ]
     left: list[tuple[str, int]] = [(kind, one) for kind in ("bill", "batch") for one in range(len(bills))] * 2
     chance.shuffle(left)
-    async with open_dynamo() as client:
+    async with open_dynamo(aws_session()) as client:
         while left:
             kind, one = left[0]
             usage = DynamoUsage(client, namespace)

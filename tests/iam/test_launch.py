@@ -13,7 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from control_plane import schema
-from control_plane.aws import add_overlay
+from control_plane.aws_session import add_overlay
 from rehearsal.account import REGION, Account, AccountServer
 from rehearsal.authority import Credentials
 from rehearsal.faults import Faults

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -13,6 +12,7 @@ import pytest
 from botocore.config import Config
 from botocore.loaders import Loader
 
+from control_plane.aws_session import OVERLAY
 from gpu_node.protocol import DRAIN_HOOK
 from rehearsal.account import REGION, Account, AccountServer
 from rehearsal.faults import Fault, Faults
@@ -21,7 +21,6 @@ from rehearsal.stack import NAMESPACE as NAMESPACE
 from rehearsal.stack import apply
 from tests.memory import FakeClock
 
-OVERLAY = Path(__file__).parents[2] / "control_plane" / "overlay"
 MODELS = (
     {"name": "org/small", "instanceTypes": ["g5.xlarge"], "maxInstances": 2},
     {"name": "org/spotty", "instanceTypes": ["g5.12xlarge", "g6.12xlarge"], "market": "spot-then-on-demand"},

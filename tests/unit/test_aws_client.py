@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
+from aiobotocore.config import AioConfig
 from aiohttp import ClientConnectionError
 from botocore.exceptions import ClientError, NoCredentialsError, ParamValidationError
 
@@ -33,12 +34,14 @@ class Opened:
         finally:
             self.closed += 1
 
-    def __call__(self) -> AbstractAsyncContextManager[str]:
+    def client(self, service_name: str, *, config: AioConfig) -> AbstractAsyncContextManager[str]:
+        assert service_name == "ssm"
+        assert config
         return self._client()
 
 
 def of(opened: Opened) -> AwsClient:
-    return AwsClient("ssm", connect_s=1, read_s=1, attempts=1, opener=opened)
+    return AwsClient("ssm", connect_s=1, read_s=1, attempts=1, session=opened)
 
 
 async def test_who_asks_nothing_makes_no_client_and_who_asks_again_makes_no_other() -> None:

@@ -163,10 +163,14 @@ async def test_an_endpoint_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatc
 
 
 class Parameters:
-    """SSM's client, as far as it is used."""
+    """A session, and its client of SSM, as far as they are used."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
+
+    def client(self, service_name: str, **_: object) -> Parameters:
+        assert service_name == "ssm"
+        return self
 
     async def __aenter__(self) -> Parameters:
         return self
@@ -182,14 +186,14 @@ class Parameters:
 
 
 async def test_headers_are_read_from_their_parameter_where_there_is_one() -> None:
-    assert await SsmHeaders("/d/traces-headers", parameters=Parameters)() == {"x-key": "secret"}
-    assert await SsmHeaders("", parameters=Parameters)() == {}
+    assert await SsmHeaders("/d/traces-headers", session=Parameters())() == {"x-key": "secret"}
+    assert await SsmHeaders("", session=Parameters())() == {}
 
 
 async def test_headers_that_cannot_be_read_are_read_another_time() -> None:
     error = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "secret"}}, "GetParameter")
     with pytest.raises(NotSent, match="AccessDenied") as refused:
-        await SsmHeaders("/d/traces-headers", parameters=lambda: Parameters(error))()
+        await SsmHeaders("/d/traces-headers", session=Parameters(error))()
     assert not refused.value.final
     assert "secret" not in str(refused.value)
 

@@ -92,11 +92,22 @@ async def test_a_hub_that_does_not_answer_is_not_waited_for() -> None:
 
 
 class Parameters:
-    """SSM as far as it is asked."""
+    """A session, and its client of SSM, as far as they are asked."""
 
     def __init__(self, answer: str | Exception) -> None:
         self.answer = answer
+        self.opened = 0
         self.asked = 0
+
+    def client(self, service_name: str, **_: object) -> Parameters:
+        assert service_name == "ssm"
+        self.opened += 1
+        return self
+
+    async def __aenter__(self) -> Parameters:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
 
     async def get_parameter(self, **_: Any) -> Mapping[str, Any]:
         self.asked += 1
@@ -117,7 +128,7 @@ class _Seen(Hub):
 
 async def test_the_hub_is_asked_with_the_nodes_token_which_is_read_once() -> None:
     parameters = Parameters("hf_secret")
-    access = HubAccess(_Seen(), token_parameter="/p/hf-token", parameters=lambda: _opened(parameters))
+    access = HubAccess(_Seen(), token_parameter="/p/hf-token", session=parameters)
     async with access:
         for _ in range(2):
             assert (await access("org/tiny", None)).told == "hf_secret"
@@ -126,7 +137,7 @@ async def test_the_hub_is_asked_with_the_nodes_token_which_is_read_once() -> Non
 
 async def test_what_is_in_a_repository_is_read_with_the_same_token() -> None:
     parameters = Parameters("hf_secret")
-    async with HubAccess(_Seen(), token_parameter="/p/t", parameters=lambda: _opened(parameters)) as access:
+    async with HubAccess(_Seen(), token_parameter="/p/t", session=parameters) as access:
         assert (await access.read("org/tiny", "v1")).told == "org/tiny@v1 with hf_secret"
         assert (await access("org/tiny", None)).told == "hf_secret"
     assert parameters.asked == 1
@@ -136,23 +147,18 @@ async def test_what_is_in_a_repository_is_read_with_the_same_token() -> None:
 
 async def test_a_token_that_cannot_be_read_makes_no_repository_gated() -> None:
     parameters = Parameters(TimeoutError())
-    async with HubAccess(_Seen(), token_parameter="/p/t", parameters=lambda: _opened(parameters)) as access:
+    async with HubAccess(_Seen(), token_parameter="/p/t", session=parameters) as access:
         assert (await access("org/tiny", None)).access is Access.UNREACHABLE
         parameters.answer = "hf_later"
         assert (await access("org/tiny", None)).told == "hf_later"
 
 
 async def test_however_often_the_token_cannot_be_read_one_client_asks() -> None:
-    parameters, opened = Parameters(TimeoutError()), list[Any]()
-
-    def opener() -> Any:
-        opened.append(_opened(parameters))
-        return opened[-1]
-
-    async with HubAccess(_Seen(), token_parameter="/p/t", parameters=opener) as access:
+    parameters = Parameters(TimeoutError())
+    async with HubAccess(_Seen(), token_parameter="/p/t", session=parameters) as access:
         for _ in range(3):
             assert (await access("org/tiny", None)).access is Access.UNREACHABLE
-    assert (parameters.asked, len(opened)) == (3, 1)
+    assert (parameters.asked, parameters.opened) == (3, 1)
 
 
 async def test_without_a_configured_token_none_is_asked_for() -> None:
@@ -160,13 +166,3 @@ async def test_without_a_configured_token_none_is_asked_for() -> None:
         assert (await access("org/tiny", None)).told == "None"
     async with HubAccess(_Seen(offline=True), token_parameter="") as access:
         assert (await access("org/tiny", None)).access is Access.UNREACHABLE
-
-
-def _opened(parameters: Parameters) -> Any:
-    class Context:
-        async def __aenter__(self) -> Parameters:
-            return parameters
-
-        async def __aexit__(self, *_: object) -> None: ...
-
-    return Context()

@@ -32,7 +32,7 @@ from control_plane.rates import task_rate
 from control_plane.reception import Reception
 from control_plane.reconciler import Cadence, Reconciler
 from control_plane.record import MEASURE_S, Record
-from control_plane.relay import Relay
+from control_plane.relay import LastCall, Relay
 from control_plane.repositories import AskHub, Repositories, unasked
 from control_plane.routes.authenticator import Authenticator
 from control_plane.routes.cookies import Cookies
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 BEAT_S = 1.0
 FUNCTION_LAUNCH_S = 20.0  # of a ladder in a function, which must live to tell what became of it
+LAST_ANSWER_S = 20.0  # before streams are cut at the end of a process, no wait ends in an answer: it would be cut too
 LAST_EVENTS_S = 2.0  # what the end of the process may take for them
 LAST_FLUSH_S = 3.0  # with the last looks of slumber.py, within the ten seconds that ECS leaves a task
 
@@ -321,8 +322,11 @@ class ControlPlane:
             self._upstreams.close()
 
     def send_away(self) -> None:
-        """The process is about to stop: nobody may wait here any more; what streams goes on."""
-        self.fleet.close(restarting())
+        """The process is about to stop: what streams goes on. Nobody new may wait here; who does may wait on, until too
+        little time is left for an answer, for nodes become ready whoever looks after them. Listeners go at once."""
+        last_call = LastCall(self._clock() + max(0.0, self._settings.stop_timeout_s - LAST_ANSWER_S), restarting())
+        self.fleet.close(last_call.error)
+        self.relay.leave(last_call)
         if self.record.feed:
             self.record.feed.close()
         if self._slumber:
@@ -351,7 +355,7 @@ class ControlPlane:
         await self.reception.flush()
 
     async def _write_events(self) -> None:
-        await self.record.write(self.observer.world)
+        await self.record.write(self.observer.world if self.reconciler.acts else None)
 
     async def _measure(self) -> None:
         await asyncio.sleep(MEASURE_S)

@@ -86,6 +86,11 @@ class Waiter:
         self._taken = True
         return lease
 
+    def send_away(self, error: RequestError) -> None:
+        """The wait ends with this error; who was granted a lease keeps it."""
+        if not self.granted.done():
+            self.granted.set_exception(error)
+
     def __enter__(self) -> Waiter:
         self._fleet._queue(self._model).append(self)
         self._fleet.waited_for.set()
@@ -109,6 +114,23 @@ class Progress:
     phase: PhaseRecord | None = None
     started_at: float = 0.0
     usual_s: float | None = None  # how long its last starts took, median
+
+    def note(self, model: str, now: float) -> str:
+        """One line for an SSE comment or an error message."""
+        if self.phase is None:
+            return f"model={model} phase=launch"
+        note = f"model={model} phase={self.phase.phase}"
+        if self.phase.total_bytes:
+            note += f" {100 * (self.phase.done_bytes or 0) // self.phase.total_bytes}%"
+        note += f" elapsed={now - self.started_at:.0f}s"
+        eta_s = self.eta_s(now)
+        return note if eta_s is None else f"{note} eta={eta_s:.0f}s"
+
+    def eta_s(self, now: float) -> float | None:
+        """Until it is ready, if it takes as long as usual; None where that is not known."""
+        if self.usual_s is None:
+            return None
+        return max(0.0, round(self.usual_s - (now - self.started_at if self.launched else 0.0), 1))
 
 
 @dataclass(eq=False)
@@ -151,12 +173,13 @@ class Fleet:
         engine.in_flight += 1
         return Lease(self, engine)
 
-    def wait(self, model: str, *, retry: bool = False, affinity: int = 0) -> Waiter:
+    def wait(self, model: str, *, retry: bool = False, affinity: int = 0, begun: bool = False) -> Waiter:
         """A place in the queue. Raises StartFailed on a failure that still stands, QueueFull when it is full.
 
-        A ``retry`` comes from a client whose body was cut because of a refusal: it comes to hear that.
+        A ``retry`` comes from a client whose body was cut because of a refusal: it comes to hear that. One whose answer
+        has ``begun`` cannot come back: it may wait here also after ``close``.
         """
-        if self._closed:
+        if self._closed and not begun:
             raise self._closed
         failure = self._failures.get(model)
         refused, at = self._refused.get(model, (None, 0.0))
@@ -220,11 +243,8 @@ class Fleet:
                 self._queue(model).append(waiter)
 
     def close(self, error: RequestError) -> None:
-        """From now on nobody may wait, and who waits is sent away with this error; leases go on."""
+        """From now on nobody begins to wait: who comes is sent away with this error. Leases and waits go on."""
         self._closed = error
-        for model in list(self._queues):
-            for waiter in self._leave_queue(model):
-                waiter.granted.set_exception(error)
 
     def withdraw(self, node_id: NodeId) -> None:
         """Nothing new goes to this node: it is about to drain."""

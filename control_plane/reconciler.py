@@ -1,8 +1,8 @@
 """Observe, plan, apply: one tick. A loop calls it here; a schedule or a simulation may call it as well.
 
 At most one reconciler acts: each holds an epoch, and stops as soon as somebody holds a newer one; it goes on when
-that one has given no sign of life for a while. What a tick does may be done twice, and what it did not get to do is
-seen again by the next.
+that one has given no sign of life for a while. Until then it does what nobody else can: for those who wait and stream
+here. What a tick does may be done twice, and what it did not get to do is seen again by the next.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from control_plane.actions import Action, Repeat, Start
+from control_plane.actions import Action, HandOver, Hold, Refuse, Repeat, Start
 from control_plane.effects import Effects
 from control_plane.errors import Stale, Unavailable
 from control_plane.fleet import Fleet
@@ -63,8 +64,14 @@ class Reconciler:
         self._cadence = cadence
         self._holder = holder
         self._term: Term | None = None
+        self._superseded = False
         self._since = 0.0
         self._launching: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def acts(self) -> bool:
+        """False while another does."""
+        return not self._superseded
 
     # -- steps of the loops
 
@@ -75,7 +82,7 @@ class Reconciler:
         except Superseded:
             log.warning("a newer reconciler has taken over; this one only watches")
             await self._stand_by()
-        await either(self._fleet.disturbed, min(self._cadence.tick_s, self._observer.next_verdict_s))
+        await self._pause()
 
     async def watch(self) -> None:
         """Tell the fleet what runs: often while somebody waits or something starts. Raises Unavailable.
@@ -93,14 +100,10 @@ class Reconciler:
 
         A launch may take long: it goes on beside the ticks, one a model.
         """
-        await (
-            self._observer.prepare()
-        )  # first: between the hold and what is done because of it lies as little as can be
+        # First: between the hold and what is done because of it lies as little as can be.
+        await self._observer.prepare()
         term = await self._hold()
-        world = await self._observer.observe(
-            launching=frozenset(self._launching), since=self._since, ousted_at=term.ousted_at
-        )
-        for action in plan(world, self._clock(), self._policy):
+        for action in await self._decided(term):
             match action:
                 case Start(model=model):
                     if self._observer.groups is not None:  # else nobody knows yet where it could be launched
@@ -157,15 +160,30 @@ class Reconciler:
         return self._term
 
     async def _stand_by(self) -> None:
-        """Return when the newer one has been silent for so long that this one must act again.
+        """Look on, and return when the newer one has been silent for so long that this one must act again.
 
-        Whom requests here suspect, only this one knows: it must clear them, or they get nothing from here for good.
+        Whom requests here suspect, and who waits here, only this one knows: it clears the former, or they get nothing
+        from here for good, and keeps the wish of the latter, or the newer one takes their node for nobody's.
         """
+        assert self._term
+        self._superseded = True
         while self._clock() - await self._fence.seen_at() < ABANDONED_S:
-            await self._observer.question()
-            await asyncio.sleep(self._cadence.tick_s)
+            await self._observer.prepare()
+            for action in await self._decided(self._term):
+                if (ours := _of_this_task(action)) is not None:
+                    await self._try(ours)
+            await self._pause()
         log.warning("the newer reconciler fell silent; this one acts again")
-        self._term = None
+        self._term, self._superseded = None, False
+
+    async def _decided(self, term: Term) -> Sequence[Action]:
+        world = await self._observer.observe(
+            launching=frozenset(self._launching), since=self._since, ousted_at=term.ousted_at
+        )
+        return plan(world, self._clock(), self._policy)
+
+    async def _pause(self) -> None:
+        await either(self._fleet.disturbed, min(self._cadence.tick_s, self._observer.next_verdict_s))
 
     # -- apply
 
@@ -186,3 +204,14 @@ class Reconciler:
             log.info("race lost", extra={"action": type(action).__name__, "error": str(error)})
         except Unavailable as error:
             log.warning("action failed", extra={"action": type(action).__name__, "error": str(error)})
+
+
+def _of_this_task(action: Action) -> Action | None:
+    """As much of an action as concerns those alone who wait or stream here; None where another sees to all of it."""
+    match action:
+        case Hold() | HandOver():
+            return action
+        case Refuse():
+            return replace(action, wish=None)
+        case _:
+            return None

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import orjson
@@ -27,7 +29,7 @@ from control_plane.events import (
     upstream_error,
 )
 from control_plane.exchange import Exchange, Manner, Patience
-from control_plane.fleet import Fleet, Lease, Progress, Waiter
+from control_plane.fleet import Fleet, Lease, Waiter
 from control_plane.passage import Passage
 from control_plane.ports import Clock
 from control_plane.spot_stream import BrokenOff, SpotStream
@@ -71,6 +73,13 @@ class Call(NamedTuple):
     key: str = ""  # the id of the API key; empty: signed in by browser
 
 
+class LastCall(NamedTuple):
+    """The process is about to end: until when who waits may wait on, and what they are told then."""
+
+    at: float
+    error: RequestError
+
+
 class Relay:
     """Serves calls; ``beat`` keeps the clients of all open ones alive."""
 
@@ -94,7 +103,9 @@ class Relay:
         self._patience = patience
         self._waits = waits
         self._open: set[Exchange] = set()
+        self._waiting: dict[Exchange, Waiter] = {}
         self._beats: set[asyncio.Task[None]] = set()
+        self._last_call: LastCall | None = None
 
     async def serve(self, call: Call, exchange: Exchange) -> None:
         """Answer the call. Raises RequestError when it cannot be answered, with the exchange in whatever state."""
@@ -109,13 +120,33 @@ class Relay:
         """How many streams engines work on, by model."""
         return Counter(each.model for each in self._open if each.working and each.manner is Manner.STREAM)
 
+    def leave(self, last_call: LastCall) -> None:
+        """The process ends soon: who waits may wait on until then, as far as that serves them.
+
+        Who has heard nothing yet hears nothing until the longest silence is over: as long as no 200 is given away they
+        can be sent back with a status that their library acts on, to whoever answers then.
+        """
+        self._last_call = last_call
+        self._send_away(last_call, self._clock())
+
+    def _send_away(self, last_call: LastCall, now: float) -> None:
+        for exchange, waiter in self._waiting.items():
+            silent_until = math.inf if exchange.started else exchange.opened_at + self._patience.longest_silence_s
+            if now >= min(last_call.at, silent_until):
+                waiter.send_away(last_call.error)
+
     def beat(self) -> None:
         """One round of signs of life, each on its own: a reader that stalls keeps nobody else from theirs."""
         now = self._clock()
+        if self._last_call:
+            self._send_away(self._last_call, now)
         for exchange in self._open:
+            if self._last_call and not exchange.started and exchange in self._waiting:
+                continue
             progress = self._fleet.progress(exchange.model)
             if exchange.due(now, launched=progress.launched or exchange.working):
-                note = _note(exchange.model, progress, now, working=exchange.working)
+                working = f"model={exchange.model} phase=generating"
+                note = working if exchange.working else progress.note(exchange.model, now)
                 beat = asyncio.create_task(exchange.beat(now, note))
                 self._beats.add(beat)
                 beat.add_done_callback(self._beaten)
@@ -177,7 +208,7 @@ class Relay:
         exchange.working = False
         since = self._clock() if exchange.flowing else exchange.opened_at
         passage = exchange.passage
-        with self._fleet.wait(call.model, retry=call.retry, affinity=call.affinity) as waiter:
+        with self._waiter(call, exchange) as waiter:
             passage.asked_at = passage.asked_at or self._clock()
             self._waits(passage)
             await self._ask_until_heard(call, exchange, waiter)
@@ -188,6 +219,16 @@ class Relay:
         waited_ms = round((passage.leased_at - exchange.opened_at) * 1000)
         exchange.add_header(b"x-diogenes-cold-start-ms", str(waited_ms).encode())
         return lease
+
+    @contextmanager
+    def _waiter(self, call: Call, exchange: Exchange) -> Iterator[Waiter]:
+        """A place in the queue. Raises what the fleet does; and who is sent away hears of it in ``Waiter.granted``."""
+        with self._fleet.wait(call.model, retry=call.retry, affinity=call.affinity, begun=exchange.started) as waiter:
+            self._waiting[exchange] = waiter
+            try:
+                yield waiter
+            finally:
+                del self._waiting[exchange]
 
     async def _ask_until_heard(self, call: Call, exchange: Exchange, waiter: Waiter) -> None:
         """Raises Unavailable where that can still be told with its true status: the client comes back by itself."""
@@ -214,9 +255,9 @@ class Relay:
 
     def _not_yet(self, call: Call, exchange: Exchange) -> RequestError:
         progress = self._fleet.progress(call.model)
-        note = _note(call.model, progress, self._clock(), working=False)
+        note = progress.note(call.model, self._clock())
         if call.only_peek or exchange.manner is Manner.HOLD:
-            eta_s = _eta_s(progress, self._clock())
+            eta_s = progress.eta_s(self._clock())
             return ModelStarting(
                 f"The model is starting ({note}). Try again in a minute.",
                 retry_after_s=COME_BACK_S if eta_s is None else min(max(round(eta_s), 1), COME_BACK_S),
@@ -354,23 +395,3 @@ def _passed(upstream: Upstream, *, stream: bool) -> list[tuple[bytes, bytes]]:
         for name, value in upstream.headers
         if name in _PASSED_HEADERS and not (stream and name == b"content-length")
     ]
-
-
-def _note(model: str, progress: Progress, now: float, *, working: bool) -> str:
-    """One line on how far things are, for an SSE comment or an error message."""
-    if working:
-        return f"model={model} phase=generating"
-    if progress.phase is None:
-        return f"model={model} phase=launch"
-    note = f"model={model} phase={progress.phase.phase}"
-    if progress.phase.total_bytes:
-        note += f" {100 * (progress.phase.done_bytes or 0) // progress.phase.total_bytes}%"
-    note += f" elapsed={now - progress.started_at:.0f}s"
-    eta_s = _eta_s(progress, now)
-    return note if eta_s is None else f"{note} eta={eta_s:.0f}s"
-
-
-def _eta_s(progress: Progress, now: float) -> float | None:
-    if progress.usual_s is None:
-        return None
-    return max(0.0, round(progress.usual_s - (now - progress.started_at if progress.launched else 0.0), 1))

@@ -224,17 +224,28 @@ async def test_a_failure_that_stands_is_told_without_waiting(fleet: Fleet) -> No
     fleet.wait("m")
 
 
-async def test_after_closing_nobody_waits_and_leases_go_on(fleet: Fleet) -> None:
+async def test_after_closing_nobody_new_waits_but_who_cannot_come_back(fleet: Fleet) -> None:
     fleet.update([node()])
     lease = leased(fleet)
-    error = EngineLost("closing")
     with fleet.wait("other") as waiter:
-        fleet.close(error)
+        fleet.close(EngineLost("closing"))
         with pytest.raises(EngineLost, match="closing"):
-            waiter.take()
-    with pytest.raises(EngineLost, match="closing"):
-        fleet.wait("other")
-    assert fleet.in_flight == {lease.node.id: 1}
+            fleet.wait("other")
+        with fleet.wait("other", begun=True) as begun:
+            fleet.update([lease.node, node(2, model="other")])
+            assert [one.take().node.id for one in (waiter, begun)] == ["i-2", "i-2"]
+    assert fleet.in_flight == {lease.node.id: 1, "i-2": 2}
+
+
+async def test_who_is_sent_away_hears_why_and_a_lease_that_was_granted_stays(fleet: Fleet) -> None:
+    with fleet.wait("m") as first, fleet.wait("other") as second:
+        fleet.update([node()])
+        for waiter in (first, second):
+            waiter.send_away(EngineLost("closing"))
+        assert first.take().node.id == "i-1"
+        with pytest.raises(EngineLost, match="closing"):
+            second.take()
+    assert fleet.waiters == {}
 
 
 async def test_progress_tells_the_phase_and_the_usual_time(fleet: Fleet) -> None:

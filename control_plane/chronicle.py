@@ -58,7 +58,7 @@ class Chronicle:
         self._log = log
         self._repeated: set[tuple[EventKind, NodeId]] = set()
         self._seen: set[tuple[NodeId, str]] | None = None  # a node and its phase, told; None: not recalled yet
-        self._spent: set[tuple[str, ...]] = set()  # what was told of budgets: see ``_told_of``
+        self._spent: set[str] = set()  # names of what stands in the log of budgets: see ``_budget``
 
     # -- what was done
 
@@ -132,28 +132,6 @@ class Chronicle:
             for event in events
             if event.node and event.kind in (EventKind.NODE_PHASE, EventKind.NODE_READY, EventKind.NODE_FAILED)
         }
-        budgets = {kind for kind, _ in _BUDGET.values()}
-        self._spent = {_told_of(event.kind, event.data) for event in events if event.kind in budgets}
-
-    def spent(self, budgets: Budgets, month: str) -> None:
-        """What is new of how far budgets are spent. Nothing before ``recall``."""
-        if self._seen is None:
-            return
-        for standing in budgets.standings():
-            if standing.state in _BUDGET:
-                self._budget(standing, month)
-
-    def _budget(self, standing: Standing, month: str) -> None:
-        kind, follows = _BUDGET[standing.state]
-        scope, limit = standing.limit.scope, standing.limit.micro_usd
-        data: dict[str, EventValue] = {"scope": scope, "month": month, "spent": standing.spent, "limit": limit}
-        if (known := _told_of(kind, data)) in self._spent:
-            return
-        self._spent.add(known)
-        told = (
-            f"Of the budget of {scope} for {month}, {dollars(limit)}, {dollars(standing.spent)} are spent: {follows}."
-        )
-        self._log.tell(kind, told, data=data)
 
     def saw(self, nodes: Sequence[Node]) -> None:
         """What is new of how far they are. Nothing before ``recall``: an earlier process may have told it."""
@@ -192,6 +170,28 @@ class Chronicle:
         told = f"Node {node.id} failed: {failure.message}"
         data = _why(failure) | {"cause": failure.cause or None}
         self._log.tell(EventKind.NODE_FAILED, told, at=node.heartbeat_at, model=node.model, node=node.id, data=data)
+
+    # -- what it costs
+
+    async def spent(self, budgets: Budgets, month: str) -> None:
+        """What is new of how far budgets are spent, whichever process told what is not. Raises Unavailable."""
+        for standing in budgets.standings():
+            if standing.state in _BUDGET:
+                await self._budget(standing, month)
+
+    async def _budget(self, standing: Standing, month: str) -> None:
+        """Each state once a month, and again at another limit."""
+        kind, follows = _BUDGET[standing.state]
+        scope, limit = standing.limit.scope, standing.limit.micro_usd
+        name = f"{kind} {month} {scope} {limit}"
+        if name in self._spent:
+            return
+        data: dict[str, EventValue] = {"scope": scope, "month": month, "spent": standing.spent, "limit": limit}
+        told = (
+            f"Of the budget of {scope} for {month}, {dollars(limit)}, {dollars(standing.spent)} are spent: {follows}."
+        )
+        await self._log.tell_once(name, kind, told, data=data)
+        self._spent.add(name)
 
     # -- inside
 
@@ -254,11 +254,6 @@ class Chronicle:
             case CountFailure(model, _, failure, count):
                 told = f"A start of {model} failed: {failure.message}"
                 self._log.tell(EventKind.START_FAILED, told, model=model, data=_why(failure) | {"in_a_row": count})
-
-
-def _told_of(kind: EventKind, data: Mapping[str, EventValue]) -> tuple[str, ...]:
-    """What a budget's state is told once for: the month, and the limit, which is another one once it was raised."""
-    return (str(kind), *(str(data.get(name)) for name in ("scope", "month", "limit")))
 
 
 def _why(failure: Failure) -> dict[str, EventValue]:

@@ -87,10 +87,7 @@ class EventLog:
     def add(self, event: Event) -> None:
         """An event that was put into words elsewhere."""
         event = replace(event, message=_clean(event.message))
-        level = logging.WARNING if event.kind in _WARNINGS else logging.INFO
-        if log.isEnabledFor(level):
-            log.log(level, event.message, extra={**_fields(event), **self._counted(event)})
-        self.kinds[str(event.kind)] += 1
+        self._note(event)
         if self._store is None:
             return
         self._queue.append(event)
@@ -98,6 +95,20 @@ class EventLog:
             self._queue.popleft()
             self._dropped += 1
         self.told.set()
+
+    async def tell_once(self, name: str, kind: EventKind, message: str, *, data: Mapping[str, EventValue]) -> None:
+        """As ``tell``, but written at once, and by the first process only that tells it under this name within a month;
+        of the others there is no log line either. Raises Unavailable: it may be written, and is to be told again."""
+        event = Event(self._clock(), kind, self._cause, _clean(message), data=data)
+        if self._store is None or await self._store.add([event], writer=name, number=1):
+            self._note(event)
+            self._written()
+
+    def _note(self, event: Event) -> None:
+        level = logging.WARNING if event.kind in _WARNINGS else logging.INFO
+        if log.isEnabledFor(level):
+            log.log(level, event.message, extra={**_fields(event), **self._counted(event)})
+        self.kinds[str(event.kind)] += 1
 
     def _counted(self, event: Event) -> Mapping[str, object]:
         values = metrics.of_event(event)

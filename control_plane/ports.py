@@ -214,9 +214,9 @@ class EventStore(Protocol):
     Entries go after a month; their numbers stay theirs.
     """
 
-    async def add(self, events: Sequence[Event], *, writer: str, number: int) -> None:
-        """Append them, together. The same ``number`` of the same ``writer`` counts once, however often it is sent;
-        numbers rise. Raises Unavailable: they may be there already."""
+    async def add(self, events: Sequence[Event], *, writer: str, number: int) -> bool:
+        """Append them, together. The same ``number`` of the same ``writer`` counts once, however often it is sent in a
+        month; numbers rise. Were they appended? False: they are there already. Raises Unavailable: they may be."""
 
     async def end(self) -> int:
         """The newest number up to which everything can be read; 0 where there is nothing. Raises Unavailable."""

@@ -90,23 +90,19 @@ class Record:
 
     async def write(self, world: World | None) -> None:
         """What was told, after a pause for more. Raises Unavailable; nothing is lost then."""
-        await self._recall()
+        if not self.chronicle.recalled:
+            await self.chronicle.recall(self.store)
         if world and world.budgets and world.budgets is not self._weighed:
-            self._weighed = world.budgets
             await self.tell_spent(world.budgets, self._clock())
+            self._weighed = world.budgets
         await either(self.log.told, EVENTS_S)
         if self.log.waiting:
             await asyncio.sleep(GATHER_S)
             await self.log.flush()
 
     async def tell_spent(self, budgets: Budgets, now: float) -> None:
-        """What is new of how far budgets are spent. Raises Unavailable where nobody knows what was told before."""
-        await self._recall()
-        self.chronicle.spent(budgets, month_of(now))
-
-    async def _recall(self) -> None:
-        if not self.chronicle.recalled:
-            await self.chronicle.recall(self.store)
+        """What is new of how far budgets are spent. Raises Unavailable."""
+        await self.chronicle.spent(budgets, month_of(now))
 
     async def measure(self, world: World | None, waiting: Mapping[str, int]) -> None:
         """One line of numbers."""

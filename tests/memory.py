@@ -302,11 +302,12 @@ class MemoryEvents(Fallible):
     def kept(self) -> list[Event]:
         return [entry.event for entry in self.entries]
 
-    async def add(self, events: Sequence[Event], *, writer: str, number: int) -> None:
+    async def add(self, events: Sequence[Event], *, writer: str, number: int) -> bool:
         if not events or self._counted.get(writer, 0) >= number:
-            return
+            return False
         self._counted[writer] = number
         self.entries += [Entry(place, event) for place, event in enumerate(events, len(self.entries) + 1)]
+        return True
 
     async def end(self) -> int:
         return len(self.entries)

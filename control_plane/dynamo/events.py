@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 KEEP_EVENTS_S = 30 * 86400
 """An event goes after a month."""
 
-KEEP_WRITERS_S = 86400
-"""A batch is sent again within minutes, or never."""
+KEEP_WRITERS_S = 32 * 86400
+"""A batch is sent again within minutes, or never; but what is told once a month is a batch of its own, sent by many."""
 
 PAGE = 256
 """Entries under one hash key."""
@@ -56,16 +56,18 @@ class DynamoEvents:
         self._clock = clock
         self._settled = (0, 0)  # the head, and up to where everything below it was seen
 
-    async def add(self, events: Sequence[Event], *, writer: str, number: int) -> None:
+    async def add(self, events: Sequence[Event], *, writer: str, number: int) -> bool:
         assert len(events) <= MAX_BATCH
         if not events:
-            return
+            return False
         for _ in range(_ATTEMPTS):
             try:
-                return await self._append(events, await self._rows.get(**_HEAD) or {}, self._counted(writer, number))
+                await self._append(events, await self._rows.get(**_HEAD) or {}, self._counted(writer, number))
             except RefusedTogether as refused:
                 if refused.place == 0:
-                    return  # it stands there already
+                    return False
+            else:
+                return True
         raise Unavailable("the log of events is written to by too many at a time")
 
     async def _append(self, events: Sequence[Event], head: Row, writer: Change) -> None:

@@ -88,7 +88,7 @@ async def test_budgets_are_looked_up_in_the_log_only_where_there_is_something_to
         await world.events.before(1, limit=1)  # nobody had asked
 
 
-async def test_a_log_that_cannot_be_asked_what_was_told_of_budgets_keeps_the_janitor_from_nothing(
+async def test_a_log_that_does_not_take_what_is_told_of_budgets_keeps_the_janitor_from_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     world = await deployment()
@@ -96,7 +96,7 @@ async def test_a_log_that_cannot_be_asked_what_was_told_of_budgets_keeps_the_jan
     now = world.clock()
     await world.usage.close(Bill("i-1", BillKind.NODE, now - 3600, now, 1_000_000, model=MODEL))
     node = await launched(world)
-    world.events.broken.fail("before")
+    world.events.broken.fail("add")
     await cleaned(world)
     assert node.id in world.nodes.rows
     assert "budgets not told" in [record.message for record in caplog.records]

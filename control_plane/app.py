@@ -268,6 +268,7 @@ class ControlPlane:
                 told=self.chronicle.stepped,
             ),
             self.needed,
+            self._wished,
             clock=self._clock,
             idle_s=self._settings.control_plane_idle_timeout_s,
             propagation_s=self._settings.propagation_s,
@@ -275,15 +276,18 @@ class ControlPlane:
         )
 
     def needed(self) -> bool:
-        """A stream, a waiter, a node, a launch or a wish needs this process; so it is while nothing is known yet."""
+        """A request, a node, a launch or a wish needs this process; so it is while nothing is known yet."""
         world = self.observer.world
-        if world is None or any(self.fleet.in_flight.values()) or any(self.fleet.waiters.values()):
+        if world is None or self._inference.at_work:
             return True
         now = self._clock()
-        wanted = any(
-            wish.desired and max(wish.hold_until, wish.keep_awake_until) > now for wish in world.wishes.values()
-        )
-        return wanted or bool(world.nodes or world.launches or world.launching)
+        wished = any(wish.stands(now) for wish in world.wishes.values())
+        return wished or bool(world.nodes or world.launches or world.launching)
+
+    async def _wished(self) -> bool:
+        """The same of wishes alone, as the tables have them now. Raises Unavailable."""
+        now = self._clock()
+        return any(wish.stands(now) for wish in await self._stores.wishes.list())
 
     def keeps_warm(self) -> bool:
         """A node that was there at the last look has its warm hours: who asks it shall find this process awake."""

@@ -32,7 +32,7 @@ from control_plane.bookkeeper import Bookkeeper
 from control_plane.catalogue import Catalogue
 from control_plane.errors import LaunchRefused
 from control_plane.fleet import Fleet
-from control_plane.launcher import CannotLaunch, Launcher
+from control_plane.launcher import CannotLaunch, Launcher, Tenure, unfenced
 from control_plane.model import Model
 from control_plane.ports import Clock, Cloud, Fence, Group, LaunchStore, ModelStore, NodeStore, WishStore
 from control_plane.repositories import unasked
@@ -87,7 +87,8 @@ class Effects:
         self._told = told
         self._trouble = trouble
 
-    async def apply(self, action: Action, groups: Sequence[Group]) -> None:
+    async def apply(self, action: Action, groups: Sequence[Group], *, hold: Tenure = unfenced) -> None:
+        """``hold`` is asked again within what takes long: see Launcher."""
         done, began = Done(action), self._clock()
         match action:
             case Drain() | HandOver() | Fail() | Terminate() | Bury() | Renew():
@@ -97,7 +98,7 @@ class Effects:
             case Abandon() | Evict() | Release():
                 await self._to_cloud(action)
             case Start() | Repeat() | Adopt():
-                done = await self._to_launcher(action, groups)
+                done = await self._to_launcher(action, groups, hold)
             case _:
                 assert_never(action)
         self._told(replace(done, began=began))
@@ -164,11 +165,11 @@ class Effects:
                 return  # it takes the cloud its time to be gone
         self._fleet.disturbed.set()
 
-    async def _to_launcher(self, action: LauncherAction, groups: Sequence[Group]) -> Done:
+    async def _to_launcher(self, action: LauncherAction, groups: Sequence[Group], hold: Tenure) -> Done:
         """What was really done."""
         match action:
             case Start():
-                return await self._start(action, groups)  # the reconciler is disturbed when the launch is over
+                return await self._start(action, groups, hold)  # the reconciler is disturbed when the launch is over
             case Repeat():
                 done = await self._repeat(action)
             case Adopt():
@@ -176,12 +177,12 @@ class Effects:
         self._fleet.disturbed.set()
         return done
 
-    async def _start(self, start: Start, groups: Sequence[Group]) -> Done:
+    async def _start(self, start: Start, groups: Sequence[Group], hold: Tenure) -> Done:
         model = self._catalogue.models[start.model]
         try:
             if failure := await self._trouble(model):
                 raise CannotLaunch(failure)
-            instance = await self._launcher.start(model, groups, start.cause)
+            instance = await self._launcher.start(model, groups, start.cause, hold=hold)
         except CannotLaunch as error:
             # A refused launch counts as no failed start, but is answered from memory for a while.
             await self._stores.models.refused(start.model, error.failure, at=self._clock())

@@ -133,7 +133,7 @@ async def _measure(
         return
     if late := sum(_overdue(node, now, control_plane.catalogue.models, settings) for node in nodes):
         values[Metric.OVERDUE_NODES] = late
-    wanted = any(wish.desired and max(wish.hold_until, wish.keep_awake_until) > now for wish in wishes)
+    wanted = any(wish.stands(now) for wish in wishes)
     if found.state == FrontState.AWAKE and not nodes and not wanted:
         values[Metric.IDLE_AWAKE] = 1
     if values:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from control_plane.bookkeeper import Bookkeeper
 from control_plane.errors import LaunchRefused, NoCapacity, Stale, Unavailable
@@ -23,6 +23,14 @@ from gpu_node.protocol import Failure, NodeState
 TAKEN_BACK = NoCapacity("SpotInterruption", "AWS took a Spot instance back here.")
 
 log = logging.getLogger(__name__)
+
+
+Tenure = Callable[[], Awaitable[None]]
+"""Shows that whoever ordered a launch still may. Raises Stale when another has taken over."""
+
+
+async def unfenced() -> None:
+    """Nobody else acts."""
 
 
 class CannotLaunch(Exception):
@@ -64,9 +72,10 @@ class Launcher:
         self._memory = RefusalMemory(clock=clock, keep_s=memory_s)
         self._silent_since: dict[str, float] = {}  # by token: launches that AWS has not answered
 
-    async def start(self, model: Model, groups: Sequence[Group], cause: Cause) -> Instance:
+    async def start(self, model: Model, groups: Sequence[Group], cause: Cause, *, hold: Tenure = unfenced) -> Instance:
         """One node, launched on somebody's account. Raises CannotLaunch when every rung refused or the deadline came
-        first, Unavailable when AWS did not answer: the same launch can be repeated."""
+        first, Unavailable when AWS did not answer: the same launch can be repeated. Stale when ``hold``, asked before
+        each rung, says so: whoever acts now goes on from the tables."""
         refusals: list[Refusal] = []
         until = self._clock() + self._limit_s
         ended: set[str] = set()  # groups that no other zone can help
@@ -77,6 +86,7 @@ class Launcher:
             if left_s <= 0:
                 refusals.append(Refusal(rung, None))
                 break
+            await hold()
             try:
                 return await self._try(rung, model, cause, left_s)
             except TimeoutError:

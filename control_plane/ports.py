@@ -43,6 +43,10 @@ class Wish:
         """Who pays for a start because of it."""
         return Cause(self.by, self.key, self.speculative) if self.by else UNASKED
 
+    def stands(self, now: float) -> bool:
+        """Is there still something to do for it: nodes to start, or to keep?"""
+        return self.desired > 0 and max(self.hold_until, self.keep_awake_until) > now
+
 
 @dataclass(frozen=True)
 class Launch:

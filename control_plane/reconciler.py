@@ -12,11 +12,13 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from control_plane.actions import Action, HandOver, Hold, Refuse, Repeat, Start
 from control_plane.effects import Effects
 from control_plane.errors import Stale, Unavailable
 from control_plane.fleet import Fleet
+from control_plane.launcher import Tenure, unfenced
 from control_plane.loops import either
 from control_plane.observer import Observer
 from control_plane.plan import OTHERS_NOTICE_S, plan
@@ -189,17 +191,19 @@ class Reconciler:
 
     def _launch(self, model: str, action: Action) -> None:
         if model not in self._launching:
-            task = self._launching[model] = asyncio.create_task(self._try(action))
+            assert self._term
+            hold = partial(self._fence.hold, self._term)  # of the term in which it was decided, whatever comes later
+            task = self._launching[model] = asyncio.create_task(self._try(action, hold=hold))
             task.add_done_callback(lambda _: self._launched(model))
 
     def _launched(self, model: str) -> None:
         del self._launching[model]
         self._fleet.disturbed.set()
 
-    async def _try(self, action: Action) -> None:
+    async def _try(self, action: Action, *, hold: Tenure = unfenced) -> None:
         """One action; a lost race or a silent AWS leaves it to the next tick, unhurried: no loop gets hot."""
         try:
-            await self._effects.apply(action, self._observer.groups or ())
+            await self._effects.apply(action, self._observer.groups or (), hold=hold)
         except Stale as error:
             log.info("race lost", extra={"action": type(action).__name__, "error": str(error)})
         except Unavailable as error:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from control_plane.errors import Stale, Unavailable
 from control_plane.front import Doorkeeper
 from control_plane.loops import either
-from control_plane.ports import Clock, FrontState
+from control_plane.ports import Clock, Front, FrontState
 
 LAST_LOOKS = 3  # of a task that ends
 LAST_PAUSE_S = 1.0
@@ -20,12 +20,16 @@ log = logging.getLogger(__name__)
 
 
 class Slumber:
-    """A loop's step. ``busy`` tells of streams, waiters, nodes and wishes; reading things never keeps it awake."""
+    """A loop's step. ``busy`` tells of requests, nodes and wishes; reading things never keeps it awake.
+
+    ``wished`` reads the tables anew, for what came after the last look at them.
+    """
 
     def __init__(
         self,
         keeper: Doorkeeper,
         busy: Callable[[], bool],
+        wished: Callable[[], Awaitable[bool]],
         *,
         clock: Clock,
         idle_s: float,
@@ -34,6 +38,7 @@ class Slumber:
     ) -> None:
         self._keeper = keeper
         self._busy = busy
+        self._wished = wished
         self._clock = clock
         self._idle_s = idle_s
         self._propagation_s = propagation_s
@@ -49,7 +54,8 @@ class Slumber:
     async def last_look(self) -> None:
         """At the task's end: where no other task is healthy, the night watch answers from here on.
 
-        More than once: somebody who saw this task healthy a moment ago may turn the listener to it just now.
+        More than once: somebody who saw this task healthy a moment ago may turn the listener to it just now. Whoever
+        was promised something in its last moments is not left to the janitor: the wish wakes it again.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_LIMIT_S):
@@ -58,7 +64,7 @@ class Slumber:
     async def _last_looks(self) -> None:
         for _ in range(LAST_LOOKS):
             try:
-                if (await self._keeper.look(wanted=False)).state is FrontState.ASLEEP:
+                if (await self._keeper.look(wanted=await self._wished())).state is FrontState.ASLEEP:
                     return
             except Unavailable as error:
                 log.warning("front not seen at the end", extra={"error": str(error)})
@@ -93,5 +99,11 @@ class Slumber:
             await self._keeper.look(wanted=False)
             self._turned_at = self._clock()
         elif self._turned_at is not None and now >= self._turned_at + self._propagation_s:
-            await self._keeper.move(front, FrontState.ASLEEP)  # 3
-            await self._keeper.look(wanted=False)
+            await self._end(front)  # 3
+
+    async def _end(self, front: Front) -> None:
+        if await self._wished() or self._busy():
+            await self._keeper.look(wanted=True)
+            return
+        await self._keeper.move(front, FrontState.ASLEEP)
+        await self._keeper.look(wanted=False)

@@ -48,10 +48,28 @@ class Inference:
         self._settings = settings
         self._request_id = request_id
         self._attempts = Attempts(clock)
+        self._admitted = set[asyncio.Task[None]]()
         self._loop = asyncio.get_running_loop()  # asking asyncio for it is a system call, three of them a request
         self._patience = patience(settings)
 
+    @property
+    def at_work(self) -> bool:
+        """Is somebody here who may be: their body still comes, they wait, or they are answered?"""
+        return bool(self._admitted)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            self._admitted.discard(self._task)
+
+    @property
+    def _task(self) -> asyncio.Task[None]:
+        task = asyncio.current_task(self._loop)
+        assert task
+        return task
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         dialect = DIALECTS[scope["path"]]
         headers = dict(scope["headers"])
         request_id = self._request_id()
@@ -92,6 +110,7 @@ class Inference:
         self, dialect: Dialect, headers: dict[bytes, bytes], receive: Receive, passage: Passage
     ) -> tuple[Call, Manner]:
         caller = await self._authenticator.admit(headers, "POST")
+        self._admitted.add(self._task)
         since = self._clock()
         body = await read_body(receive, headers, limit=self._settings.max_body_bytes)
         passage.upload_s = self._clock() - since
@@ -119,8 +138,7 @@ class Inference:
         return call, Manner.of(headers, stream=parsed.stream, attempt=attempt)
 
     async def _serve(self, call: Call, exchange: Exchange, receive: Receive) -> None:
-        task = asyncio.current_task(self._loop)
-        assert task
+        task = self._task
         hangup = self._loop.create_task(_hung_up(receive))
         hangup.add_done_callback(lambda done: None if done.cancelled() or exchange.ended else task.cancel())
         status = 200

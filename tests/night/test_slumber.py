@@ -23,12 +23,18 @@ class Bench:
 
     clock: FakeClock = field(default_factory=FakeClock)
     busy: bool = False
+    wished: bool = False
 
     def __post_init__(self) -> None:
         self.front = MemoryFront(Front(FrontState.AWAKE, 1, self.clock()))
         self.stage = MemoryStage(self.clock, start_s=0, desired=1, facing=True)
         keeper = Doorkeeper(self.front, self.stage, clock=self.clock, linger_s=10.0)
-        self.slumber = Slumber(keeper, lambda: self.busy, clock=self.clock, idle_s=600, propagation_s=30, tick_s=5)
+        self.slumber = Slumber(
+            keeper, lambda: self.busy, self.stands, clock=self.clock, idle_s=600, propagation_s=30, tick_s=5
+        )
+
+    async def stands(self) -> bool:
+        return self.wished
 
     async def live(self, seconds: float) -> None:
         for _ in range(int(seconds / 5)):
@@ -73,6 +79,42 @@ async def test_a_request_that_comes_late_takes_the_fall_back() -> None:
     bench.busy = True
     await bench.live(15)
     assert (bench.state, bench.stage.facing, bench.stage.desired) == (FrontState.AWAKE, True, 1)
+
+
+@story
+async def test_a_wish_that_came_after_the_last_look_at_the_tables_takes_the_fall_back() -> None:
+    bench = Bench()
+    await bench.live(625)
+    assert bench.state is FrontState.FALLING_ASLEEP
+    bench.wished = True  # nothing of it is known here yet
+    await bench.live(5)
+    await bench.live(5)
+    assert FrontState.ASLEEP not in bench.front.history
+    assert (bench.state, bench.stage.facing, bench.stage.desired) == (FrontState.AWAKE, True, 1)
+
+
+@story
+async def test_a_wish_that_came_with_the_end_wakes_another_task() -> None:
+    bench = Bench()
+    await bench.live(650)
+    assert (bench.state, bench.stage.desired) == (FrontState.ASLEEP, 0)
+    bench.wished = True
+    await bench.slumber.last_look()
+    assert (bench.state, bench.stage.desired) == (FrontState.WAKING, 1)
+
+
+@story
+async def test_nothing_ends_while_the_tables_cannot_be_read() -> None:
+    bench = Bench()
+    await bench.live(625)
+
+    async def unread() -> bool:
+        raise Unavailable("throttled")
+
+    bench.slumber._wished = unread
+    with pytest.raises(Unavailable):
+        await bench.live(10)
+    assert (bench.state, bench.stage.desired) == (FrontState.FALLING_ASLEEP, 1)
 
 
 @story

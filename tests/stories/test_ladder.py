@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from control_plane.errors import LaunchMisconfigured, LaunchRefused, NoCapacity, QuotaExceeded
-from control_plane.ports import Instance, Launch
+from control_plane.ports import Instance, Launch, Wish
 from tests.stories.clients import answer, streamed
 from tests.stories.virtual import story
 from tests.stories.world import MODEL, deployment
@@ -68,3 +68,21 @@ async def test_a_ladder_that_hangs_is_given_up_and_its_late_instance_is_taken_do
         assert world.launches.rows == {}
         await asyncio.sleep(100)
         assert await answer(client) == "Hello there!"  # and the next question starts one
+
+
+@story
+async def test_a_ladder_under_way_goes_no_further_once_another_reconciler_acts() -> None:
+    async with deployment() as world:
+        asked = list[str]()
+
+        async def refuse(launch: Launch) -> Instance:
+            asked.append(launch.zone)
+            await world.fence.take("another")  # while AWS thinks about it
+            raise NoCapacity("InsufficientInstanceCapacity", "None left.")
+
+        world.cloud.launch = refuse  # type: ignore[method-assign]
+        now = world.clock()
+        await world.wishes.ask(Wish(MODEL, 1, now + 300, "ann@example.com", now))
+        await asyncio.sleep(20)  # within which the other one is not taken for gone
+        assert asked == ["a"]
+        assert world.launches.rows == {}

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from control_plane.bookkeeper import Bookkeeper
-from control_plane.errors import LaunchMisconfigured, LaunchRefused, NoCapacity, QuotaExceeded, Unavailable
+from control_plane.errors import LaunchMisconfigured, LaunchRefused, NoCapacity, QuotaExceeded, Stale, Unavailable
 from control_plane.launcher import CannotLaunch, Launcher
 from control_plane.model import Model
 from control_plane.nodes import Cause, Node, NodeId
@@ -350,3 +350,18 @@ async def test_without_a_spot_price_the_list_price_is_taken(bench: Bench) -> Non
 def test_a_type_that_nobody_knows_counts_as_the_dearest() -> None:
     dearest = max(kind.usd_per_hour for kind in prices().instance_types.values())
     assert node_rate("x9.huge", Sizes()).per_hour >= dearest * 1_000_000
+
+
+async def test_a_ladder_ends_where_another_has_taken_over(bench: Bench) -> None:
+    held = list[int]()
+
+    async def hold() -> None:
+        held.append(len(bench.cloud.launches))
+        if bench.cloud.launches:
+            raise Stale("another acts")
+
+    bench.refuse(SPOT, NONE)
+    with pytest.raises(Stale):
+        await bench.launcher.start(model("spot-then-on-demand"), BOTH, ANN, hold=hold)
+    assert bench.tried == [("g-spot", "a")]
+    assert (held, bench.launches.rows, bench.nodes.rows) == ([0, 1], {}, {})

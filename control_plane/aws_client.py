@@ -52,11 +52,7 @@ class AwsClient:
         """The client; its errors, and those of making it, leave as Unavailable. ``what`` is asked, in words."""
         name = self._service.upper()
         try:
-            if self._client is None:
-                self._session = self._session or aws_session()
-                self._client = await self._open.enter_async_context(
-                    self._session.client(self._service, config=self._config)
-                )
+            await self.make()
             yield self._client
         except ParamValidationError:
             raise  # a mistake of ours, not AWS's
@@ -64,3 +60,11 @@ class AwsClient:
             raise Unavailable(f"{name} refused {what}: {error.response['Error']['Code']}") from error
         except (BotoCoreError, HttpError, TimeoutError) as error:
             raise Unavailable(f"{name} did not answer: {type(error).__name__}") from error
+
+    async def make(self) -> None:
+        """The client, if it is not there yet. Ahead of the first question where nobody may be held up by it."""
+        if self._client is None:
+            self._session = self._session or aws_session()
+            self._client = await self._open.enter_async_context(
+                self._session.client(self._service, config=self._config)
+            )

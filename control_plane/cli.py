@@ -124,7 +124,7 @@ async def create_key(settings: Settings, *, email: str, name: str) -> str:
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT: then nobody new comes in, streams go on for ``stop_timeout_s``, and it ends."""
     logs.configure()
-    async with adapters(settings) as outside, traces(settings) as traced:
+    async with adapters(settings, streams=True) as outside, traces(settings) as traced:
         control_plane = ControlPlane(settings, outside, clock=time.time, traces=traced)
         _ = control_plane.management  # now, since whoever asked first would hold up all who stream
         server = Server(control_plane, settings)

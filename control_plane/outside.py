@@ -30,7 +30,7 @@ from control_plane.dynamo import (
     DynamoWishes,
     open_dynamo,
 )
-from control_plane.ec2 import open_ec2
+from control_plane.ec2 import Ec2
 from control_plane.effects import Stores
 from control_plane.hub import Hub
 from control_plane.hub_access import HubAccess
@@ -49,10 +49,13 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def adapters(settings: Settings) -> AsyncIterator[Adapters]:
-    """One client of each service, of one session; without a listener in the settings, nothing of the front."""
+async def adapters(settings: Settings, *, streams: bool = False) -> AsyncIterator[Adapters]:
+    """One client of each service, of one session; without a listener in the settings, nothing of the front.
+
+    For who ``streams`` the largest client is made now: later, every stream would stand still meanwhile.
+    """
     async with AsyncExitStack() as stack:
-        yield await _opened(stack, settings, await _clients(stack))
+        yield await _opened(stack, settings, await _clients(stack), streams=streams)
 
 
 @asynccontextmanager
@@ -94,10 +97,12 @@ async def _channels(stack: AsyncExitStack, settings: Settings, clients: _Clients
     return channels
 
 
-async def _opened(stack: AsyncExitStack, settings: Settings, clients: _Clients) -> Adapters:
+async def _opened(stack: AsyncExitStack, settings: Settings, clients: _Clients, *, streams: bool = False) -> Adapters:
     namespace, session, dynamo, http = settings.namespace, clients.session, clients.dynamo, clients.http
     autoscaling = await stack.enter_async_context(open_autoscaling(session))
-    ec2 = await stack.enter_async_context(open_ec2(session))
+    ec2 = await stack.enter_async_context(Ec2(session))
+    if streams:
+        await ec2.make()
     entrance = await stack.enter_async_context(SsmEntrance(namespace, session=session))
     hub = await stack.enter_async_context(
         HubAccess(Hub.from_env(os.environ), token_parameter=settings.hf_token_parameter, session=session)

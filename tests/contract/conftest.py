@@ -24,7 +24,7 @@ from control_plane.dynamo import (
     DynamoWishes,
     open_dynamo,
 )
-from control_plane.ec2 import open_ec2
+from control_plane.ec2 import Ec2
 from control_plane.schema import TABLES, Table
 from rehearsal.account import REGION, Account, AccountServer
 from rehearsal.faults import Faults
@@ -125,7 +125,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
 async def aws_groups(desk: Desk, namespace: str, clock: FakeClock) -> AsyncIterator[AwsGroups]:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_autoscaling(aws_session()))
-        ec2 = await stack.enter_async_context(open_ec2(aws_session()))
+        ec2 = await stack.enter_async_context(Ec2(aws_session()))
         cloud = AwsCloud(client, namespace, ec2=ec2, sleep=clock.sleep)
         yield AwsGroups(cloud, client, namespace=namespace, faults=desk.faults)
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError, ConnectionClosedError
 
+from control_plane.aws import AwsCloud
 from control_plane.aws_session import aws_session
 from control_plane.books import Lifetime
-from control_plane.ec2 import Ec2, open_ec2
+from control_plane.ec2 import Ec2
 from control_plane.errors import Unavailable
 from control_plane.nodes import NodeId
+from control_plane.outside import adapters
+from control_plane.settings import Settings
 from tests.contract.under_test import Desk
 
 LAUNCHED = datetime(2026, 11, 29, 9, 0, 0, tzinfo=UTC)
@@ -21,11 +26,15 @@ ENDED = datetime(2026, 11, 29, 10, 0, 7, tzinfo=UTC)
 
 
 class Telling:
-    """A client that answers so, or fails so."""
+    """A session whose one client, itself, answers so, or fails so."""
 
     def __init__(self, answer: Mapping[str, Any] | Exception) -> None:
         self._answer = answer
         self.asked: list[Mapping[str, Any]] = []
+
+    def client(self, service_name: str, *, config: AioConfig) -> AbstractAsyncContextManager[Any]:
+        assert service_name == "ec2"
+        return nullcontext(self)
 
     async def describe_instances(self, *, InstanceIds: Sequence[str]) -> Mapping[str, Any]:
         return self._told(InstanceIds=InstanceIds)
@@ -90,7 +99,16 @@ async def test_spot_s_price_is_that_of_the_type_and_zone_now() -> None:
 
 
 async def test_the_account_on_this_machine_is_asked_in_its_own_words(desk: Desk) -> None:
-    async with open_ec2(aws_session()) as ec2:
+    async with Ec2(aws_session()) as ec2:
         assert await ec2.lifetime(NodeId("i-0123456789abcdef0")) == Lifetime()
         price = await ec2.spot_usd_per_hour("g5.xlarge", "us-east-1a")
         assert price is None or price > 0
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_the_largest_client_is_made_ahead_for_who_streams_alone(desk: Desk, streams: bool) -> None:
+    """A task would stand still while it is made; a wake seldom needs it."""
+    async with adapters(Settings(), streams=streams) as outside:
+        assert isinstance(outside.cloud, AwsCloud)
+        assert outside.cloud._ec2
+        assert bool(outside.cloud._ec2._client) is streams

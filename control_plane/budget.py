@@ -92,13 +92,14 @@ class Allowance:
 
     def limit(self, scope: str) -> Limit | None:
         """What holds for a scope where nobody set anything; a key has no limit then."""
-        if scope.startswith("user:"):
-            return replace(self._limits["user:"], scope=scope)
-        return self._limits.get(scope)
+        known = self._limits.get(scope)
+        if known is None and scope.startswith("user:"):
+            known = self._limits[scope] = replace(self._limits["user:"], scope=scope)
+        return known
 
     @cached_property
-    def _limits(self) -> Mapping[str, Limit]:
-        """Asked for at every look at a budget."""
+    def _limits(self) -> dict[str, Limit]:
+        """Asked for at every look at a budget; of people, those that were asked for."""
         each = {DEPLOYMENT: self.monthly_usd, SPECULATIVE: self.speculative_usd, "user:": self.user_monthly_usd}
         return {scope: self.of(scope, usd) for scope, usd in each.items()}
 

@@ -16,6 +16,7 @@ import sys
 import time
 
 from tests.simulation.mutants import MUTANTS, Mutant, mutant, plant
+from tests.simulation.thaw import thaw
 
 SHOWN = 5
 MUTANT_LIMIT_S = 600
@@ -31,6 +32,7 @@ def main() -> int:
     parser.add_argument("--mutants", action="store_true")
     parser.add_argument("--mutant")
     options = parser.parse_args()
+    thaw()
     if options.mutants:
         return all_mutants(options.schedules, options.seed, processes=options.processes)
     if options.mutant:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import cache
 
 from control_plane.app import Adapters, ControlPlane
 from control_plane.exchange import Application
@@ -20,8 +21,18 @@ def function(settings: Settings, adapters: Adapters, *, clock: Clock) -> Applica
     """What one process of the function serves. Made on its loop."""
     assert adapters.front
     pace = Pace(poll_s=POLL_S)
-    plane = ControlPlane(settings, adapters, clock=clock)
-    waking = Waking(
+    plane = cache(lambda: ControlPlane(settings, adapters, clock=clock))  # most processes are never asked to scale
+
+    async def begin() -> None:
+        await _begin(plane(), adapters, _waking(plane(), settings, adapters, clock=clock, pace=pace), now=clock())
+
+    app = night_app(settings, adapters, adapters.front, clock=clock, pace=pace)
+    return scaling(app, lambda: services_of(plane(), adapters), begin)
+
+
+def _waking(plane: ControlPlane, settings: Settings, adapters: Adapters, *, clock: Clock, pace: Pace) -> Waking:
+    assert adapters.front
+    return Waking(
         Doorkeeper(adapters.front.store, adapters.front.hands, clock=clock, linger_s=settings.linger_s),
         adapters.stores.models,
         plane.reconciler.once,
@@ -30,9 +41,3 @@ def function(settings: Settings, adapters: Adapters, *, clock: Clock) -> Applica
         policy=plane.policy,
         pace=pace,
     )
-
-    async def begin() -> None:
-        await _begin(plane, adapters, waking, now=clock())
-
-    app = night_app(settings, adapters, adapters.front, clock=clock, pace=pace)
-    return scaling(app, services_of(plane, adapters), begin)

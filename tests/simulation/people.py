@@ -144,7 +144,7 @@ class People:
         if ask.wait_s is not None:
             headers[b"x-diogenes-wait"] = str(ask.wait_s).encode()
         words = [{"role": "user", "content": str(ask.seconds)}]
-        body = json.dumps({"model": ask.model, "stream": ask.stream, "messages": words}).encode()
+        body = orjson.dumps({"model": ask.model, "stream": ask.stream, "messages": words})
         return Call(self.process, "POST", CHAT, headers, body)
 
     async def _scale(self, scale: Scale) -> None:

@@ -38,8 +38,7 @@ class Reach:
 
     def __init__(self, *, rng: random.Random, troubles: list[Trouble], background: Process, told: Told) -> None:
         self.rng = rng
-        self._ways: Mapping[tuple[str, str], dict[int, str]] = {}
-        self._ways = {
+        self.ways: Mapping[tuple[str, str], dict[int, str]] = {
             key: {t.nth: t.how for t in troubles if (t.kind, t.method) == key}
             for key in {(t.kind, t.method) for t in troubles}
         }
@@ -60,9 +59,7 @@ class Reach:
 
     def strike(self, kind: str, name: str) -> str | None:
         """What goes wrong with this call, which is counted."""
-        ways = self._ways.get((kind, name))
-        if ways is None:
-            return None
+        ways = self.ways.get((kind, name), {})
         self._counts[kind, name] += 1
         how = ways.get(self._counts[kind, name])
         if how:
@@ -135,7 +132,7 @@ class _Port:
 class _Way:
     """One method of one port of one process."""
 
-    __slots__ = ("before", "inner", "kind", "process", "random", "reach", "told")
+    __slots__ = ("before", "inner", "kind", "loop", "process", "random", "reach", "struck", "told")
 
     def __init__(
         self, reach: Reach, process: Process, kind: _Kind, inner: object, before: Callable[[], None] | None
@@ -145,7 +142,9 @@ class _Way:
         self.kind = kind
         self.inner = inner
         self.before = before
+        self.loop = process.loop
         self.random = reach.rng.random
+        self.struck = (process.kind, kind.name) in reach.ways  # does any call of it go wrong?
         self.told = None if kind.reads else reach.told
 
 
@@ -184,21 +183,21 @@ async def _called(way: _Way, *args: Any, **kwargs: Any) -> Any:
     reach, kind = way.reach, way.kind
     if reach.over:
         raise Unavailable("the schedule is over")
-    if how := reach.strike(way.process.kind, kind.name):
+    if way.struck and (how := reach.strike(way.process.kind, kind.name)):
         return await reach.wrong(way.process, how, lambda: _effect(way, args, kwargs))
-    latency_s, when = way.random() * kind.most_s, way.random()
+    until, when = way.loop.timeline.now + way.random() * kind.most_s, way.random()
     if reach.outages and reach.down(kind.side):
-        await asyncio.sleep(latency_s)
+        await way.loop.nap_until(until)
         raise Unavailable(f"{kind.side}: outage")
     if when < kind.torn:
         return _effect(way, args, kwargs)
     if when < LATE_HALF:
-        await asyncio.sleep(latency_s)
+        await way.loop.nap_until(until)
         return _effect(way, args, kwargs)
     try:
         return _effect(way, args, kwargs)
     finally:
-        await asyncio.sleep(latency_s)
+        await way.loop.nap_until(until)
 
 
 WITHOUT_A_TASK.add(_called.__code__)

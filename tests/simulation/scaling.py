@@ -34,15 +34,16 @@ def services_of(plane: ControlPlane, adapters: Adapters) -> Services:
     )
 
 
-def scaling(app: Application, services: Services, after: Callable[[], Awaitable[None]]) -> Application:
-    """``app``, and POST /api/cluster/scale as its route does it; ``after`` follows the answer."""
+def scaling(app: Application, made: Callable[[], Services], after: Callable[[], Awaitable[None]]) -> Application:
+    """``app``, and POST /api/cluster/scale as its route does it, with services that are made for it; ``after`` follows
+    the answer."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] != SCALE_PATH:
             await app(scope, receive, send)
             return
         asked = orjson.loads((await receive())["body"])
-        status = 202
+        status, services = 202, made()
         try:
             model = await services.catalogue.get(asked["model"])
             await services.scale(model, min(asked["desired"], model.max_instances), by="ann@example.com")

@@ -140,6 +140,11 @@ class Schedule:
         return sum(isinstance(event, DISRUPTIONS) for event in self.all)
 
     @cached_property
+    def outages_s(self) -> float:
+        """How long all outages last together."""
+        return sum(event.seconds for event in self.all if isinstance(event, Outage))
+
+    @cached_property
     def all(self) -> Sequence[Event]:
         """The events, and what others bring with them."""
         return [*self.events, *(event.then for event in self.events if isinstance(event, On))]

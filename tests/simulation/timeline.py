@@ -17,8 +17,6 @@ from heapq import heappop, heappush
 from types import CodeType
 from typing import Any
 
-from control_plane.errors import DiogenesError
-
 EPOCH = 1_795_000_000.0
 TASKS_KEPT = 64
 
@@ -112,68 +110,89 @@ _asyncio_gather = asyncio.gather
 
 
 async def _gather(*works: Awaitable[Any], return_exceptions: bool = False) -> list[Any]:
-    """What is at its end without a wait needs no task: most looks into a table are that."""
+    """Calls to ports need no tasks: most are at their end without a wait, and the others are carried on by strands."""
+    if return_exceptions or not all(getattr(work, "cr_code", None) in WITHOUT_A_TASK for work in works):
+        return await _asyncio_gather(*works, return_exceptions=return_exceptions)
     loop = asyncio.get_running_loop()
     assert isinstance(loop, ProcessLoop)
-    ended, waiting = dict[int, Any](), dict[int, Awaitable[Any]]()
-    for number, work in enumerate(works):
+    strands = [_Strand(work) for work in works]
+    for strand in strands:
         if loop.paused:  # it died in there
-            _close(work)
+            strand.work.close()
         else:
-            _begin(number, work, ended, waiting)
-    failure = next((result for result in ended.values() if isinstance(result, DiogenesError)), None)
-    if failure and not return_exceptions:
-        for work in waiting.values():
-            loop.create_task(work)  # type: ignore[arg-type]  # noqa: RUF006 - the loop holds it
-        raise failure
+            strand.step()
+    for strand in strands:
+        if strand.failure is not None:
+            raise strand.failure  # the others go on, as asyncio's do
+    waiting = [strand for strand in strands if strand.pause is not None]
     if waiting:
-        others = await _asyncio_gather(*waiting.values(), return_exceptions=return_exceptions)
-        ended.update(zip(waiting, others, strict=True))
-    return [ended[number] for number in range(len(works))]
+        await _joined(loop, waiting)
+    return [strand.result for strand in strands]
 
 
-def _begin(number: int, work: Any, ended: dict[int, Any], waiting: dict[int, Awaitable[Any]]) -> None:
-    if getattr(work, "cr_code", None) not in WITHOUT_A_TASK:
-        waiting[number] = work
-        return
+async def _joined(loop: ProcessLoop, waiting: list[_Strand]) -> None:
+    """Return when all have ended; raise what the first of them raises that fails."""
+    over, left = loop.create_future(), len(waiting)
+
+    def ended(strand: _Strand) -> None:
+        nonlocal left
+        left -= 1
+        if over.done():
+            return
+        if strand.failure is not None:
+            over.set_exception(strand.failure)
+        elif not left:
+            over.set_result(None)
+
+    for strand in waiting:
+        strand.ended = ended
     try:
-        pause = work.send(None)
-    except StopIteration as done:
-        ended[number] = done.value
-    except DiogenesError as error:
-        ended[number] = error
-    else:
-        waiting[number] = _resumed(work, pause)
+        await over
+    except asyncio.CancelledError:
+        for strand in waiting:
+            strand.cancel()
+        raise
 
 
-def _close(work: Awaitable[Any]) -> None:
-    if isinstance(work, Coroutine):
-        work.close()
+class _Strand:
+    """A coroutine that is carried on as a task would, without what a task costs."""
 
+    __slots__ = ("ended", "failure", "pause", "result", "work")
 
-async def _resumed(work: Any, pause: Any) -> Any:
-    return await _Begun(work, pause)
+    def __init__(self, work: Any) -> None:
+        self.work = work
+        self.pause: Any = None  # what it waits for
+        self.result: Any = None
+        self.failure: BaseException | None = None
+        self.ended: Callable[[_Strand], None] | None = None  # hears of its end, where that did not come at once
 
-
-class _Begun:
-    """A coroutine that waits already, as something to await."""
-
-    def __init__(self, work: Any, pause: Any) -> None:
-        self._work = work
-        self._pause = pause
-
-    def __await__(self) -> Any:
-        pause = self._pause
+    def step(self, pause: Any = None) -> None:
+        """Go on, after the pause if there was one."""
+        self.pause = None
         try:
-            while True:
-                try:
-                    yield pause
-                except BaseException as error:  # noqa: BLE001 - a cancellation: it is the work's
-                    pause = self._work.throw(error)
-                else:
-                    pause = self._work.send(None)
+            self.pause = self._next(pause)
         except StopIteration as done:
-            return done.value
+            self.result = done.value
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whoever gathers is told
+            self.failure = error
+        else:
+            self.pause._asyncio_future_blocking = False
+            self.pause.add_done_callback(self.step)
+            return
+        if self.ended is not None:
+            self.ended(self)
+
+    def _next(self, pause: Any) -> Any:
+        if pause is not None:
+            try:
+                pause.result()
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is the work's
+                return self.work.throw(error)
+        return self.work.send(None)
+
+    def cancel(self) -> None:
+        if self.pause is not None:
+            self.pause.cancel()
 
 
 WITHOUT_A_TASK: set[CodeType] = set()
@@ -199,12 +218,14 @@ class Timeline:
         self.ready: deque[Handle] = deque()
         self.timers: list[tuple[float, int, Handle]] = []
         self.numbers = itertools.count()
+        self._current: ProcessLoop | None = None  # whose turn it is
 
     def run(self, until: float, *, stop: Callable[[], bool] | None = None) -> None:
         """What a callback raises that is no task's step, its loop complains of."""
         try:
             self._run(until, stop)
         finally:
+            self._current = None
             events._set_running_loop(None)
 
     def _run(self, until: float, stop: Callable[[], bool] | None) -> None:
@@ -225,7 +246,7 @@ class Timeline:
 
     def _steps(self) -> None:
         """Whatever is ready, and what that makes ready. Everything that happens comes by here: it is kept short."""
-        ready, current = self.ready, None
+        ready, current = self.ready, self._current
         while ready:
             handle = ready.popleft()
             callback, loop = handle.callback, handle.loop
@@ -236,8 +257,8 @@ class Timeline:
                 continue
             self.steps += 1
             if loop is not current:
-                events._set_running_loop(loop)
-                current = loop
+                events._set_running_loop(loop)  # asks the system for the process's number each time
+                self._current = current = loop
             try:
                 if handle.context is None:
                     callback(*handle.args)

@@ -258,7 +258,7 @@ class Watch:
         model = machine.launch.model
         since = max(self.demand_at.get(model, 0.0), machine.launched_at, schedule.alone_at)
         bound = IDLE_S[model] + SETTINGS.drain_timeout_s + BOUND_S + (ALONE_S if schedule.guard else 0.0)
-        bound += sum(event.seconds for event in schedule.all if isinstance(event, Outage))
+        bound += schedule.outages_s
         if machine.process.alive and self._now > since + bound:
             row = self._world.nodes.rows.get(machine.instance.id)
             self.say("node", f"{machine.instance.id} lives {self._now - since:.0f} s after demand ended: {row}")

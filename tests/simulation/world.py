@@ -125,8 +125,7 @@ class World:
 
     @property
     def _rest_s(self) -> float:
-        outages = sum(e.seconds for e in self.schedule.all if isinstance(e, events.Outage))
-        return REST_S + outages + EACH_DISRUPTION_S * self.schedule.disruptions
+        return REST_S + self.schedule.outages_s + EACH_DISRUPTION_S * self.schedule.disruptions
 
     def _state(self) -> str:
         machines = [self.nodes.rows.get(one) for one in self.machines]

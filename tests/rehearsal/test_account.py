@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from moto.dynamodb.models.dynamo_type import Item
 
 from control_plane.schema import CONFIGURED, GROUP_MAX_SIZE, MODELS, TABLES
 from rehearsal.account import Account, AccountOpen
@@ -51,6 +54,21 @@ def test_a_second_account_is_refused_before_it_empties_the_first(cloud: Cloud) -
     with pytest.raises(AccountOpen, match=cloud.url):
         Account(Faults())
     assert cloud.client("dynamodb").get_item(TableName=TABLE, Key=KEY)["Item"] == KEY
+
+
+def test_nothing_is_kept_of_what_was_answered(cloud: Cloud) -> None:
+    dynamodb = cloud.client("dynamodb")
+    change: list[Any] = [{"Update": {"TableName": TABLE, "Key": KEY, "UpdateExpression": "SET who = :who"}}]
+    change[0]["Update"]["ExpressionAttributeValues"] = {":who": {"N": "1"}}
+
+    def rows_after(rounds: int) -> int:
+        for _ in range(rounds):
+            dynamodb.scan(TableName=TABLE)
+            dynamodb.transact_write_items(TransactItems=change)
+        return sum(isinstance(each, Item) for each in gc.get_objects())
+
+    rows = rows_after(1)
+    assert rows_after(20) <= rows
 
 
 def test_the_program_makes_tables_groups_and_models(cloud: Cloud) -> None:

@@ -29,7 +29,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from gpu_node.protocol import from_attributes
-from rehearsal import answers, dashboard
+from rehearsal import answers, dashboard, transactions
 from rehearsal.answers import Answer
 from rehearsal.authority import Authority, Credentials, Denial
 from rehearsal.calls import Call, Params
@@ -76,6 +76,7 @@ class Account:
         os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"  # half a second, for images that nobody starts
         BackendDict.reset()
         dashboard.close()
+        transactions.spare()
         self.changed = threading.Event()
         self._faults = faults
         self._mint = mint

@@ -10,12 +10,13 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.dynamodb.models.dynamo_type import Item
 
-from control_plane.schema import CONFIGURED, GROUP_MAX_SIZE, MODELS, TABLES
+from control_plane.schema import CONFIGURED, EVENTS, GROUP_MAX_SIZE, MODELS, TABLES
 from rehearsal.account import Account, AccountOpen
 from rehearsal.faults import Faults
 from tests.rehearsal.conftest import NAMESPACE, SMALL, Cloud
 
 TABLE = MODELS.full_name(NAMESPACE)
+LOG = EVENTS.full_name(NAMESPACE)
 KEY = {"name": {"S": "counter"}}
 
 
@@ -69,6 +70,54 @@ def test_nothing_is_kept_of_what_was_answered(cloud: Cloud) -> None:
 
     rows = rows_after(1)
     assert rows_after(20) <= rows
+
+
+def event_rows(cloud: Cloud) -> dict[str, str]:
+    rows = cloud.client("dynamodb").scan(TableName=LOG)["Items"]
+    return {row["entry"]["S"]: row["n"]["N"] for row in rows}
+
+
+def test_a_transaction_copies_no_more_than_it_touches(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And goes back to it when it fails: to rows that were changed, put, deleted, or not there."""
+    dynamodb = cloud.client("dynamodb")
+    for number in range(50):
+        dynamodb.put_item(TableName=LOG, Item={**log_key(number), "n": {"N": "0"}})
+    before = event_rows(cloud)
+    copies: list[Item] = []
+    whole = Item.__deepcopy__
+
+    def counted(row: Item, memo: dict[int, Any]) -> Item:
+        copies.append(row)
+        return whole(row, memo)
+
+    def changes(seen: str) -> list[Any]:
+        values = {":one": {"N": "1"}}
+        update = {"TableName": LOG, "UpdateExpression": "SET n = :one", "ExpressionAttributeValues": values}
+        guard = {"ConditionExpression": "n = :seen", "ExpressionAttributeValues": values | {":seen": {"N": seen}}}
+        return [
+            {"Update": {**update, "Key": log_key(1)}},
+            {"Update": {**update, "Key": log_key(77)}},
+            {"Put": {"TableName": LOG, "Item": {**log_key(2), "n": {"N": "1"}}}},
+            {"Put": {"TableName": LOG, "Item": {**log_key(78), "n": {"N": "1"}}}},
+            {"Delete": {"TableName": LOG, "Key": log_key(3)}},
+            {"Update": {**update, **guard, "Key": log_key(4)}},
+        ]
+
+    monkeypatch.setattr(Item, "__deepcopy__", counted)
+    with pytest.raises(dynamodb.exceptions.TransactionCanceledException):
+        dynamodb.transact_write_items(TransactItems=changes(seen="7"))
+    refused, copies[:] = len(copies), []
+    after_refusal = event_rows(cloud)
+    copies.clear()
+    dynamodb.transact_write_items(TransactItems=changes(seen="0"))
+    assert max(refused, len(copies)) < 40
+    assert after_refusal == before
+    kept = {name: number for name, number in before.items() if name != "3"}
+    assert event_rows(cloud) == kept | dict.fromkeys(("1", "2", "4", "77", "78"), "1")
+
+
+def log_key(number: int) -> dict[str, dict[str, str]]:
+    return {"page": {"S": "000000000"}, "entry": {"S": str(number)}}
 
 
 def test_the_program_makes_tables_groups_and_models(cloud: Cloud) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from control_plane.schema import CONTROL
 from rehearsal.desk import FrontOptions
 from tests.desk.story import NAMESPACE, Story, until
@@ -14,6 +16,8 @@ ENVIRONMENT = {
 }
 FRONT = FrontOptions(propagation_s=1.5, check_interval_s=0.5, deregistration_s=4.0, janitor_every_s=5.0)
 
+SLEEP_LIMIT_S = 90.0
+
 
 def front_state(story: Story) -> str:
     """As all have agreed on it."""
@@ -21,15 +25,27 @@ def front_state(story: Story) -> str:
     return str((row or {}).get("state", "asleep"))
 
 
+def tasks(story: Story) -> int:
+    """How many live, those that end as well."""
+    return len(story.desk.front.service.tasks)
+
+
 async def asleep(story: Story) -> None:
     """Returns once nothing runs, nothing is wanted, and the night watch is in front."""
-    await until(lambda: _sleeps(story), "everything sleeps", 90.0)
-
-
-def _sleeps(story: Story) -> bool:
-    desk = story.desk
-    weights = desk.account.weights(str(desk.stack.task_environment()["DIOGENES_LISTENER_ARN"]))
-    night = desk.stack.task_environment()["DIOGENES_NIGHT_WATCH_GROUP_ARN"]
-    return (
-        not desk.front.service.tasks and not desk.instances() and front_state(story) == "asleep" and weights[night] == 1
+    await until(
+        lambda: not _awake(story), "everything sleeps", SLEEP_LIMIT_S, seen=lambda: f"Still: {', '.join(_awake(story))}"
     )
+
+
+def _awake(story: Story) -> Sequence[str]:
+    """What does not sleep."""
+    desk = story.desk
+    environment = desk.stack.task_environment()
+    weights = desk.account.weights(str(environment["DIOGENES_LISTENER_ARN"]))
+    looks = {
+        f"{tasks(story)} tasks": tasks(story) > 0,
+        f"instances {desk.instances()}": bool(desk.instances()),
+        f"the state {front_state(story)}": front_state(story) != "asleep",
+        f"the listener's weights {weights}": weights[environment["DIOGENES_NIGHT_WATCH_GROUP_ARN"]] != 1,
+    }
+    return [name for name, awake in looks.items() if awake]

@@ -41,6 +41,9 @@ QUICK = {
 }
 
 
+Seen = Callable[[], str]
+
+
 @dataclass(frozen=True)
 class Answer:
     """How one request ended: with all of its text, or with an error and the text before it."""
@@ -49,10 +52,31 @@ class Answer:
     error: str = ""  # the code; the class of the client's exception where it has none
     status: int = 0  # of an error that had one of its own
     node: str = ""  # who answered
+    message: str = field(default="", compare=False)  # of the error
 
     @property
     def whole(self) -> bool:
         return bool(self.text) and not self.error
+
+
+class NoEnd(AssertionError):
+    """Somebody asked and got neither the whole of an answer nor an error within the bound."""
+
+
+@dataclass
+class Tale:
+    """What was told, and when; any thread may tell."""
+
+    lines: list[tuple[float, str]] = field(default_factory=list)
+    clock: Callable[[], float] = time.monotonic
+
+    def tell(self, line: str) -> None:
+        self.lines.append((self.clock(), line))
+
+    def since(self, first: int) -> Sequence[str]:
+        """From this line on, each with the seconds from the first of them."""
+        lines = self.lines[first:]
+        return [f"{at - lines[0][0]:6.1f} s  {line}" for at, line in lines]
 
 
 @dataclass
@@ -60,8 +84,12 @@ class Story:
     """The desk, and what it told."""
 
     desk: Desk
-    told: list[str] = field(default_factory=list)
+    tale: Tale = field(default_factory=Tale)
     bound_s: float = BOUND_S  # what any client gets to come to an end
+
+    @property
+    def told(self) -> Sequence[str]:
+        return [line for _, line in self.tale.lines]
 
     # -- clients
 
@@ -73,12 +101,17 @@ class Story:
         stream: bool = False,
         begun: asyncio.Event | None = None,
         key: str = "",
+        hops: list[int] | None = None,
     ) -> Answer:
-        """What the stock asynchronous client makes of it. ``begun`` is set by the first token."""
-        async with asyncio.timeout(self.bound_s), self.client(key) as client:
-            messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": prompt}]
-            text = ""
-            try:
+        """What the stock asynchronous client makes of it. ``begun`` is set by the first token; ``hops`` gets the
+        status of every reply on the way, those that the client follows or tries again after as well: 0 where none
+        came. Raises NoEnd.
+        """
+        bound = asyncio.timeout(self.bound_s)
+        messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": prompt}]
+        text = ""
+        try:
+            async with bound, self.client(key, hops) as client:
                 if not stream:
                     raw = await client.chat.completions.with_raw_response.create(model=model, messages=messages)
                     content = raw.parse().choices[0].message.content
@@ -87,17 +120,27 @@ class Story:
                     text += _content(chunk)
                     if text and begun:
                         begun.set()
-            except openai.APIError as error:
-                return replace(_failed(error), text=text)
-            return Answer(text)
+        except openai.APIError as error:
+            return replace(_failed(error), text=text)
+        except TimeoutError as error:
+            if not bound.expired():
+                raise
+            kind = "a stream" if stream else "an answer"
+            raise NoEnd(f"{kind} of {model} did not end in {self.bound_s:.0f} s: {text!r} came of it") from error
+        return Answer(text)
 
     async def ask_sync(self, model: str, prompt: str = "Hello", *, stream: bool = False) -> Answer:
         """The same by the stock synchronous client, in a thread."""
-        return await asyncio.wait_for(asyncio.to_thread(self._ask_sync, model, prompt, stream=stream), self.bound_s)
+        asking = asyncio.to_thread(self._ask_sync, model, prompt, stream=stream)
+        try:
+            return await asyncio.wait_for(asking, self.bound_s)
+        except TimeoutError as error:
+            raise NoEnd(f"an answer of {model} did not end in {self.bound_s:.0f} s") from error
 
-    def client(self, key: str = "") -> openai.AsyncOpenAI:
-        """With default settings."""
-        return openai.AsyncOpenAI(base_url=self.desk.base_url, api_key=key or self.desk.api_key)
+    def client(self, key: str = "", hops: list[int] | None = None) -> openai.AsyncOpenAI:
+        """With default settings. ``hops`` as in ``ask``."""
+        http = None if hops is None else openai.DefaultAsyncHttpxClient(event_hooks=_noting(hops))
+        return openai.AsyncOpenAI(base_url=self.desk.base_url, api_key=key or self.desk.api_key, http_client=http)
 
     def http(self, key: str = "") -> httpx.AsyncClient:
         """For everything that is not OpenAI's API, and to see an answer's bytes."""
@@ -184,7 +227,7 @@ class Story:
         limit = time.monotonic() + QUIET_LIMIT_S
         groups = [group for config in self.desk.options.models or () for group in self.groups(config["name"])]
         while left := [*self.desk.instances(), *(group for group in groups if self.desk.desired(group))]:
-            assert time.monotonic() < limit, f"leaked: {left}\n" + "\n".join(self.told[-40:])
+            assert time.monotonic() < limit, f"leaked: {left}\n" + "\n".join(self.tale.since(-40))
             time.sleep(POLL_S)
         while agents := [process.pid for process in _below() if "gpu_node" in _command(process)]:
             assert time.monotonic() < limit, f"processes outlived their instances: {agents}"
@@ -208,7 +251,7 @@ def opened(
     With a ``front`` it begins asleep, and with none the control plane never sleeps. ``denied`` are the actions that a
     story took from a role.
     """
-    told: list[str] = []
+    tale = Tale()
     before = {process.pid for process in _below()}
     options = Options(
         boot_seconds=0.3,
@@ -219,8 +262,8 @@ def opened(
         front=front,
         engine=engine,
     )
-    with Desk(options, tell=told.append) as desk:
-        story = Story(desk, told, bound_s)
+    with Desk(options, tell=tale.tell) as desk:
+        story = Story(desk, tale, bound_s)
         yield story
         if settles:
             story.settle()
@@ -229,11 +272,11 @@ def opened(
     assert {process.pid for process in _below()} <= before, "a process outlived the desk"
 
 
-async def until(what: Callable[[], bool], name: str, limit_s: float = BOUND_S) -> None:
-    """Wait for something that other processes do; fails by name."""
+async def until(what: Callable[[], bool], name: str, limit_s: float = BOUND_S, *, seen: Seen = lambda: "") -> None:
+    """Wait for something that other processes do; fails by name, and by what is ``seen`` in its place."""
     limit = time.monotonic() + limit_s
     while not await asyncio.to_thread(what):
-        assert time.monotonic() < limit, f"it did not happen in {limit_s:.0f} s: {name}"
+        assert time.monotonic() < limit, f"it did not happen in {limit_s:.0f} s: {name}. {seen()}".rstrip(". ")
         await asyncio.sleep(POLL_S)
 
 
@@ -266,7 +309,19 @@ def _content(chunk: Any) -> str:
 
 def _failed(error: openai.APIError) -> Answer:
     status = error.status_code if isinstance(error, openai.APIStatusError) else 0
-    return Answer(error=error.code or type(error).__name__, status=status)
+    return Answer(error=error.code or type(error).__name__, status=status, message=error.message)
+
+
+def _noting(hops: list[int]) -> dict[str, list[Callable[[Any], Any]]]:
+    """Hooks of a client: one more for every request, and its status as soon as there is one."""
+
+    async def asked(_request: httpx.Request) -> None:
+        hops.append(0)
+
+    async def answered(response: httpx.Response) -> None:
+        hops[-1] = response.status_code
+
+    return {"request": [asked], "response": [answered]}
 
 
 def _below() -> list[psutil.Process]:

@@ -45,10 +45,12 @@ class Task:
         self._env = env
         self.stop_timeout_s = settings.stop_timeout_s
         self._tree: ProcessTree | None = None
+        self._listening = False  # for as long as it lives, once it does
 
     def launch(self) -> None:
         """Begin its start; does not wait."""
         self.stop()
+        self._listening = False
         self._tree = ProcessTree([*_PROGRAM, "serve"], env=self._env, cwd=HOME, log=self.log)
 
     def start(self) -> None:
@@ -62,7 +64,10 @@ class Task:
 
     def answers(self) -> bool:
         """Is it this one that listens, and is it healthy?"""
-        return self._tree is not None and self._listens(self._tree) and self._healthy()
+        if self._tree is None:
+            return False
+        self._listening = self._listening or self._listens(self._tree)
+        return self._listening and self._healthy()
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Send the signal and wait until it is gone; it is killed when its streams' time is over and it still lives."""

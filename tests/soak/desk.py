@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
+from dataclasses import replace
 
 from tests.desk.sleep import ENVIRONMENT, FRONT
 from tests.desk.story import opened
@@ -13,6 +14,7 @@ from tests.soak.rounds import MODEL, Rounds
 from tests.soak.signals import interruptible
 
 IDLE_S = 14  # more than a wake takes
+JANITOR_S = 10.0  # it looks two or three times a cycle, and a look makes all clients of AWS anew
 ANSWER_LIMIT_S = 120.0  # far more than one takes: nobody judges here how fast the machine is
 
 
@@ -21,7 +23,8 @@ def main(cycles: int, seed: int) -> None:
     report = Report()
     rounds: Rounds | None = None
     try:
-        with opened(MODEL, idle_seconds=IDLE_S, environment=ENVIRONMENT, front=FRONT, bound_s=ANSWER_LIMIT_S) as story:
+        front = replace(FRONT, janitor_every_s=JANITOR_S)
+        with opened(MODEL, idle_seconds=IDLE_S, environment=ENVIRONMENT, front=front, bound_s=ANSWER_LIMIT_S) as story:
             rounds = Rounds(story, report, random.Random(seed), lambda: _say(report))
             asyncio.run(rounds.run(cycles))
             rounds.doing = "the desk closes"

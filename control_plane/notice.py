@@ -42,7 +42,8 @@ _HEADLINES: Mapping[EventKind, str] = {
 _LEAK = "a leak was repaired"
 
 _REPAIRED = "Nothing has to be done. What came before it stands among the events."
-_SEE_LOG = "The model's page holds the engine's last lines."
+_SEE_LOG = "The Models page of the web app holds the engine's last lines."
+_RAISE = "An owner can raise it on the Usage page of the web app; `pulumi stack output webUrl` tells its address."
 _ALREADY = frozenset({EventKind.BUDGET_REACHED, EventKind.BUDGET_EXCEEDED})
 
 
@@ -108,7 +109,7 @@ def fix(event: Event) -> str:
     if event.kind not in _HEADLINES:
         return _REPAIRED
     anew = "It begins anew on the first of the month (UTC). " if event.kind in _ALREADY else ""
-    return f"{anew}The owner can raise it: PUT /api/budgets/{event.data.get('scope', '')}."
+    return f"{anew}{_RAISE}"
 
 
 def worth(

@@ -77,6 +77,7 @@ class ModelRow:
     refusal: Failure | None = None  # why the last launch since was refused: no start, and so none that failed
     refused_at: float = 0.0
     adopted: bool = True  # False: this configuration is new, and nodes could not read it yet
+    place: int | None = None  # in the stack's list of models; None: written by an older deployment
 
     @property
     def usual_start_s(self) -> float | None:

@@ -17,7 +17,7 @@ from control_plane.policy import Policy, standing_failure, stands_until
 from control_plane.ports import ModelRow, Wish
 from control_plane.prices import prices
 from control_plane.rates import MICRO, node_rate
-from control_plane.remedies import FixEntry, remedies
+from control_plane.remedies import FixEntry, Stack, remedies
 from gpu_node.protocol import Failure, NodeState, Phase, PhaseRecord
 
 Word = Literal["cold", "starting", "ready", "draining", "failed"]
@@ -200,7 +200,8 @@ class Status:
         failure = self.failure
         if failure is None:
             return None
-        fixes = [remedy.to_dict() for remedy in remedies(failure, self.model)]
+        stack = Stack(self.row.place, self.policy.sizes.root_volume_gb)
+        fixes = [remedy.to_dict() for remedy in remedies(failure, self.model, stack)]
         since, until = stands_until(self.row, self.now, self.policy)
         return {**_failure_entry(failure), "at": since, "next_try_at": until, "fixes": fixes}
 

@@ -213,11 +213,11 @@ class MemoryModels(Fallible):
     async def list(self) -> Sequence[ModelRow]:
         return sorted(self.rows.values(), key=lambda row: row.name)
 
-    async def seed(self, name: str, config: Mapping[str, Any]) -> None:
+    async def seed(self, name: str, config: Mapping[str, Any], *, place: int | None = None) -> None:
         """What `pulumi up` does."""
         row = self.rows.get(name, ModelRow(name, config={}))
         if name not in self.rows or row.config != config:
-            self.rows[name] = _forgiven(row, config=dict(config), adopted=False)
+            self.rows[name] = _forgiven(row, config=dict(config), adopted=False, place=place)
 
     async def adopt(self, name: str, config: Mapping[str, Any]) -> None:
         row = self.rows.get(name)

@@ -44,7 +44,7 @@ class DynamoModels:
     async def list(self) -> Sequence[ModelRow]:
         rows = {row["name"]: row for row in await self._rows.scan()}
         names = sorted(key.removeprefix(CONFIGURED) for key in rows if key.startswith(CONFIGURED))
-        return [_model(name, rows[CONFIGURED + name].get("config", {}), rows.get(name, {})) for name in names]
+        return [_model(name, rows[CONFIGURED + name], rows.get(name, {})) for name in names]
 
     async def adopt(self, name: str, config: Mapping[str, Any]) -> None:
         with suppress(Stale):  # it says the same already: its failures still stand
@@ -112,8 +112,9 @@ class DynamoModels:
         await self._rows.update({"name": name}, f"SET {_FORGIVE}", {"zero": 0, **meant}, when=when)
 
 
-def _model(name: str, config: Mapping[str, Any], row: Row) -> ModelRow:
+def _model(name: str, configured: Row, row: Row) -> ModelRow:
     """What stands of a failure under another configuration is forgiven: it says nothing of this one."""
+    config, place = configured.get("config", {}), configured.get("place")
     adopted = row.get("config") == config
     failure, refusal = (row.get("failure"), row.get("refusal")) if adopted else (None, None)
     return ModelRow(
@@ -129,4 +130,5 @@ def _model(name: str, config: Mapping[str, Any], row: Row) -> ModelRow:
         refusal=Failure.from_dict(refusal) if refusal else None,
         refused_at=row.get("refused_at", 0.0),
         adopted=adopted,
+        place=None if place is None else int(place),
     )

@@ -57,8 +57,8 @@ class Data(pulumi.ComponentResource):
         self.tables: Mapping[str, aws.dynamodb.Table] = {
             table.name: self._make_table(deployment.namespace, table) for table in schema.TABLES
         }
-        for model in deployment.models:
-            self._make_row(model)
+        for place, model in enumerate(deployment.models):
+            self._make_row(model, place)
         self.allowed_emails_parameter = self._parameter(
             schema.ALLOWED_EMAILS,
             "StringList",
@@ -104,16 +104,14 @@ class Data(pulumi.ComponentResource):
             opts=self._child,
         )
 
-    def _make_row(self, model: Model) -> None:
+    def _make_row(self, model: Model, place: int) -> None:
         table = self.tables[schema.MODELS.name]
+        row = {schema.MODELS.hash_key: schema.CONFIGURED + model.name, "config": model.config, "place": place}
         aws.dynamodb.TableItem(
             f"{self._name}-model-{slug(model.name)}",
             table_name=table.name,
             hash_key=schema.MODELS.hash_key,
-            item=json.dumps(
-                to_attributes({schema.MODELS.hash_key: schema.CONFIGURED + model.name, "config": model.config}),
-                sort_keys=True,
-            ),
+            item=json.dumps(to_attributes(row), sort_keys=True),
             opts=self._child,
         )
 

@@ -36,9 +36,9 @@ async def models(stores: Stores, namespace: str) -> ModelStore:
 async def configure(models: ModelStore, namespace: str, config: Mapping[str, Any]) -> None:
     """What `pulumi up` does."""
     if isinstance(models, MemoryModels):
-        await models.seed("small", config)
+        await models.seed("small", config, place=2)
         return
-    row = {"name": schema.CONFIGURED + "small", "config": config}
+    row = {"name": schema.CONFIGURED + "small", "config": config, "place": 2}
     async with open_dynamo(aws_session()) as client:
         await client.put_item(TableName=schema.MODELS.full_name(namespace), Item=to_attributes(row))
 
@@ -49,12 +49,12 @@ async def only(models: ModelStore) -> ModelRow:
 
 
 async def test_a_configured_model_reads_back(models: ModelStore) -> None:
-    assert await only(models) == ModelRow("small", CONFIG)
+    assert await only(models) == ModelRow("small", CONFIG, place=2)
 
 
 async def test_what_was_configured_just_now_is_not_adopted_yet(stores: Stores, namespace: str) -> None:
     await configure(stores.models, namespace, CONFIG)
-    assert await only(stores.models) == ModelRow("small", CONFIG, adopted=False)
+    assert await only(stores.models) == ModelRow("small", CONFIG, adopted=False, place=2)
 
 
 async def test_another_configuration_leaves_the_override_and_the_history_alone(

@@ -39,8 +39,9 @@ def test_there_are_seven_tables(registrations: Registrations) -> None:
 def test_a_models_row_holds_its_configuration_only_and_is_pulumis_alone(registrations: Registrations) -> None:
     rows = [from_attributes(json.loads(row.inputs["item"])) for row in registrations.of(":TableItem")]
     assert {schema.CONFIGURED + CODER, schema.CONFIGURED + GENERAL} < {row["name"] for row in rows}
+    assert sorted(row["place"] for row in rows) == list(range(len(rows)))  # so that a command can name the model
     for row in rows:
-        assert row.keys() == {"name", "config"}
+        assert row.keys() == {"name", "config", "place"}
         assert schema.CONFIGURED + Model.parse(row["config"]).name == row["name"]
 
 

@@ -80,12 +80,12 @@ async def test_a_budget_that_is_spent_while_nobody_is_awake_is_told_and_sent_onc
     assert message.startswith("Of the budget of deployment for ")
 
 
-async def test_budgets_are_looked_up_in_the_log_only_where_there_is_something_to_tell() -> None:
+async def test_the_log_is_written_to_only_where_there_is_something_to_tell() -> None:
     world = await deployment()
-    world.events.broken.fail("before", times=99)
+    world.events.broken.fail("add")
     await cleaned(world)
     with pytest.raises(Unavailable):
-        await world.events.before(1, limit=1)  # nobody had asked
+        await world.events.add([], writer="w", number=1)  # nobody had
 
 
 async def test_a_log_that_does_not_take_what_is_told_of_budgets_keeps_the_janitor_from_nothing(

@@ -1,4 +1,4 @@
-"""What a node finds in its account: a group that it is the one instance of."""
+"""What a node finds in its account: its two tables, and a group that it is the one instance of."""
 
 from __future__ import annotations
 
@@ -8,8 +8,20 @@ import boto3
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling import AutoScalingClient
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 REGION = "eu-west-1"
+
+
+def make_tables(dynamo: DynamoDBClient) -> None:
+    """``instances`` and ``models``, both empty."""
+    for table, key in (("instances", "instance_id"), ("models", "name")):
+        dynamo.create_table(
+            TableName=table,
+            KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
 
 
 def one_instance_group(endpoint: str, scaling: AutoScalingClient) -> str:

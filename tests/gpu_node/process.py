@@ -17,7 +17,7 @@ import boto3
 import psutil
 
 from gpu_node.protocol import from_attributes, to_attributes
-from tests.gpu_node.account import REGION, one_instance_group
+from tests.gpu_node.account import REGION, make_tables, one_instance_group
 
 Service = Callable[[dict[str, str]], AbstractContextManager[str]]
 
@@ -43,13 +43,7 @@ class Account:
         self.endpoint = endpoint
         self.dynamo = boto3.client("dynamodb", region_name=REGION, endpoint_url=endpoint)
         self.scaling = boto3.client("autoscaling", region_name=REGION, endpoint_url=endpoint)
-        for table, key in (("instances", "instance_id"), ("models", "name")):
-            self.dynamo.create_table(
-                TableName=table,
-                KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
-                AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
-                BillingMode="PAY_PER_REQUEST",
-            )
+        make_tables(self.dynamo)
         config = {"name": "tiny", "repository": "org/tiny", "vllmArgs": "--max-model-len 4096"}
         self.dynamo.put_item(TableName="models", Item=to_attributes({"name": "tiny", "config": config}))
         self.instance_id = one_instance_group(endpoint, self.scaling)

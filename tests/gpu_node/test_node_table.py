@@ -24,7 +24,7 @@ from gpu_node.protocol import (
     to_attributes,
 )
 from gpu_node.table import _SOURCES, FIRST_LEASE_S, ModelName, ModelRow, Names, Table, TableUnavailable
-from tests.gpu_node.account import REGION, one_instance_group
+from tests.gpu_node.account import REGION, make_tables, one_instance_group
 
 KEY = {"instance_id": {"S": "i-1"}}
 REPORT = Report(
@@ -48,13 +48,7 @@ class Cloud:
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
         self.dynamo = boto3.client("dynamodb", region_name=REGION, endpoint_url=endpoint)
-        for table, key in (("instances", "instance_id"), ("models", "name")):
-            self.dynamo.create_table(
-                TableName=table,
-                KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
-                AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
-                BillingMode="PAY_PER_REQUEST",
-            )
+        make_tables(self.dynamo)
         self.scaling = boto3.client("autoscaling", region_name=REGION, endpoint_url=endpoint)
         self.table = Table(self.dynamo, self.scaling, names=Names("instances", "models", "group-1"))
 

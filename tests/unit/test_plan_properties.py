@@ -342,16 +342,22 @@ class Sim:
             assert self.now <= idle_since + RELEASED_S, f"{node_id} is kept waiting for nothing"
 
 
+def ran(events: list[tuple[str, float]], *, hooked: bool) -> Sim:
+    """After these events, and a time after each."""
+    sim = Sim(hooked)
+    for event, seconds in events:
+        sim.happen(event)
+        sim.pass_time(seconds)
+    return sim
+
+
 steps = st.lists(st.tuples(st.sampled_from(EVENTS), st.sampled_from([5.0, 30.0, 120.0, 1000.0])), max_size=30)
 
 
 @settings(max_examples=300, deadline=None)
 @given(steps, st.booleans())
 def test_no_schedule_of_events_leaks_a_node_or_cuts_a_request(events: list[tuple[str, float]], hooked: bool) -> None:
-    sim = Sim(hooked)
-    for event, seconds in events:
-        sim.happen(event)
-        sim.pass_time(seconds)
+    ran(events, hooked=hooked)
 
 
 @settings(max_examples=150, deadline=None)
@@ -359,10 +365,7 @@ def test_no_schedule_of_events_leaks_a_node_or_cuts_a_request(events: list[tuple
 def test_when_demand_ends_everything_goes_and_nothing_is_forgotten(
     events: list[tuple[str, float]], hooked: bool
 ) -> None:
-    sim = Sim(hooked)
-    for event, seconds in events:
-        sim.happen(event)
-        sim.pass_time(seconds)
+    sim = ran(events, hooked=hooked)
     sim.happen("tick again")
     sim.waiters = 0
     sim.in_flight.clear()
@@ -376,10 +379,7 @@ def test_when_demand_ends_everything_goes_and_nothing_is_forgotten(
 def test_with_nobody_reconciling_the_leases_alone_take_every_node_down(
     events: list[tuple[str, float]], hooked: bool
 ) -> None:
-    sim = Sim(hooked)
-    for event, seconds in events:
-        sim.happen(event)
-        sim.pass_time(seconds)
+    sim = ran(events, hooked=hooked)
     sim.happen("stop ticking")
     sim.pass_time(POLICY.lease_s + LEASES.grace_s + TICK_S)
     assert not [one for one in sim.alive if sim.alive[one] and one in sim.nodes and one not in sim.silent]
@@ -388,10 +388,7 @@ def test_with_nobody_reconciling_the_leases_alone_take_every_node_down(
 @settings(max_examples=200, deadline=None)
 @given(steps, st.booleans())
 def test_who_waits_is_served_or_refused_once_machines_boot(events: list[tuple[str, float]], hooked: bool) -> None:
-    sim = Sim(hooked)
-    for event, seconds in events:
-        sim.happen(event)
-        sim.pass_time(seconds)
+    sim = ran(events, hooked=hooked)
     sim.happen("tick again")
     for _ in range(40):  # a start may first have to fail and be counted, then boots
         sim.pass_time(60.0)

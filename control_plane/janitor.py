@@ -98,7 +98,7 @@ async def _mend(
 
 
 async def _tell_budgets(control_plane: ControlPlane, now: float) -> None:
-    """A task does this by itself. What was told before is looked for only where there is something to tell."""
+    """A task does this by itself. The log is written to only where there is something to tell."""
     world = control_plane.observer.world
     if world is None or world.budgets is None:
         return

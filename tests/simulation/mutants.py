@@ -270,6 +270,20 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "who is beyond a hard cap is served all the same",
+        "control_plane.budget",
+        "            if standing.state is BudgetState.CAPPED:\n",
+        "            if False:\n",
+        ("money",),
+    ),
+    Mutant(
+        "budget of a person is not asked for",
+        "control_plane.budget",
+        '        found.append(f"user:{cause.owner}")\n',
+        "        pass\n",
+        ("money",),
+    ),
+    Mutant(
         "ladder ends with its first market",
         "control_plane.launcher",
         "for market in model.market.ladder:",

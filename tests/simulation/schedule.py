@@ -7,12 +7,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from tests.simulation.settings import KEY_ROW
+
 MODELS = ("org/small", "org/large")
+SCOPES = (f"user:{KEY_ROW.email}", f"key:{KEY_ROW.id}")
 DEMAND_ENDS_S = 360.0
 
 
 AMPLE_USD = 100.0
 TIGHT_USD = (0.45, 1.5)  # from what a first start needs to what a few nodes cost
+CAPPED = 0.04  # of all schedules
+CAPPED_USD = (0.45, 0.5)  # the same, to what a node costs after ten minutes
+
+
+@dataclass(frozen=True)
+class Cap:
+    """A limit that the owner set for a person or a key, and the hard cap in one; dollars a month."""
+
+    scope: str
+    usd: float
 
 
 @dataclass(frozen=True)
@@ -134,6 +147,7 @@ class Schedule:
     alone_at: float = 0.0
     spot: bool = False  # Spot is tried before On-Demand
     budget_usd: float = AMPLE_USD
+    cap: Cap | None = None
 
     @cached_property
     def disruptions(self) -> int:
@@ -229,6 +243,8 @@ def draw(seed: int) -> Schedule:
     if spot and not guard and more.random() < 0.2:
         events.append(Scarcity(more.uniform(0, last), more.uniform(60, 200), market="spot"))
     tight = not guard and more.random() < 0.08
+    cap, habit = (None, []) if guard or tight else _beyond(random.Random(seed + 8_000_000_000))
+    events += habit
     return Schedule(
         seed,
         tuple(sorted(events, key=lambda event: event.at)),
@@ -242,7 +258,15 @@ def draw(seed: int) -> Schedule:
         alone_at=alone_at,
         spot=spot,
         budget_usd=more.uniform(*TIGHT_USD) if tight else AMPLE_USD,
+        cap=cap,
     )
+
+
+def _beyond(rng: random.Random) -> tuple[Cap | None, list[Ask]]:
+    """Seldom: a cap, and somebody who asks often enough to come to it."""
+    if rng.random() >= CAPPED:
+        return None, []
+    return Cap(rng.choice(SCOPES), rng.uniform(*CAPPED_USD)), [_ask(rng, 600.0) for _ in range(20)]
 
 
 def _interrupt(rng: random.Random, last: float) -> Interrupt:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tests.simulation.schedule import (
     AMPLE_USD,
+    SCOPES,
     Ask,
+    Cap,
     Event,
     Interrupt,
     KillMachine,
@@ -104,6 +106,8 @@ TRACES: dict[str, tuple[Event, ...]] = {
         ask(560.0),
         ask(680.0, LARGE),
     ),
+    "who is beyond their hard cap uses nothing": tuple(ask(10.0 + 28.0 * n) for n in range(22)),
+    "a key that is beyond its hard cap uses nothing": tuple(ask(10.0 + 28.0 * n, stream=False) for n in range(22)),
     "where no Spot instance is to be had, there is another": (Scarcity(0.0, 400.0, market="spot"), ask(10.0)),
     "who waits in a task has a wish in the table": (ask(10.0, seconds=40.0), ask(110.0, LARGE)),
 }
@@ -198,6 +202,10 @@ FAILED = (
 )
 
 BUDGETS_USD = {"nothing starts that the budget has no room for": 0.9}
+CAPS = {
+    "who is beyond their hard cap uses nothing": Cap(SCOPES[0], 0.46),
+    "a key that is beyond its hard cap uses nothing": Cap(SCOPES[1], 0.46),
+}
 CLOCKS = 12
 
 
@@ -214,4 +222,5 @@ def varied(number: int) -> tuple[str, Schedule]:
         task_start_s=12.0 + 2 * spread,
         spot=spot,
         budget_usd=BUDGETS_USD.get(title, AMPLE_USD),
+        cap=CAPS.get(title),
     )

@@ -8,13 +8,15 @@ reconciler only the holder of the newest epoch acts (for HAND_OVER_S after losin
            nodes that serve or start than are wanted, but at a hand-over
 node       no instance lives without demand for longer than its bound; a node that AWS takes back left its group before
 front      state and listener agree, but for a bound; nothing turns to a task that is not healthy
-money      nothing is launched that the month's budget has no room for, whatever it is used for
+money      nothing is launched that the month's budget has no room for, whatever it is used for; who is beyond a hard
+           cap is told so, and neither launches anything nor uses what runs
 rest       when demand has ended everything ends: asleep, no task, no instance
 fault      nothing of ours raises what it did not mean to
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -113,6 +115,7 @@ class Watch:
         self._healthy_at = 0.0
         self._asked: dict[str, float] = {}
         self._queued_at: dict[str, float] = {}
+        self._capped_at = math.inf  # when the only one who asks was beyond their hard cap for certain
 
     def say(self, invariant: str, told: str) -> None:
         if self.breach is None and not self._world.over:
@@ -177,15 +180,31 @@ class Watch:
 
     def _paid(self, launch: Launch) -> None:
         """All that ran, what runs until it has idled out, and this one: at least so much is certain."""
-        world, now = self._world, EPOCH + self._now
-        if world.schedule.budget_usd >= AMPLE_USD or self._unsure:
+        world, schedule = self._world, self._world.schedule
+        budget_usd = schedule.cap.usd if schedule.cap and not self._taken_back else schedule.budget_usd
+        if budget_usd >= AMPLE_USD or self._unsure:
             return
-        lived_s = sum((life.ended_at or now) - life.launched_at for life in world.cloud.lifetimes.values())
         ahead_s = sum(self._least_s(m.launch.model, self._now - m.launched_at) for m in world.machines.values())
-        starts = len(world.cloud.lifetimes)
-        spent = (RATE.per_hour * (lived_s + ahead_s) / 3600 + RATE.at_launch * starts) / MICRO
-        if spent > world.schedule.budget_usd + SLACK_USD:
-            self.say("money", f"{launch.model} launched, with {spent:.4f} $ of {world.schedule.budget_usd:.4f} $ gone")
+        spent = self._spent_usd(ahead_s)
+        if spent > budget_usd + SLACK_USD:
+            self.say("money", f"{launch.model} launched, with {spent:.4f} $ of {budget_usd:.4f} $ gone")
+
+    def _spent_usd(self, ahead_s: float = 0.0) -> float:
+        """By the cloud's own times; all of it is on one account, for only one person asks."""
+        lifetimes, now = self._world.cloud.lifetimes, EPOCH + self._now
+        lived_s = sum((life.ended_at or now) - life.launched_at for life in lifetimes.values())
+        return float((RATE.per_hour * (lived_s + ahead_s) / 3600 + RATE.at_launch * len(lifetimes)) / MICRO)
+
+    def _capped(self) -> None:
+        """Who asks beyond the hard cap has no answer."""
+        cap = self._world.schedule.cap
+        if cap is None or self._unsure or self._taken_back:  # what takes such a node's place is on nobody's account
+            return
+        if self._capped_at == math.inf and self._spent_usd() > cap.usd + SLACK_USD:
+            self._capped_at = self._now
+        for client in self._world.people.clients:
+            if client.ending == "answered" and client.began_at > self._capped_at:
+                self.say("money", f"{client.ask} was answered beyond the hard cap of {cap}")
 
     def _least_s(self, model: str, age_s: float) -> float:
         schedule = self._world.schedule
@@ -232,6 +251,7 @@ class Watch:
             if client.ending is None and self._now > client.began_at + limit:
                 self.say("wish", f"open for {limit:.0f} s: {client.ask} tried {client.tried[-6:]}")
         self._unwished()
+        self._capped()
         self.front_changed()
 
     def _unwished(self) -> None:
@@ -298,7 +318,7 @@ class Watch:
             return
         if code == "engine_lost" and self.overdue:
             return
-        if code == BUDGET and self._world.schedule.budget_usd < AMPLE_USD:
+        if code == BUDGET and (self._world.schedule.cap or self._world.schedule.budget_usd < AMPLE_USD):
             return
         if code == "no_gpu_capacity":
             scarce = [event for event in self._world.schedule.all if isinstance(event, Scarcity)]

@@ -9,15 +9,17 @@ from dataclasses import replace
 from typing import Any
 
 from control_plane.app import Adapters, FrontAdapters
+from control_plane.books import Limit
 from control_plane.effects import Stores
 from control_plane.errors import NoCapacity
 from control_plane.exchange import Application
 from control_plane.janitor import clean
 from control_plane.nodes import NodeId
 from control_plane.ports import Group, Instance, Launch, ModelRow
+from control_plane.rates import micro
 from gpu_node.spot import NONE, Notice
 from tests.memory import MemoryFence, MemoryKeys, MemoryModels, MemoryNodes, MemoryProbe, MemoryWishes
-from tests.memory_books import MemoryUsage
+from tests.memory_books import MemoryLimits, MemoryUsage
 from tests.memory_people import MemoryPeople
 from tests.night.stage import MemoryFront
 from tests.simulation import schedule as events
@@ -81,6 +83,9 @@ class World:
         self.nodes, self.wishes, self.launches = MemoryNodes(), MemoryWishes(), Launches()
         self.fence, self.front, self.usage = MemoryFence(), MemoryFront(), MemoryUsage()
         self.keys = MemoryKeys({KEY_ROW.key_hash: KEY_ROW})
+        self.limits = MemoryLimits()
+        if cap := self.schedule.cap:
+            self.limits.rows[cap.scope] = Limit(cap.scope, micro(cap.usd), micro(cap.usd))
         self.cloud = Cloud(self._aws, booted=self._boot, gone=self._gone)
         self.models = MemoryModels()
         for name in MODELS:
@@ -264,6 +269,7 @@ class World:
             MemoryProbe(),
             front,
             people=MemoryPeople().adapters,
+            limits=port(process, "limits", self.limits) if self.schedule.cap else None,
         )
 
     def _token(self) -> str:

@@ -119,8 +119,8 @@ MUTANTS = (
         also=(
             Change(
                 "control_plane.slumber",
-                "            await self._keeper.move(front, FrontState.ASLEEP)  # 3\n",
-                "            return\n",
+                "        await self._keeper.move(front, FrontState.ASLEEP)\n",
+                "        return\n",
             ),
         ),
     ),

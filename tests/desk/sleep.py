@@ -20,7 +20,8 @@ SLEEP_LIMIT_S = 90.0
 
 
 def front_state(story: Story) -> str:
-    """As all have agreed on it."""
+    """As all have agreed on it. Raises DeskFailure when no control plane stays up."""
+    story.desk.front.check()
     row = story.desk.account.row(CONTROL.full_name(NAMESPACE), {"item": {"S": "front"}})
     return str((row or {}).get("state", "asleep"))
 

@@ -32,7 +32,7 @@ def main(cycles: int, seed: int) -> None:
         pass
     except Exception as error:  # noqa: BLE001 - it does not fall asleep, something was left, or denied; or the desk broke
         text = f"{type(error).__name__}: {error}"
-        report.flaws.append(rounds.flaw(text) if rounds else f"the desk does not open: {text}")
+        report.flaws.append(rounds.flaw(f"{rounds.doing}: {text}") if rounds else f"the desk does not open: {text}")
     _say(report)
 
 

@@ -47,7 +47,7 @@ class Question:
 
 
 class Rounds:
-    """``said`` is called after each. ``doing`` says what goes on, for whoever has to tell why it went no further."""
+    """``said`` is called after each. ``doing`` says what goes on, for whoever has to tell where it broke off."""
 
     def __init__(self, story: Story, report: Report, rng: random.Random, said: Callable[[], None]) -> None:
         self._story = story
@@ -68,8 +68,7 @@ class Rounds:
 
     def flaw(self, text: str) -> str:
         """With all that was told in this round."""
-        lines = [f"round {self._report.rounds + 1}, {self.doing}: {text}", *self._story.tale.since(self._first_line)]
-        return "\n      ".join(lines)
+        return "\n      ".join([f"round {self._report.rounds + 1}: {text}", *self._story.tale.since(self._first_line)])
 
     async def _round(self) -> None:
         story, rng = self._story, self._rng

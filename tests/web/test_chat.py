@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from pathlib import Path
 
 import pytest
 from playwright.async_api import expect
@@ -10,7 +12,7 @@ from playwright.async_api import expect
 from tests.desk.sleep import asleep
 from tests.desk.story import Story
 from tests.web.browser import ANSWERED_MS, PHONE, answered, ask, said, seated, sign_in, sse
-from tests.web.conftest import UNLUCKY
+from tests.web.conftest import GATED, NO_QUOTA, UNLUCKY
 
 pytestmark = [pytest.mark.desk, pytest.mark.timeout(180)]
 
@@ -98,6 +100,32 @@ async def test_no_capacity_is_told_with_what_can_be_done(story: Story) -> None:
         assert seat.questions == []
 
 
+async def test_what_only_a_person_can_mend_is_told_with_its_remedy(story: Story) -> None:
+    async with seated(story.desk.web_url) as seat:
+        gated = await seat.signed_in()
+        await ask(gated, "May I?", GATED)
+        quota = await seat.tab("/chat")
+        await ask(quota, "How many?", NO_QUOTA)
+
+        await expect(quota.locator(".failure-message")).to_contain_text("quota", timeout=ANSWERED_MS)
+        await expect(quota.locator(".failure-message")).to_contain_text("too small for g5.xlarge")
+        await expect(quota.locator(".failure-detail")).to_contain_text("VcpuLimitExceeded")
+        page = quota.get_by_role("link", name="Open the quota page")
+        await expect(page).to_have_attribute("href", re.compile(r"^https://.*servicequotas.*/L-DB2E81BA$"))
+        assert "https://" not in await quota.locator(".failure").inner_text()  # it is behind the button
+
+        await expect(gated.locator(".failure-message")).to_contain_text("The model is gated", timeout=ANSWERED_MS)
+        terms = gated.get_by_role("link", name=re.compile("Open the model.s page"))
+        await expect(terms).to_have_attribute("href", f"https://huggingface.co/{GATED}")
+        await expect(gated.get_by_role("link", name="Open your tokens")).to_be_visible()
+        await expect(gated.locator(".failure .command")).to_contain_text("pulumi config set --secret hfToken")
+
+        for page_of in (quota, gated):  # it is not tried again by itself, and nothing is lost
+            await expect(page_of.get_by_role("button", name="Send again", exact=True)).to_be_visible()
+            await expect(page_of.get_by_label("Model", exact=True)).to_contain_text("cannot start")
+        assert seat.questions == []
+
+
 async def test_a_start_can_be_cancelled_and_the_question_stays(story: Story) -> None:
     async with seated(story.desk.web_url) as seat:
         page = await seat.signed_in()
@@ -144,6 +172,51 @@ async def test_branches_stop_and_history_on_a_phone(story: Story) -> None:
         await expect(page.get_by_role("link", name="Jars")).to_be_hidden()
         width = await page.evaluate("document.documentElement.scrollWidth")
         assert width <= PHONE[0], "the page can be pushed sideways"
+
+
+async def test_a_chat_that_is_deleted_ends_its_answer_and_a_file_brings_it_back(story: Story, tmp_path: Path) -> None:
+    async with seated(story.desk.web_url) as seat:
+        page = await seat.signed_in()
+        await ask(page, "Short [[tokens=9]]", "small")
+        await answered(page)
+        kept = tmp_path / "chats.json"
+        settings = await seat.tab("/settings")
+        async with settings.expect_download() as file:
+            await settings.get_by_role("button", name="Export").click()
+        await (await file.value).save_as(kept)
+
+        await ask(page, "Long [[tokens=4000 gap=0.05]]")
+        coming = page.locator(".answered[aria-busy=true] .markdown")
+        await expect(coming).to_contain_text("stand-in", timeout=ANSWERED_MS)
+        await page.get_by_label("More about Short").click()
+        await page.get_by_role("button", name="Delete").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+        await expect(page).to_have_url(seat.url + "/chat")
+        await expect(page.get_by_text("No chats yet.")).to_be_visible()
+        await until_idle(story, "small")
+        await page.reload()
+        await expect(page.get_by_text("No chats yet.")).to_be_visible()  # what still came did not bring it back
+
+        file_of_chats = settings.get_by_label("File of chats")
+        await file_of_chats.set_input_files({"name": "x.json", "mimeType": "application/json", "buffer": b"{]"})
+        await expect(settings.get_by_text("This file is not JSON.")).to_be_visible()
+        await file_of_chats.set_input_files(kept)
+        await expect(settings.get_by_text("Imported 1 chat.")).to_be_visible()
+        await file_of_chats.set_input_files(kept)
+        await expect(settings.get_by_text("Imported 0 chats; 1 chat already here.")).to_be_visible()
+        await page.get_by_role("link", name="Short").click()
+        await answered(page)
+        await expect(page.get_by_text("Long [[tokens")).to_be_hidden()  # it was asked after the export
+        assert len(seat.questions) == 2
+
+
+async def until_idle(story: Story, model: str) -> None:
+    """Nobody pays for words that nobody reads: the model's machines are at work on nothing, or gone."""
+    for _ in range(300):
+        if not any(each["running_requests"] for each in (await story.status(model))["instances"]):
+            return
+        await asyncio.sleep(0.2)
+    raise AssertionError(f"{model} goes on answering")
 
 
 ANSWER = """It costs $5, or $7 at most, but $x^2$ is \\(x\\) squared:

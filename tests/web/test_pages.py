@@ -11,7 +11,8 @@ import pytest
 from playwright.async_api import Locator, Page, expect
 
 from tests.desk.story import Story, until
-from tests.web.browser import DESKTOP, PHONE, Seat, seated, sign_in
+from tests.web.browser import DESKTOP, PHONE, Seat, ask, seated, sign_in
+from tests.web.conftest import SECOND, UNLUCKY
 from web.site import HOME
 
 pytestmark = [pytest.mark.desk, pytest.mark.timeout(180)]
@@ -146,6 +147,38 @@ async def insist(button: Locator, outcome: Locator) -> None:
             if await button.is_visible():
                 await button.click()
             await asyncio.sleep(1)
+
+
+async def test_whoever_signs_in_next_on_the_same_browser_sees_nothing_of_the_first(story: Story) -> None:
+    async with seated(story.desk.web_url) as seat:
+        page = await seat.signed_in()
+        await ask(page, "My secret question", UNLUCKY)
+        await expect(page).to_have_url(re.compile("/chat/.+"))
+        await page.get_by_label("Message", exact=True).fill("my secret draft")
+        other = await seat.tab(page.url.removeprefix(seat.url))  # it stays open while another person comes
+        await expect(other.get_by_role("article", name="You")).to_contain_text("My secret question")
+
+        await page.get_by_role("link", name="Settings").click()
+        await page.get_by_role("button", name="Sign out", exact=True).click()
+        await expect(page.get_by_role("button", name="Sign in with Desk")).to_be_visible()
+        await sign_in(page, SECOND)
+        await expect(page.get_by_text(SECOND)).to_be_visible()
+        await expect(page.get_by_text("No chats yet.")).to_be_visible()
+        await expect(other.get_by_text(SECOND)).to_be_visible()
+        await expect(other.get_by_text("This chat is not in this browser.")).to_be_visible()
+        for tab in (page, other):
+            assert "secret" not in await tab.content()
+            assert "secret" not in await tab.title()
+        await expect(page.get_by_label("Message", exact=True)).to_have_value("")
+
+        await page.get_by_role("link", name="Settings").click()
+        await page.get_by_role("button", name="Sign out", exact=True).click()
+        await expect(page.get_by_role("button", name="Sign in with Desk")).to_be_visible()
+        await sign_in(page)
+        await page.get_by_role("navigation", name="Chats").get_by_role("link", name="My secret question").click()
+        await expect(page.get_by_label("Message", exact=True)).to_have_value("my secret draft")
+        await page.get_by_role("button", name=re.compile("^(Stop|Stop trying)$")).first.click()
+        assert seat.questions == []
 
 
 async def test_signing_out_reaches_the_other_tabs_and_keeps_the_chats(story: Story) -> None:

@@ -58,7 +58,9 @@ export function Shell({ session, ended, config, children }: Props) {
           <Icon name="settings" />
           <span className="account-text">
             <span className="numbers">{now}</span>
-            <span className="muted">{session.email}</span>
+            <span className="muted" title={session.email}>
+              {session.email}
+            </span>
           </span>
           <span className="visually-hidden">Settings</span>
         </Link>

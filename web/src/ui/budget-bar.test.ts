@@ -14,9 +14,9 @@ const budget = (changes: Partial<Budget>): Budget => ({
 
 test.each([
   ["ok", ""],
-  ["warn", "more than 80 % are spent"],
-  ["exhausted", "spent: nothing is started any more"],
-  ["capped", "beyond the hard cap: nothing is answered any more"],
+  ["warn", "more than 80 % spent"],
+  ["exhausted", "spent: nothing new is started"],
+  ["capped", "beyond the hard cap: nothing is answered"],
 ] as const)("%s follows in words", (state, words) => {
   expect(stateInWords(budget({ state }))).toBe(words);
 });

@@ -36,11 +36,11 @@ export function stateInWords({ state, warn_at: warnAt, limit }: Budget): string 
     case "ok":
       return "";
     case "warn":
-      return `more than ${Math.round((warnAt / limit) * 100)} % are spent`;
+      return `more than ${Math.round((warnAt / limit) * 100)} % spent`;
     case "exhausted":
-      return "spent: nothing is started any more";
+      return "spent: nothing new is started";
     case "capped":
-      return "beyond the hard cap: nothing is answered any more";
+      return "beyond the hard cap: nothing is answered";
   }
 }
 

@@ -52,18 +52,16 @@ export function Bars({
           ))}
         </div>
       </div>
-      {names.length > 1 && (
-        <figcaption className="legend">
-          {names.map((name, i) => (
-            <span key={name}>
-              <svg width="10" height="10" aria-hidden="true">
-                <rect className={`tone-${i + 1}`} width="10" height="10" rx="2" />
-              </svg>
-              {name}
-            </span>
-          ))}
-        </figcaption>
-      )}
+      <figcaption className="legend">
+        {names.map((name, i) => (
+          <span key={name}>
+            <svg width="10" height="10" aria-hidden="true">
+              <rect className={`tone-${i + 1}`} width="10" height="10" rx="2" />
+            </svg>
+            {name}
+          </span>
+        ))}
+      </figcaption>
     </figure>
   );
 }

@@ -6,9 +6,13 @@ import { Command } from "./copy";
 import { Icon } from "./icons";
 
 export function FailurePanel({ failure, children }: { failure: Failure; children?: ReactNode }) {
+  const [headline, detail] = toldOf(failure.message);
   return (
     <div className="failure" role="alert">
-      <p className="failure-message">{failure.message}</p>
+      <div>
+        <p className="failure-message">{headline}</p>
+        {detail && <p className="failure-detail">{detail}</p>}
+      </div>
       {fixesOf(failure).map((fix) => (
         <FixLine key={`${fix.text}${fix.command ?? ""}${fix.url ?? ""}`} fix={fix} />
       ))}
@@ -33,22 +37,42 @@ function FixLine({ fix }: { fix: Fix }) {
 
 const fixOf = (known: Partial<Fix>): Fix => ({ text: "", command: null, url: null, ...known });
 
-/** As the server lists them; else what its sentence holds of commands and addresses. */
+const LONG = 120; // characters
+const WORDS = 3; // as `pulumi config set` has: more make a command that does something
+
+/** What went wrong in a few words, and what AWS or the engine said of it, where a message has both. */
+export function toldOf(message: string): [headline: string, detail: string] {
+  if (message.length <= LONG) return [message, ""];
+  const [, headline = message, bracket, rest = ""] = /^(.{20,}?)(?:: | (\()(?=tried ))(.+)$/s.exec(message) ?? [];
+  const detail = bracket ? rest.replace(/\)(?=\.?$)/, "") : rest;
+  return [detail ? `${headline}.` : headline, detail.charAt(0).toUpperCase() + detail.slice(1)];
+}
+
+/** As the server lists them; else its sentence. */
 export function fixesOf({ fix, fixes }: Pick<Failure, "fix" | "fixes">): Fix[] {
-  if (fixes?.length) return fixes;
-  if (!fix) return [];
-  const commands = [...fix.matchAll(/`([^`]+)`/g)].map(([, command]) => command ?? "");
-  const urls = [...fix.matchAll(/https:\/\/[^\s`)]+[^\s`).,;]/g)].map(([url]) => url);
+  return (fixes?.length ? fixes : [fixOf({ text: fix })]).flatMap(spelledOut);
+}
+
+/** What a sentence holds of commands and addresses stands for itself. */
+function spelledOut(fix: Fix): Fix[] {
+  const { text } = fix;
+  if (fix.command || fix.url) return [fix];
+  if (!text) return [];
+  const commands = [...text.matchAll(/`([^`]+)`/g)].map(([, command]) => command ?? "");
+  const urls = [...text.matchAll(/https:\/\/[^\s`)]+[^\s`).,;]/g)].map(([url]) => url);
+  const said = urls.reduce((left, url) => left.replace(`: ${url}`, "").replace(` ${url}`, ""), text);
   return [
-    fixOf({ text: fix.replaceAll("`", "") }),
-    ...commands.filter((command) => command.includes(" ")).map((command) => fixOf({ command })),
+    fixOf({ text: said.replaceAll("`", "") }),
+    ...commands.filter((command) => command.split(" ").length > WORDS).map((command) => fixOf({ command })),
     ...urls.map((url) => fixOf({ url })),
   ];
 }
 
 function labelOf(url: string): string {
   const { hostname } = new URL(url);
-  if (hostname.endsWith("huggingface.co")) return "Open the model’s page";
+  if (hostname.endsWith("huggingface.co")) {
+    return url.endsWith("/settings/tokens") ? "Open your tokens" : "Open the model’s page";
+  }
   if (hostname.includes("aws.amazon.com")) return /servicequotas/.test(url) ? "Open the quota page" : "Open AWS";
   return `Open ${hostname}`;
 }

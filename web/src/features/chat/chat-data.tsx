@@ -24,7 +24,7 @@ export default function ChatData() {
       const { conversations, messages } = fromJson(await file.text());
       const came = await database.add(conversations, messages);
       const known = conversations.length - came;
-      setSaid(`${plural(came, "chat")} came${known ? `; ${known} were here already` : ""}.`);
+      setSaid(`Imported ${plural(came, "chat")}${known ? `; ${plural(known, "chat")} already here` : ""}.`);
     } catch (error) {
       setSaid(messageOf(error));
     }
@@ -55,7 +55,9 @@ export default function ChatData() {
           target.value = "";
         }}
       />
-      <p role="status">{said}</p>
+      <p className="said" role="status">
+        {said}
+      </p>
       {asking && (
         <Confirm
           title="Delete all chats?"

@@ -89,6 +89,7 @@ function Conversing({ chats, id, onList }: { chats: Chats; id: string | undefine
         conversation={conversation}
         messages={thread.messages}
         model={model}
+        known={Boolean(models)}
         onAsk={ask}
         onChange={change}
       />
@@ -108,6 +109,7 @@ function Thread({
   conversation,
   messages,
   model,
+  known,
   onAsk,
   onChange,
 }: {
@@ -115,6 +117,7 @@ function Thread({
   conversation: Conversation;
   messages: Message[];
   model: Model | undefined;
+  known: boolean; // which models there are, and how they are
   onAsk: (parentId: string | null, question: Question) => Promise<void>;
   onChange: (changed: Conversation) => void;
 }) {
@@ -139,7 +142,7 @@ function Thread({
       {/* oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- it scrolls: the keyboard must reach it */}
       <div className="thread" ref={scroller} tabIndex={0} role="region" aria-label="Messages">
         <div className="thread-content" ref={content}>
-          {path.length === 0 && <Greeting model={model} />}
+          {path.length === 0 && known && <Greeting model={model} />}
           {path.map((message) => (
             <MessageView
               key={message.id}
@@ -186,7 +189,7 @@ function Greeting({ model }: { model: Model | undefined }) {
     <Empty title={asleep ? "The jar is quiet." : "What would you like to know?"}>
       <p className="muted">
         {asleep
-          ? "Nothing runs; nothing costs. Ask, and the model is woken; your question waits for it."
+          ? "The model sleeps and costs nothing. Ask, and it is woken; your question waits for it."
           : model?.status === "ready"
             ? `${model.name} is ready.`
             : ""}
@@ -223,6 +226,9 @@ function ModelPicker({
 }
 
 function NoThread({ configured, gone }: { configured: boolean; gone: boolean }) {
+  useEffect(() => {
+    document.title = "Chat · Diogenes"; // not that of the chat that was here before, which may be another person's
+  }, []);
   return (
     <div className="chat-main">
       {!configured && (
@@ -234,7 +240,10 @@ function NoThread({ configured, gone }: { configured: boolean; gone: boolean }) 
       )}
       {configured && gone && (
         <Empty title="This chat is not in this browser.">
-          <p className="muted">Chats stay where they were held. An export can be imported under Settings.</p>
+          <p className="muted">
+            It was deleted, or is in another browser or another person’s. An export can be imported under{" "}
+            <Link href="/settings">Settings</Link>.
+          </p>
         </Empty>
       )}
     </div>

@@ -209,7 +209,7 @@ function Figures({ message: { tokensPerS, firstTokenS, usage, usd: cost } }: { m
     tokensPerS ? `${tokensPerS < 10 ? tokensPerS.toFixed(1) : Math.round(tokensPerS)} tok/s` : "",
     firstTokenS ? `first after ${firstTokenS.toFixed(firstTokenS < 10 ? 1 : 0)} s` : "",
     usage ? `${count(usage.prompt_tokens)} + ${count(usage.completion_tokens)} tokens` : "",
-    cost ? `≈ ${usd(cost)}` : "",
+    cost ? `≈\u00a0${usd(cost)}` : "",
   ].filter(Boolean);
   if (!parts.length) return null;
   return (

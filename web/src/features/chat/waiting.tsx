@@ -131,7 +131,7 @@ function Starting({ chats, message, model }: { chats: Chats; message: Message; m
           disabled={told}
           onClick={() => void chats.notify(message.id).then(setTold)}
         >
-          {told ? "You will be told" : told === false ? "The browser refused" : "Tell me when it is there"}
+          {told ? "You will be notified" : told === false ? "The browser refused" : "Notify me when ready"}
         </button>
       )}
       {asking && (

@@ -3,14 +3,14 @@ import { dayAndTime, timeOfDay, about } from "@/lib/format";
 import { Empty, Loading, Page, Trouble } from "@/ui/page";
 import { useModels } from "@/ui/use-now";
 import { useState } from "react";
-import { isTrouble, runsOf, type Feed, type Run, type Way } from "./feed";
+import { isTrouble, kindInWords, runsOf, type Feed, type Run, type Way } from "./feed";
 import { useFeed } from "./use-feed";
 import "./events.css";
 
 const WAYS: Record<Way, string> = {
   connecting: "connecting",
   live: "live",
-  polling: "asleep: asked every 10 s",
+  polling: "asleep: checked every 10 s",
   away: "not reachable, trying again",
 };
 
@@ -28,12 +28,12 @@ export default function EventsPage() {
       ) : shown.length ? (
         <Runs runs={runsOf(shown)} />
       ) : (
-        <Empty title={feed.events.length ? "No event is like that." : "Nothing has happened yet."} />
+        <Empty title={feed.events.length ? "No event matches." : "Nothing has happened yet."} />
       )}
       {feed.older && (
         <div className="row">
           <button type="button" className="button" onClick={more}>
-            Earlier ones
+            Earlier events
           </button>
         </div>
       )}
@@ -79,7 +79,7 @@ function Filters({
         <option value="">all kinds</option>
         {kinds.map((each) => (
           <option key={each} value={each}>
-            {wordsOf(each)}
+            {kindInWords(each)}
           </option>
         ))}
       </select>
@@ -109,9 +109,9 @@ function RunOf({ run: { model, events } }: { run: Run }) {
           <time className="numbers" dateTime={iso(last.at)}>
             {dayAndTime(last.at, Date.now() / 1000)}
           </time>
-          <span className="run-name">{model ?? "a node"}</span>
+          <span className="run-name">{model ?? "a machine"}</span>
           <span className={isTrouble(last) ? "problem" : "muted"}>
-            {wordsOf(last.kind)} · {events.length} events
+            {kindInWords(last.kind)} · {events.length} events
             {last.at - first.at >= 5 ? ` in ${about(last.at - first.at)}` : ""}
           </span>
         </summary>
@@ -133,11 +133,10 @@ function Line({ event, short = false }: { event: EventEntry | undefined; short?:
       <time className="numbers" dateTime={iso(event.at)}>
         {at}
       </time>
-      <span className="event-kind">{wordsOf(event.kind)}</span>
+      <span className="event-kind">{kindInWords(event.kind)}</span>
       <span className="event-text">{event.message}</span>
     </li>
   );
 }
 
 const iso = (at: number): string => new Date(at * 1000).toISOString();
-const wordsOf = (kind: string): string => kind.replaceAll(/[_-]/g, " ");

@@ -3,7 +3,7 @@ import type { EventEntry } from "@/api/events";
 import { http, HttpResponse } from "msw";
 import { setupServer } from "msw/node";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { changed, EMPTY, newestId, runsOf, type Change, type Feed } from "./feed";
+import { changed, EMPTY, kindInWords, newestId, runsOf, type Change, type Feed } from "./feed";
 import { follow } from "./follow";
 
 const event = (n: number, changes: Partial<EventEntry> = {}): EventEntry => {
@@ -12,6 +12,14 @@ const event = (n: number, changes: Partial<EventEntry> = {}): EventEntry => {
 };
 const after = (...changes: Change[]): Feed => changes.reduce(changed, EMPTY);
 const ids = (feed: Feed) => feed.events.map(({ id }) => id);
+
+test.each([
+  ["wish-refused", "start given up"],
+  ["node-launched", "machine launched"],
+  ["budget_reached", "budget reached"],
+])("%s is called %s", (kind, words) => {
+  expect(kindInWords(kind)).toBe(words);
+});
 
 test("whether they come live or on a page, the list is the same", () => {
   const page: Change = { kind: "page", events: [event(3), event(2)], next: "c" };

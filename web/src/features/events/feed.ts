@@ -62,3 +62,21 @@ export function runsOf(events: readonly EventEntry[]): Run[] {
 }
 
 export const isTrouble = ({ kind }: EventEntry): boolean => /fail|refus|abandon|lost|denied|exceed|stuck/.test(kind);
+
+/** Where a kind's own name is ours, not the reader's. */
+const KINDS: Readonly<Record<string, string>> = {
+  "model-changed": "settings changed",
+  "wish-refused": "start given up",
+  "launch-refused": "AWS gave no machine",
+  "launch-abandoned": "launch given up",
+  "node-phase": "next phase",
+  "node-draining": "going to sleep",
+  "node-ready": "ready",
+  "tasks-set": "control plane scaled",
+  "listener-turned": "requests rerouted",
+  "front-moved": "control plane",
+  "notice-given-up": "notice not delivered",
+};
+
+export const kindInWords = (kind: string): string =>
+  KINDS[kind] ?? kind.replaceAll(/[_-]/g, " ").replace(/^node /, "machine ");

@@ -3,7 +3,7 @@ import { listKeys, revokeKey, type KeyEntry } from "@/api/keys";
 import type { Session } from "@/api/session";
 import { getUsage } from "@/api/usage";
 import { daysBefore, zone } from "@/lib/days";
-import { ago, dayAndTime, microUsd } from "@/lib/format";
+import { about, ago, dayAndTime, microUsd } from "@/lib/format";
 import { BudgetBar, stateInWords } from "@/ui/budget-bar";
 import { Confirm } from "@/ui/dialog";
 import { Icon } from "@/ui/icons";
@@ -118,7 +118,7 @@ function Entry({ entry, owner, cost, onRevoke }: EntryProps) {
     expires ? `${expires < now ? "expired" : "expires"} ${dayAndTime(expires, now)}` : "",
     models?.length ? models.join(", ") : "",
     rate ? `${rate} requests a minute` : "",
-    entry.wait_s === null ? "" : `waits ${entry.wait_s} s at most`,
+    entry.wait_s === null ? "" : `waits up to ${about(entry.wait_s)} for a start`,
   ].filter(Boolean);
   return (
     <li className="card key">

@@ -131,7 +131,8 @@ function RunTime({ model, form, problems, onChange }: Part & { model: Model }) {
   const hint = (text: string, key: keyof Override) => [text, pulumi(key)].filter(Boolean).join(" · ");
   return (
     <fieldset className="plain">
-      <legend>Changed here, without Pulumi</legend>
+      <legend>How it runs</legend>
+      <p className="hint">Saved here, without Pulumi. What then differs from it is listed.</p>
       <div className="columns">
         <Field
           label="Idle timeout, minutes"
@@ -187,7 +188,8 @@ function RunTime({ model, form, problems, onChange }: Part & { model: Model }) {
 function Hardware({ form, problems, onChange }: Part) {
   return (
     <fieldset className="plain">
-      <legend>Pulumi’s: change it here, copy the lines</legend>
+      <legend>What it runs on</legend>
+      <p className="hint">This is Pulumi’s: try it here, then copy the lines that change it.</p>
       <div className="columns">
         <Field label="Instance types" hint="One a line, best first" problem={problems.instanceTypes}>
           {(ids) => (

@@ -125,7 +125,7 @@ function Switch({ model: { status, instances }, busy, onDo, onAsk }: SwitchProps
       );
     default:
       return (
-        <button type="button" className="button primary" disabled={busy} onClick={() => onDo("wake")}>
+        <button type="button" className="button accent" disabled={busy} onClick={() => onDo("wake")}>
           <Icon name="power" size={16} /> {status === "failed" ? "Try again" : "Wake"}
         </button>
       );

@@ -1,5 +1,5 @@
 import type { Model } from "@/api/models";
-import { getUsage, listBudgets } from "@/api/usage";
+import { getUsage, listBudgets, type Budget } from "@/api/usage";
 import { monthOf, zone } from "@/lib/days";
 import { microUsd, usd } from "@/lib/format";
 import { BudgetBar } from "@/ui/budget-bar";
@@ -54,13 +54,13 @@ function quietInWords(controlPlane: number | undefined): string {
 function Money({ hourly }: { hourly: number }) {
   const days = monthOf(Date.now());
   const [from = "", to = ""] = [days[0], days.at(-1)];
-  const { data } = useQuery({
+  const { data, isPending } = useQuery({
     queryKey: ["usage", "day", from, to],
     queryFn: ({ signal }) => getUsage({ from, to, zone: zone(), by: "day" }, signal),
     staleTime: 60_000,
     retry: false,
   });
-  const { data: budgets } = useQuery({
+  const { data: budgets, isPending: waits } = useQuery({
     queryKey: ["budgets"],
     queryFn: ({ signal }) => listBudgets(signal),
     staleTime: 60_000,
@@ -74,33 +74,40 @@ function Money({ hourly }: { hourly: number }) {
         <dt>Now</dt>
         <dd>{usd(hourly)}/h</dd>
       </div>
-      {data && (
-        <>
-          <div>
-            <dt>Today</dt>
-            <dd>{microUsd(today)}</dd>
-          </div>
-          <div>
-            <dt>This month</dt>
-            <dd>
-              {microUsd(data.budget?.spent ?? data.total.micro_usd)}
-              {data.budget && <span className="muted"> of {microUsd(data.budget.limit)}</span>}
-              {data.budget && <BudgetBar budget={data.budget} label="Of the month’s budget" />}
-            </dd>
-          </div>
-        </>
-      )}
-      {ahead && (
+      <div>
+        <dt>Today</dt>
+        <dd>{data ? microUsd(today) : "–"}</dd>
+      </div>
+      <div>
+        <dt>This month</dt>
+        <Spent of={data?.budget} otherwise={data?.total.micro_usd} coming={isPending} label="Of the month’s budget" />
+      </div>
+      {(ahead ?? waits) && (
         <div>
-          <dt>Started ahead of a question</dt>
-          <dd>
-            {microUsd(ahead.spent)}
-            <span className="muted"> of {microUsd(ahead.limit)}</span>
-            <BudgetBar budget={ahead} label="Of the month’s budget for starts ahead of a question" />
-          </dd>
+          <dt>Ahead of questions</dt>
+          <Spent of={ahead} coming={waits} label="Of the month’s budget for starts ahead of a question" />
         </div>
       )}
     </dl>
+  );
+}
+
+interface SpentProps {
+  of: Budget | null | undefined;
+  otherwise?: number | undefined; // micro-dollars, where there is no budget
+  coming: boolean; // then there is room for a budget's line: what stands below is not pushed away
+  label: string;
+}
+
+function Spent({ of: budget, otherwise, coming, label }: SpentProps) {
+  const spent = budget?.spent ?? otherwise;
+  return (
+    <dd>
+      {spent === undefined ? "–" : microUsd(spent)}
+      {budget && <span className="muted"> of {microUsd(budget.limit)}</span>}
+      {budget && <BudgetBar budget={budget} label={label} />}
+      {coming && <span className="budget-bar" aria-hidden="true" />}
+    </dd>
   );
 }
 

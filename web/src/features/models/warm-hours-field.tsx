@@ -19,7 +19,8 @@ export function WarmHours({ windows, hourly, hint, onChange }: Props) {
   const week = hoursAWeek(windows);
   return (
     <fieldset className="plain warm">
-      <legend>Warm hours: started for them, and kept awake until they end</legend>
+      <legend>Warm hours</legend>
+      <p className="hint">Started when they begin, and kept awake until they end</p>
       {windows.map((window, i) => (
         <Line
           // oxlint-disable-next-line react/no-array-index-key -- a window is its place in the list

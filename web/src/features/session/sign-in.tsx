@@ -48,7 +48,7 @@ export async function signIn(provider: Provider): Promise<void> {
 function NotYou() {
   return (
     <details className="not-you">
-      <summary>Only listed emails. Not you?</summary>
+      <summary>Only listed addresses may sign in. Is yours missing?</summary>
       <p>The owner adds an address under Settings, or where Diogenes was deployed:</p>
       <Command text={"pulumi config set --path 'diogenes:allowedEmails[1]' you@example.com && pulumi up"} />
     </details>

@@ -84,9 +84,9 @@ function Account({ session, onSignOut }: Pick<Props, "session" | "onSignOut">) {
         {session.owner && <span className="muted"> · owner</span>}
         <br />
         <span className="muted">
-          {session.provider && `by ${session.provider}`}
+          {session.provider ? `Signed in with ${session.provider}` : "Signed in"}
           {session.absolute_expires_at !== null &&
-            `; the session ends ${dayAndTime(session.absolute_expires_at, Date.now() / 1000)} at the latest`}
+            ` · the session ends by ${dayAndTime(session.absolute_expires_at, Date.now() / 1000)}`}
         </span>
       </p>
       <div className="row">

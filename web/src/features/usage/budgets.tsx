@@ -39,8 +39,8 @@ export function Budgets({ owner, names }: Props) {
         ))}
       </ul>
       <p className="muted">
-        Months are of UTC. The marks: from 80 % on it is told; beyond the limit nothing is started; at the right end,
-        the hard cap, nothing is answered any more.
+        Months are counted in UTC. The marks on a line: from the thin one on, the owner is told; beyond the thick one,
+        the limit, nothing new is started; at its right end, the hard cap, nothing is answered any more.
       </p>
       {setting && (
         <SetDialog budget={setting} name={scopeInWords(setting.scope, names)} onClose={() => setSetting(undefined)} />

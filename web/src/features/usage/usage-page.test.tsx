@@ -49,10 +49,10 @@ test("the chart holds what the table's total does: models that are gone, and the
 test("whoever spent something in these days can be chosen, and the chart is theirs", async () => {
   drawn(<UsagePage owner />, answer);
   await chart();
-  await userEvent.selectOptions(await screen.findByLabelText("Of"), "bob@example.com");
+  await userEvent.selectOptions(await screen.findByLabelText("Person"), "bob@example.com");
   expect(await screen.findByRole("img", { name: /\$0\.30/ })).toBeTruthy();
   expect(
-    within(screen.getByLabelText("Of"))
+    within(screen.getByLabelText("Person"))
       .getAllByRole("option")
       .map(({ textContent }) => textContent),
   ).toEqual(["everybody", "ann@example.com", "bob@example.com", "deployment"]);

@@ -58,7 +58,7 @@ export default function UsagePage({ owner }: { owner: boolean }) {
       </div>
       {error && !data ? (
         <Trouble error={error} again={() => void refetch()} />
-      ) : data ? (
+      ) : (
         <>
           <Chart days={days} span={span} measure={measure} />
           <Choice
@@ -67,12 +67,17 @@ export default function UsagePage({ owner }: { owner: boolean }) {
             value={by}
             onChange={setBy}
           />
-          <Table usage={data} by={by} names={names} />
-          <BreakEven days={span} />
-          <Budgets owner={owner} names={names} />
+          {/* What stands below the table waits for it: else it would be pushed away. */}
+          {data ? (
+            <>
+              <Table usage={data} by={by} names={names} />
+              <BreakEven days={span} />
+              <Budgets owner={owner} names={names} />
+            </>
+          ) : (
+            <Loading what="the figures" />
+          )}
         </>
-      ) : (
-        <Loading what="the figures" />
       )}
     </Page>
   );
@@ -109,7 +114,7 @@ function People({ span, value, onChange }: { span: Span; value: string; onChange
   const emails = new Set(data?.rows.map((row) => row.owner ?? "").filter(Boolean));
   if (value) emails.add(value);
   const options = Object.fromEntries([["", "everybody"], ...[...emails].map((email) => [email, email])]);
-  return <Choice label="Of" options={options} value={value} onChange={onChange} />;
+  return <Choice label="Person" options={options} value={value} onChange={onChange} />;
 }
 
 /** What keys are called, by their ids; those of all for the owner. */
@@ -128,12 +133,20 @@ function useKeyNames(owner: boolean): ReadonlyMap<string, string> {
  * The models are those that were used, not those that are configured now; the control plane is among them.
  */
 function Chart({ days, span, measure }: { days: readonly string[]; span: Span; measure: Measure }) {
-  const { data: used, isLoading } = useQuery(usageQuery({ ...span, by: "model" }));
+  const { data: used, error, isLoading } = useQuery(usageQuery({ ...span, by: "model" }));
   const names = used?.rows.map((row) => row.model ?? "") ?? [];
   const found = useQueries({ queries: names.map((name) => usageQuery({ ...span, by: "day" }, name)) });
   const series = names.map((name, i) => ({ name, rows: found[i]?.data?.rows ?? [] }));
   const { bars, names: shown } = barsOf(days, series, measure);
-  if (isLoading || found.some((each) => each.isLoading)) return <Loading what="the chart" />;
+  const failed = error ?? found.find((each) => each.error)?.error;
+  if (failed) return <p className="problem">There is no chart: {messageOf(failed)}</p>;
+  if (isLoading || found.some((each) => each.isLoading)) {
+    return (
+      <div className="chart pending">
+        <Loading what="the chart" />
+      </div>
+    );
+  }
   return (
     <Bars bars={bars} names={shown} label={`${MEASURES[measure]} per day`} format={(v) => measureInWords(v, measure)} />
   );
@@ -159,18 +172,18 @@ function Table({
     by === "key" ? keyInWords(row, names) : by === "day" ? shortDay(nameOf(row, by)) : nameOf(row, by);
   return (
     // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- it scrolls: the keyboard must reach it
-    <div className="figures-table" tabIndex={0} role="region" aria-label="Figures">
+    <div className="figures-table paired" tabIndex={0} role="region" aria-label="Figures">
       <table className="numbers">
         <thead>
           <tr>
             <th scope="col">{BYS[by]}</th>
             <th scope="col">Cost</th>
-            <th scope="col">Requests</th>
-            <th scope="col">Prompt</th>
-            <th scope="col">of it cached</th>
-            <th scope="col">Answer</th>
-            <th scope="col">of it reasoning</th>
             <th scope="col">GPU hours</th>
+            <th scope="col">Requests</th>
+            <th scope="col">Prompt tokens</th>
+            <th scope="col">of which cached</th>
+            <th scope="col">Answer tokens</th>
+            <th scope="col">of which reasoning</th>
           </tr>
         </thead>
         <tbody>
@@ -196,12 +209,12 @@ function Row({ name, figures }: { name: string; figures: Usage["total"] }) {
     <tr>
       <th scope="row">{name}</th>
       <td data-label="Cost">{microUsd(figures.micro_usd)}</td>
-      <td data-label="Requests">{count(figures.requests)}</td>
-      <td data-label="Prompt">{count(figures.prompt_tokens)}</td>
-      <td data-label="of it cached">{count(figures.cached_tokens)}</td>
-      <td data-label="Answer">{count(figures.completion_tokens)}</td>
-      <td data-label="of it reasoning">{count(figures.reasoning_tokens)}</td>
       <td data-label="GPU hours">{(figures.gpu_seconds / 3600).toFixed(2)}</td>
+      <td data-label="Requests">{count(figures.requests)}</td>
+      <td data-label="Prompt tokens">{count(figures.prompt_tokens)}</td>
+      <td data-label="cached">{count(figures.cached_tokens)}</td>
+      <td data-label="Answer tokens">{count(figures.completion_tokens)}</td>
+      <td data-label="reasoning">{count(figures.reasoning_tokens)}</td>
     </tr>
   );
 }

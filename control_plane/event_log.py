@@ -86,7 +86,9 @@ class EventLog:
 
     def add(self, event: Event) -> None:
         """An event that was put into words elsewhere."""
-        event = replace(event, message=_clean(event.message))
+        message = _clean(event.message)
+        if message != event.message:
+            event = replace(event, message=message)
         self._note(event)
         if self._store is None:
             return

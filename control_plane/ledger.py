@@ -201,10 +201,13 @@ def parts(bill: Bill, uses: Uses) -> Iterator[Entry]:
         since, until = max(begin, at * 1000), min(end, at * 1000 + _SLICE_MS)
         spent = _cost_until(bill, until - begin) - (_cost_until(bill, since - begin) if since > begin else 0)
         uses_here = uses.of(bill, at)
-        weights, busy_ms = _weights(bill, uses_here, until - since)
         lived_ms = until - since if bill.kind is BillKind.NODE else 0
+        if not uses_here:
+            yield Entry(at, _payer(bill), micro_usd=spent, gpu_ms=lived_ms)
+            continue
+        weights, busy_ms = _weights(bill, uses_here, until - since)
         micro_usd, gpu_ms = apportion(spent, weights), apportion(lived_ms, weights)
-        in_use = apportion(busy_ms, uses_here) if lived_ms and uses_here else {}
+        in_use = apportion(busy_ms, uses_here) if lived_ms else {}
         for account in weights:
             yield Entry(
                 at, account, micro_usd=micro_usd[account], gpu_ms=gpu_ms[account], busy_ms=in_use.get(account, 0)
@@ -215,11 +218,16 @@ def _weights(bill: Bill, uses: Mapping[Account, int], lived_ms: int) -> tuple[Ma
     """Shares of a quarter, and how much of it was in use. More than its length was in use where two tasks counted."""
     busy_us = sum(uses.values())
     idle_us = max(lived_ms * 1000 - busy_us, 0)
-    cause = Account(bill.cause.owner, bill.cause.key, bill.model or CONTROL_PLANE, bill.cause.speculative)
     weights = dict(uses)
-    if idle_us or not weights:
-        weights[cause] = weights.get(cause, 0) + max(idle_us, 1)
+    if idle_us:
+        payer = _payer(bill)
+        weights[payer] = weights.get(payer, 0) + idle_us
     return weights, min(busy_us // 1000, lived_ms)
+
+
+def _payer(bill: Bill) -> Account:
+    """Of what nobody uses."""
+    return Account(bill.cause.owner, bill.cause.key, bill.model or CONTROL_PLANE, bill.cause.speculative)
 
 
 def _cost_until(bill: Bill, life_ms: int) -> int:
@@ -228,8 +236,11 @@ def _cost_until(bill: Bill, life_ms: int) -> int:
 
 def spent_by_scope(found: Iterable[Entry]) -> Mapping[str, int]:
     """Micro-dollars by the scopes that a budget may be for."""
-    spent: dict[str, int] = defaultdict(int)
+    by_account: dict[Account, int] = defaultdict(int)  # of which there are few, however many quarters
     for entry in found:
-        for scope in scopes(Cause(entry.account.owner, entry.account.key, entry.account.speculative)):
-            spent[scope] += entry.micro_usd
+        by_account[entry.account] += entry.micro_usd
+    spent: dict[str, int] = defaultdict(int)
+    for account, micro_usd in by_account.items():
+        for scope in scopes(Cause(account.owner, account.key, account.speculative)):
+            spent[scope] += micro_usd
     return spent

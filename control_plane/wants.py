@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 
 from control_plane.budget import DEPLOYMENT, BudgetState
 from control_plane.model import Model
@@ -80,7 +81,7 @@ class Wants:
 
     def kept_awake(self, name: str) -> bool:
         """Keep-awake keeps what runs, and starts nothing; warm hours do both. Neither outlasts the budget."""
-        if self.asleep(name) or self.money() in (BudgetState.EXHAUSTED, BudgetState.CAPPED):
+        if self.asleep(name) or self.money in (BudgetState.EXHAUSTED, BudgetState.CAPPED):
             return False
         wish = self._world.wishes.get(name)
         kept = wish is not None and wish.keep_awake_until > self._now
@@ -98,7 +99,9 @@ class Wants:
         model = self._world.models.get(name)
         return model.warm_since(self._now) if model else None
 
+    @cached_property
     def money(self) -> BudgetState:
+        """How far the deployment's budget is spent."""
         return self._world.budgets.state(DEPLOYMENT) if self._world.budgets else BudgetState.OK
 
     def nodes(self, name: str, states: Iterable[NodeState]) -> list[Node]:

@@ -210,30 +210,31 @@ def short_ways() -> Iterator[None]:
 
 
 class Timeline:
-    """Seconds from 0. ``run`` goes on until ``stop`` says so or a time is reached."""
+    """Seconds from 0. ``run`` goes on until a time is reached, or ``stopped`` is set."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.steps = 0
+        self.stopped = False
         self.ready: deque[Handle] = deque()
         self.timers: list[tuple[float, int, Handle]] = []
         self.numbers = itertools.count()
         self._current: ProcessLoop | None = None  # whose turn it is
 
-    def run(self, until: float, *, stop: Callable[[], bool] | None = None) -> None:
+    def run(self, until: float) -> None:
         """What a callback raises that is no task's step, its loop complains of."""
         try:
-            self._run(until, stop)
+            self._run(until)
         finally:
             self._current = None
             events._set_running_loop(None)
 
-    def _run(self, until: float, stop: Callable[[], bool] | None) -> None:
+    def _run(self, until: float) -> None:
         ready, timers, steps = self.ready, self.timers, self._steps
         while True:
             if ready:
                 steps()
-            if stop is not None and stop():
+            if self.stopped:
                 return
             if not timers or timers[0][0] > until:
                 self.now = max(self.now, until)

@@ -120,6 +120,7 @@ class Watch:
     def say(self, invariant: str, told: str) -> None:
         if self.breach is None and not self._world.over:
             self.breach = Breach(self._now, invariant, told)
+            self._timeline.stopped = True
 
     # -- effects
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +16,7 @@ from control_plane.effects import Stores
 from control_plane.errors import NoCapacity
 from control_plane.exchange import Application
 from control_plane.janitor import clean
+from control_plane.model import Model
 from control_plane.nodes import NodeId
 from control_plane.ports import Group, Instance, Launch, ModelRow
 from control_plane.rates import micro
@@ -46,6 +49,27 @@ from tests.simulation.watch import Breach, Watch
 ROUND_S = 10.0
 REST_S = 1100.0  # from the end of demand until everything rests
 EACH_DISRUPTION_S = 120.0
+
+
+_checked: dict[str, Model] = {}
+_parse = vars(Model)["parse"]
+
+
+def _parsed(config: Mapping[str, Any], override: Mapping[str, Any] | None = None) -> Model:
+    key = f"{config} {override}"
+    if key not in _checked:
+        _checked[key] = _parse.__func__(Model, config, override)
+    return _checked[key]
+
+
+@contextlib.contextmanager
+def _checked_once() -> Iterator[None]:
+    """A model's configuration is checked once, and not by every process of every schedule."""
+    Model.parse = _parsed  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Model.parse = _parse  # type: ignore[method-assign]
 
 
 class World:
@@ -103,7 +127,7 @@ class World:
 
     def run(self) -> Breach | None:
         """The first breach, or None."""
-        with short_ways():
+        with short_ways(), _checked_once():
             self._run()
         return self.watch.breach
 
@@ -116,7 +140,7 @@ class World:
         last = max((event.at for event in self.schedule.events), default=0.0)
         quiet_at: float | None = None
         while self.watch.breach is None:
-            self.timeline.run(self.timeline.now + ROUND_S, stop=lambda: self.watch.breach is not None)
+            self.timeline.run(self.timeline.now + ROUND_S)
             self.watch.round()
             if self.timeline.now < last or any(client.ending is None for client in self.people.clients):
                 quiet_at = None
@@ -138,6 +162,7 @@ class World:
 
     def _end(self) -> None:
         self.over = self.reach.over = True
+        self.timeline.stopped = False
         for process in self._processes:
             process.bury()
         self.timeline.run(self.timeline.now + 300.0)

@@ -10,7 +10,8 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,6 +40,8 @@ _BUDGETS = {EventKind.BUDGET_WARNED, EventKind.BUDGET_REACHED, EventKind.BUDGET_
 _NOT_MENDED = frozenset({EventKind.LAUNCH_REFUSED, EventKind.START_FAILED, EventKind.NOTICE_GIVEN_UP} | _BUDGETS)
 
 log = logging.getLogger(__name__)
+
+Opener = Callable[[Settings], AbstractAsyncContextManager[tuple[Adapters, NoticeAdapters]]]
 
 
 @dataclass(frozen=True)
@@ -153,17 +156,52 @@ def _overdue(node: Node, now: float, models: Mapping[str, Model], settings: Sett
     )
 
 
-async def _round(settings: Settings) -> Round:
-    async with adapters_and_notices(settings) as (outside, notices):
-        assert outside.front is not None  # the listener is set
-        return await clean(settings, outside, outside.front, clock=time.time, notices=notices)
+class Rounds:
+    """The function's process: its clients are made at the first round, and kept for as long as rounds end well."""
+
+    def __init__(self, settings: Settings, opened: Opener = adapters_and_notices, *, clock: Clock = time.time) -> None:
+        """Raises InvalidSettings."""
+        if not settings.listener_arn:
+            raise InvalidSettings("DIOGENES_LISTENER_ARN is missing: there is no front to look after")
+        self._settings = settings
+        self._opened = opened
+        self._clock = clock
+        self._runner = asyncio.Runner()  # one loop for all rounds, since the clients live on it
+        self._open = AsyncExitStack()
+        self._world: tuple[Adapters, NoticeAdapters] | None = None
+
+    def __call__(self) -> Round:
+        """One more. Raises what went wrong; then the next one begins with new clients."""
+        return self._runner.run(self._round())
+
+    def close(self) -> None:
+        """No more rounds."""
+        with self._runner:
+            self._runner.run(self._open.aclose())
+
+    async def _round(self) -> Round:
+        try:
+            if self._world is None:
+                self._world = await self._open.enter_async_context(self._opened(self._settings))
+            outside, notices = self._world
+            assert outside.front is not None  # the listener is set
+            return await clean(self._settings, outside, outside.front, clock=self._clock, notices=notices)
+        except BaseException:
+            self._world = None
+            await self._open.aclose()
+            raise
+        finally:
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:  # nothing goes on while the process is frozen
+                task.cancel()
+
+
+_rounds: Rounds | None = None
 
 
 def handler(event: Any, context: Any) -> Mapping[str, Any]:
     """What Lambda calls. Raises what went wrong: Lambda counts it, and the schedule calls again."""
-    logs.configure()
-    settings = Settings.from_env(os.environ)
-    if not settings.listener_arn:
-        raise InvalidSettings("DIOGENES_LISTENER_ARN is missing: there is no front to look after")
-    found = asyncio.run(_round(settings))
-    return found.told
+    global _rounds  # noqa: PLW0603 - a function's process has one
+    if _rounds is None:
+        logs.configure()
+        _rounds = Rounds(Settings.from_env(os.environ))
+    return _rounds().told

@@ -154,7 +154,7 @@ class People:
             call = Call(self.process, "POST", "/api/cluster/scale", headers, body)
             self.send(call)
             answer = await call.answer
-            if answer.status == 202:
+            if answer.status in (202, 402):  # a budget that forbids it does so again
                 return
             await asyncio.sleep(RETRY_S)
 

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable
 import orjson
 
 from control_plane.app import Adapters, ControlPlane
-from control_plane.errors import Unavailable
+from control_plane.errors import StartFailed, Unavailable
 from control_plane.exchange import Application, Receive, Scope, Send
 from control_plane.night import SCALE_PATH
 from control_plane.services import Services
 from control_plane.shapes import Shapes
+from tests.simulation.settings import KEY_ROW
 
 
 def services_of(plane: ControlPlane, adapters: Adapters) -> Services:
@@ -46,9 +47,11 @@ def scaling(app: Application, made: Callable[[], Services], after: Callable[[], 
         status, services = 202, made()
         try:
             model = await services.catalogue.get(asked["model"])
-            await services.scale(model, min(asked["desired"], model.max_instances), by="ann@example.com")
+            await services.scale(model, min(asked["desired"], model.max_instances), by=KEY_ROW.email, key=KEY_ROW.id)
         except Unavailable:
             status = 503
+        except StartFailed:  # a budget forbids it
+            status = 402
         await send({"type": "http.response.start", "status": status, "headers": []})
         await send({"type": "http.response.body", "body": b""})
         if status == 202:

@@ -112,6 +112,17 @@ TRACES: dict[str, tuple[Event, ...]] = {
     "who waits in a task has a wish in the table": (ask(10.0, seconds=40.0), ask(110.0, LARGE)),
 }
 FAILED = (
+    Schedule(  # an order by hand was on the account of its person alone, and not on that of the key that it came with
+        7057,
+        (Scale(130.9520640870942, LARGE, 2),),
+        propagation_s=12.22447185075543,
+        task_start_s=36.53557027818621,
+        boot_s=6.4304848383417275,
+        load_s=25.939050962869697,
+        janitor_at=81.55527655090145,
+        skew_s=2.0,
+        cap=Cap("key:8f461ff0943c6419", 0.4637546172650873),
+    ),
     Schedule(  # both tasks wait for the node, and it is ready after the newer one took over: surplus, and not idle
         31006355,
         (

@@ -90,7 +90,9 @@ class Chronicle:
                 faced = "control plane" if control_plane else "night watch"
                 told = f"The listener was turned to the {faced}."
                 self._log.tell(EventKind.LISTENER_TURNED, told, data={"control_plane": control_plane})
-            case Move(target):
+            case Move(target, failure):
+                if failure:
+                    self._log.tell(EventKind.WAKE_FAILED, failure.message, data=_why(failure))
                 told = f"The control plane's state became {target}."
                 self._log.tell(EventKind.FRONT_MOVED, told, data={"state": str(target)})
             case _:

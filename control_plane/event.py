@@ -22,6 +22,7 @@ class EventKind(StrEnum):
     LAUNCH_REFUSED = "launch-refused"
     LAUNCH_ABANDONED = "launch-abandoned"
     START_FAILED = "start-failed"
+    WAKE_FAILED = "wake-failed"  # the control plane does not start
     NODE_LAUNCHED = "node-launched"
     NODE_PHASE = "node-phase"  # its start entered the next phase
     NODE_READY = "node-ready"

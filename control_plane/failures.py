@@ -6,6 +6,7 @@ from control_plane.nodes import Node
 from gpu_node.protocol import Failure
 
 CRASH_LOOP = "engine_crash_loop"
+NOT_STARTING = "control_plane_not_starting"
 BY_HAND = "nothing is tried until its configuration changes, or somebody wakes it with POST /api/cluster/scale."
 TAKEN_BACK = "AWS takes this Spot instance back"
 OUTLIVED = "its lifetime ends soon, and another node serves"
@@ -49,6 +50,17 @@ def crash_loop(last: Failure, times: int) -> Failure:
         "Ask less of the GPU in its vllmArgs (--gpu-memory-utilization, --max-num-seqs); see the engine's last lines.",
         cause=last.cause,
     )
+
+
+def not_starting(age_s: float, ended: int, *, why: str, fix: str) -> Failure:
+    """The control plane does not come up. ``ended``: of its tasks; ``why``: the last one's, or the service's words."""
+    tasks = "one of its tasks" if ended == 1 else f"{ended} of its tasks"
+    if ended:
+        told = f"The control plane does not start: {tasks} ended within {age_s:.0f} s of the wake, the last one so: "
+    else:
+        told = f"The control plane did not get healthy within {age_s:.0f} s of the wake. "
+        why = f"ECS says: {why}" if why else "ECS names no reason."
+    return Failure(NOT_STARTING, told + why, fix)
 
 
 def asleep_failure(model: str) -> Failure:

@@ -37,7 +37,9 @@ EVENTS_S = 5.0  # what writing events may take, each of two times
 NOTICES_S = 15.0  # what sending notices may take; what is cut off is sent again
 
 _BUDGETS = {EventKind.BUDGET_WARNED, EventKind.BUDGET_REACHED, EventKind.BUDGET_EXCEEDED}
-_NOT_MENDED = frozenset({EventKind.LAUNCH_REFUSED, EventKind.START_FAILED, EventKind.NOTICE_GIVEN_UP} | _BUDGETS)
+_NOT_MENDED = frozenset(
+    {EventKind.LAUNCH_REFUSED, EventKind.START_FAILED, EventKind.WAKE_FAILED, EventKind.NOTICE_GIVEN_UP} | _BUDGETS
+)
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +93,8 @@ async def _mend(
     now = clock()
     wishes = await outside.stores.wishes.list()
     wanted = any(wish.desired and wish.hold_until > now for wish in wishes)
-    acted = await control_plane.reconciler.once()
+    spared = (await front.store.read()).failure is not None  # no GPU for a control plane that does not come up
+    acted = await control_plane.reconciler.once(launches=not spared)
     await _tell_budgets(control_plane, now)
     wanted = wanted or control_plane.keeps_warm()
     keeper = Doorkeeper(front.store, front.hands, clock=clock, linger_s=linger_s, told=control_plane.chronicle.stepped)

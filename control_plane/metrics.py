@@ -35,6 +35,7 @@ class Metric(StrEnum):
 
     REPAIRS = "Repairs"  # by the janitor, each of which nobody else had made
     FAILED_STARTS = "FailedStarts"
+    FAILED_WAKES = "FailedWakes"  # of the control plane
     BUDGETS = "BudgetsTouched"  # nearly spent, spent, overspent
     OVERDUE_NODES = "OverdueNodes"  # there, and nobody's any more
     IDLE_AWAKE = "AwakeWithoutReason"  # the control plane runs, and nothing needs it
@@ -81,6 +82,8 @@ def of_event(event: Event, *, repairer: str = "janitor") -> Mapping[Metric, floa
         return {Metric.REPAIRS: 1}
     if event.kind is EventKind.START_FAILED:
         return {Metric.FAILED_STARTS: 1}
+    if event.kind is EventKind.WAKE_FAILED:
+        return {Metric.FAILED_WAKES: 1}
     return {Metric.BUDGETS: 1} if event.kind in _BUDGETS else {}
 
 

@@ -1,7 +1,8 @@
 """What is sent to people who are not looking: which events, in what words, and how far each channel has come. Pure.
 
-Some events want somebody's attention: a leak that was repaired, a start that failed, a launch that only a change can
-bring about, a budget. They leave as notices, each of one event or of all that gathered since the last.
+Some events want somebody's attention: a leak that was repaired, a start that failed, a control plane that does not
+come up, a launch that only a change can bring about, a budget. They leave as notices, each of one event or of all that
+gathered since the last.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ _LEAKS = frozenset(
 
 _HEADLINES: Mapping[EventKind, str] = {
     EventKind.START_FAILED: "a start failed",
+    EventKind.WAKE_FAILED: "the control plane does not start",
     EventKind.LAUNCH_REFUSED: "a launch was refused",
     EventKind.BUDGET_WARNED: "a budget is nearly spent",
     EventKind.BUDGET_REACHED: "a budget is spent",
@@ -135,7 +137,7 @@ def worth(
 
 def _trouble(event: Event) -> tuple[str, float]:
     """What it is the same as, and for how long; nothing for what never comes twice."""
-    if event.kind in (EventKind.START_FAILED, EventKind.LAUNCH_REFUSED):
+    if event.kind in (EventKind.START_FAILED, EventKind.LAUNCH_REFUSED, EventKind.WAKE_FAILED):
         return f"{event.kind} {event.data.get('code')} {event.model}", AGAIN_S
     if event.kind in _HEADLINES:
         of = " ".join(str(event.data.get(name)) for name in ("month", "scope", "limit"))

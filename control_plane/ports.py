@@ -334,6 +334,9 @@ class Front:
     state: FrontState = FrontState.ASLEEP
     epoch: int = 0
     since: float = 0.0
+    looked_at: float = 0.0  # when one of those who wait last took it upon themselves to look at AWS for all of them
+    failure: Failure | None = None  # why the last wake was given up; None once the control plane was awake again
+    failed_at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -343,19 +346,37 @@ class Stage:
     desired: int  # tasks that the service shall run
     healthy: bool  # the load balancer found the control plane healthy
     facing_control_plane: bool  # where the listener sends requests
+    last_word: str = ""  # what the service said last, to whoever reads it
+
+
+@dataclass(frozen=True)
+class Ending:
+    """One task of the control plane that ended although nobody had told it to."""
+
+    why: str  # in AWS's own words, with its exit code where it had one
+    fix: str  # what to do about it
 
 
 class FrontStore(Protocol):
     async def read(self) -> Front: ...
 
-    async def move(self, front: Front, target: FrontState, *, at: float) -> Front:
-        """One move; the front as it is then. Raises Stale when somebody else moved it since it was read."""
+    async def move(self, front: Front, target: FrontState, *, at: float, failure: Failure | None = None) -> Front:
+        """One move; the front as it is then. Raises Stale when somebody else moved it since it was read.
+
+        ``failure`` is why a wake is given up. It stands until the control plane is awake, whatever is moved meanwhile.
+        """
+
+    async def claim(self, front: Front, *, at: float) -> None:
+        """Look at AWS for all who wait. Raises Stale when somebody else did so since it was read."""
 
 
 class StageHands(Protocol):
     """The service and the listener."""
 
     async def look(self) -> Stage: ...
+
+    async def endings(self, since: float) -> Sequence[Ending]:
+        """Of the tasks that were started since then, those that ended by themselves; the newest first."""
 
     async def want(self, tasks: int) -> None:
         """So many tasks, of the newest task definition. Doing it twice is doing it once."""

@@ -1,4 +1,5 @@
-"""EC2's vCPU quotas of the instance families with GPUs: which one counts what, and where it is raised. Pure."""
+"""EC2's vCPU quotas of the instance families with GPUs: which one counts what, and where it is raised; and Lambda's.
+Pure."""
 
 from __future__ import annotations
 
@@ -17,6 +18,9 @@ class Quota:
     code: str
     name: str  # as the console has it
 
+
+LAMBDA_EXECUTIONS = "L-B99A9384"
+"""Lambda's quota of concurrent executions, of all functions of an account in a region together."""
 
 GPU_QUOTAS = (
     Quota("on-demand", ("g", "vt"), "L-DB2E81BA", "Running On-Demand G and VT instances"),

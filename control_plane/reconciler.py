@@ -69,6 +69,7 @@ class Reconciler:
         self._superseded = False
         self._since = 0.0
         self._launching: dict[str, asyncio.Task[None]] = {}
+        self._launches = True
 
     @property
     def acts(self) -> bool:
@@ -108,18 +109,21 @@ class Reconciler:
         for action in await self._decided(term):
             match action:
                 case Start(model=model):
-                    if self._observer.groups is not None:  # else nobody knows yet where it could be launched
+                    if (
+                        self._launches and self._observer.groups is not None
+                    ):  # else nobody knows yet where it could be launched
                         self._launch(model, action)
                 case Repeat(launch):
                     self._launch(launch.model, action)
                 case _:
                     await self._try(action)
 
-    async def once(self) -> bool:
-        """One tick in the place of a reconciler that is not there, with the launches that it begins.
+    async def once(self, *, launches: bool = True) -> bool:
+        """One tick in the place of a reconciler that is not there, with the launches that it begins, if it may.
 
         False when one is there, or was a moment ago. Raises Unavailable.
         """
+        self._launches = launches
         await self._observer.prepare()
         try:
             self._term = await self._fence.take_over(self._holder, silent_s=ABANDONED_S)

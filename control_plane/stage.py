@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,20 +11,24 @@ import aiohttp
 from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
+from control_plane.endings import ending_of
 from control_plane.errors import Unavailable
-from control_plane.ports import Stage
+from control_plane.ports import Ending, Stage
 
 if TYPE_CHECKING:
     import aioboto3
     from types_aiobotocore_ecs import ECSClient
     from types_aiobotocore_elbv2 import ElasticLoadBalancingv2Client
 
+MAX_ENDINGS = 100
+"""How many ended tasks are looked at, as many as one call tells of; ECS remembers each for an hour."""
+
 _CONFIG = AioConfig(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
 
 
 @dataclass(frozen=True)
 class StageNames:
-    """Where the front is. The service's task definition family has the service's name."""
+    """Where the front is. The service's task definition family has the service's name, the cluster the namespace's."""
 
     cluster: str
     service: str
@@ -54,11 +58,27 @@ class AwsStage:
             for action in listeners["Listeners"][0]["DefaultActions"]
             for group in action.get("ForwardConfig", {}).get("TargetGroups", [])
         }
+        said = services["services"][0].get("events") or [{}]
         return Stage(
             desired=services["services"][0]["desiredCount"],
             healthy=any(target["TargetHealth"]["State"] == "healthy" for target in health["TargetHealthDescriptions"]),
             facing_control_plane=weights.get(names.control_plane_group_arn, 0) > 0,
+            last_word=said[0].get("message", ""),
         )
+
+    async def endings(self, since: float) -> Sequence[Ending]:
+        names = self._names
+        with _translated():
+            ended = await self._ecs.list_tasks(
+                cluster=names.cluster, serviceName=names.service, desiredStatus="STOPPED", maxResults=MAX_ENDINGS
+            )
+            if not ended["taskArns"]:
+                return []
+            told = await self._ecs.describe_tasks(cluster=names.cluster, tasks=ended["taskArns"])
+        begun = [task for task in told["tasks"] if "createdAt" in task and task["createdAt"].timestamp() >= since]
+        newest = sorted(begun, key=lambda task: task["createdAt"], reverse=True)
+        log = f"aws logs tail /{names.cluster}/control-plane --since 30m"
+        return [ending for task in newest if (ending := ending_of(task, log=log))]
 
     async def want(self, tasks: int) -> None:
         names = self._names

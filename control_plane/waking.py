@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from control_plane.errors import StartFailed, Unavailable
-from control_plane.front import Doorkeeper
+from control_plane.front import Doorkeeper, resting
 from control_plane.policy import Policy, standing_failure
-from control_plane.ports import Clock, FrontState, ModelStore
+from control_plane.ports import Clock, Front, FrontState, ModelStore
 
 log = logging.getLogger(__name__)
 
@@ -23,13 +23,19 @@ class Pace:
     """Seconds."""
 
     hold_s: float = 45.0  # from the request on: below what the edge allows between bytes, and the function's time limit
-    poll_s: float = 1.0
-    settle_s: float = 2.0  # from the turn of the listener until a redirected client finds it turned
+    poll_s: float = 1.0  # of the table
+    look_s: float = 2.0  # of AWS, for all who wait together
+    settle_s: float = 2.0  # from the turn of the listener until a redirected client finds it turned, if all goes well
+    max_settle_s: float = 20.0  # of one who was sent on, and came here again
     launch_s: float = 10.0  # a launch may finish, however short the client's own patience is
+    launch_again_s: float = 5.0  # after one that another tick stood in the way of
 
 
 class Waking:
-    """The service's task and the first launch go on side by side; whoever comes meanwhile joins in."""
+    """The service's task and the first launch go on side by side; whoever comes meanwhile joins in.
+
+    After a wake that failed, nothing is launched before the control plane is up, which does it then.
+    """
 
     def __init__(
         self,
@@ -55,35 +61,42 @@ class Waking:
         """True once the control plane answers, False when the time is over. The model's wish must stand already.
 
         ``since`` is when the request came: what was spent on it before is no longer there to be held. Raises
-        StartFailed as soon as it is known that the model cannot start.
+        StartFailed as soon as it is known that the model, or the control plane, cannot start.
         """
         last = since + self._pace.hold_s
         until = min(self._clock() + limit_s, last)
-        launching = asyncio.ensure_future(self._launched(model))
+        launching = _Launching(self._launched, model, clock=self._clock, again_s=self._pace.launch_again_s)
         try:
-            await self._awake(last)  # a look that moves the front leaves it to the next one to raise the count
-            while not await self._awake(last):
-                if launching.done() and not launching.result():  # another tick was at work, from before our wish
-                    launching = asyncio.ensure_future(self._launched(model))
+            front = await self._seen(self._keeper.read, last)
+            if front is None or front.failure is None:
+                launching.begin()
+            await self._joined(last)  # a look that moves the front leaves it to the next one to raise the count
+            while not (front := await self._joined(last)):
+                launching.again()
                 if self._clock() + self._pace.poll_s > until:
                     return False
                 await self._sleep(self._pace.poll_s)
-            await self._sleep(self._pace.settle_s)
+            await self._settle(front, last)
             return True
         finally:
             # What is cut off here left its intent: the control plane repeats the call with the same token.
             now = self._clock()
-            await asyncio.wait([launching], timeout=max(0.0, min(max(now + self._pace.launch_s, until), last) - now))
-            launching.cancel()
+            await launching.end(max(0.0, min(max(now + self._pace.launch_s, until), last) - now))
 
     async def begin(self) -> None:
         """Set it all going, and hold nobody longer than a request. Raises Unavailable."""
         last = self._clock() + self._pace.hold_s
-        await self._awake(last)
-        await self._awake(last)  # as above
+        await self._looked(last)
+        front = await self._looked(last)  # as above
+        if front and front.failure:
+            return
         with contextlib.suppress(TimeoutError):  # as above: its intent stands
             async with asyncio.timeout(max(0.0, last - self._clock())):
                 await self._launch()
+
+    async def check(self) -> None:
+        """Raises StartFailed for a while after a wake that failed; Unavailable."""
+        self._refuse(await self._keeper.read())
 
     async def usual_start_s(self, model: str) -> float | None:
         """How long its starts take, if that is known. Raises StartFailed while a failure of it stands; Unavailable."""
@@ -93,15 +106,36 @@ class Waking:
             raise StartFailed(failure)
         return row.usual_start_s if row else None
 
-    async def _awake(self, last: float) -> bool:
+    async def _settle(self, front: Front, last: float) -> None:
+        """The listener turned when the front became awake, and every way to it learns of that in its own time: whoever
+        is sent on too early comes here again, and has one redirect less. So each time as long again as it took so far.
+        """
+        pause_s = min(self._clock() - front.since + self._pace.settle_s, self._pace.max_settle_s)
+        await self._sleep(max(0.0, min(pause_s, last - self._clock())))
+
+    async def _joined(self, last: float) -> Front | None:
+        """The front, once it is awake. Raises StartFailed."""
+        front = await self._seen(lambda: self._keeper.join(every_s=self._pace.look_s), last)
+        if front is None:
+            return None
+        self._refuse(front)
+        return front if front.state is FrontState.AWAKE else None
+
+    async def _looked(self, last: float) -> Front | None:
+        return await self._seen(lambda: self._keeper.look(wanted=True), last)
+
+    async def _seen(self, look: Callable[[], Awaitable[Front]], last: float) -> Front | None:
         """Until when it may take: AWS may be long in saying nothing."""
         try:
             async with asyncio.timeout(max(0.0, last - self._clock())):
-                front = await self._keeper.look(wanted=True)
+                return await look()
         except (Unavailable, TimeoutError) as error:
             log.warning("front not seen", extra={"error": str(error) or "no answer in time"})
-            return False
-        return front.state is FrontState.AWAKE
+            return None
+
+    def _refuse(self, front: Front) -> None:
+        if failure := resting(front, self._clock()):
+            raise StartFailed(failure)
 
     async def _launched(self, model: str) -> bool:
         """False where this tick was not ours to make, or not to be finished."""
@@ -113,3 +147,29 @@ class Waking:
             log.warning("launch left to the control plane", extra={"error": str(error)})
             return False
         return acted
+
+
+class _Launching:
+    """A tick beside a hold, and another where it was not ours to make."""
+
+    def __init__(self, launched: Callable[[str], Awaitable[bool]], model: str, *, clock: Clock, again_s: float) -> None:
+        self._launched = launched
+        self._model = model
+        self._clock = clock
+        self._again_s = again_s
+        self._task: asyncio.Future[bool] | None = None
+        self._again_at = 0.0
+
+    def begin(self) -> None:
+        self._again_at = self._clock() + self._again_s
+        self._task = asyncio.ensure_future(self._launched(self._model))
+
+    def again(self) -> None:
+        """Raises what the tick did: StartFailed."""
+        if self._task and self._task.done() and not self._task.result() and self._clock() >= self._again_at:
+            self.begin()  # another tick was at work, from before our wish
+
+    async def end(self, limit_s: float) -> None:
+        if self._task:
+            await asyncio.wait([self._task], timeout=limit_s)
+            self._task.cancel()

@@ -201,12 +201,21 @@ def _ec2(call: Call) -> Iterator[Ask]:
 
 def _ecs(call: Call) -> Iterator[Ask]:
     told = call.document
-    if call.operation not in ("UpdateService", "DescribeServices"):
-        raise Unjudged(call.name)
     cluster = str(told.get("cluster") or "default").rpartition("/")[2]
-    for name in told.get("services") or [told["service"]]:
-        arn = name if name.startswith("arn:") else _arn(call, "ecs", f"service/{cluster}/{name}")
-        yield Ask(call.name, arn, {"ecs:cluster": [_arn(call, "ecs", f"cluster/{cluster}")]})
+    within = {"ecs:cluster": [_arn(call, "ecs", f"cluster/{cluster}")]}
+    match call.operation:
+        case "UpdateService" | "DescribeServices":
+            kind, named = "service", told.get("services") or [told["service"]]
+        case "DescribeTasks":
+            kind, named = "task", told["tasks"]
+        case "ListTasks":
+            yield Ask(call.name, context=within)
+            return
+        case _:
+            raise Unjudged(call.name)
+    for name in named:
+        arn = name if name.startswith("arn:") else _arn(call, "ecs", f"{kind}/{cluster}/{name}")
+        yield Ask(call.name, arn, within)
     if "taskDefinition" in told:
         yield from _passed_roles(call, told["taskDefinition"])
 

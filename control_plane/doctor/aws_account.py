@@ -91,8 +91,8 @@ class AwsAccount:
                 raise
         return any(found["OptInStatus"] != "not-opted-in" for found in told["Regions"])
 
-    async def quota(self, code: str) -> float:
-        question = {"ServiceCode": "ec2", "QuotaCode": code}
+    async def quota(self, code: str, service: str = "ec2") -> float:
+        question = {"ServiceCode": service, "QuotaCode": code}
         with _translated("service-quotas"):
             quotas = await self._client("service-quotas")
             try:

@@ -1,4 +1,5 @@
-"""May the account start what the models need: vCPU quotas, and who offers which instance type where."""
+"""May the account start what the models need, and hold who waits for it: vCPU quotas, who offers which instance type
+where, and how much Lambda runs at the same time."""
 
 from __future__ import annotations
 
@@ -9,12 +10,18 @@ from control_plane.doctor.finding import Finding, failure, ok, warning
 from control_plane.doctor.ports import Account
 from control_plane.instance_types import UnknownInstanceType, instance_type
 from control_plane.model import Market, Model
-from control_plane.quotas import GPU_QUOTAS, Quota
+from control_plane.quotas import GPU_QUOTAS, LAMBDA_EXECUTIONS, Quota
 from control_plane.schema import EXCLUDED_ZONE_IDS
 
 _FAMILIES = ("g", "vt")
 QUOTAS = tuple(quota for quota in GPU_QUOTAS if quota.families == _FAMILIES)
 """Those that are looked at."""
+
+EXECUTIONS = 50
+"""Of Lambda, that are enough: some clients that wait, each for 45 s, the web app's requests, and the janitor."""
+
+ASKED_EXECUTIONS = 1000
+"""What to ask for: AWS's default, which new accounts do not have yet; it costs nothing."""
 
 MAX_ZONES = 6
 """That a deployment may take."""
@@ -27,6 +34,20 @@ async def check_quota(account: Account, quota: Quota, models: Sequence[Model], r
     if not needs:
         return [ok(check, f"no model needs {quota.name}")]
     return [_judged(check, quota, needs, has=int(await account.quota(quota.code)), region=region)]
+
+
+async def check_functions(account: Account, region: str) -> list[Finding]:
+    """Each client that waits for a wake takes one of Lambda's concurrent executions."""
+    has = int(await account.quota(LAMBDA_EXECUTIONS, "lambda"))
+    told = f"Lambda runs {has} requests of this account at the same time"
+    if has >= EXECUTIONS:
+        return [ok("quota.lambda", told)]
+    fix = (
+        f"aws service-quotas request-service-quota-increase --region {region} --service-code lambda "
+        f"--quota-code {LAMBDA_EXECUTIONS} --desired-value {ASKED_EXECUTIONS}"
+    )
+    why = f"{told}: while it wakes, each client that waits takes one, and the next gets the load balancer's bare 502"
+    return [warning("quota.lambda", why, fix)]
 
 
 @dataclass(frozen=True)

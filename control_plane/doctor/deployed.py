@@ -41,6 +41,9 @@ def check_house(house: House | None, remedies: Remedies, *, now: float) -> Findi
     if front.state is FrontState.WAKING and age > SETTLE_S:
         last = f"; the service says: {house.last_word}" if house.last_word else ""
         return failure(check, f"it has been waking{since} and does not get healthy{last}", remedies.task_log)
+    if front.failure:
+        told = f"its last wake failed {_age(now - front.failed_at)} ago: {front.failure.message}"
+        return failure(check, told, front.failure.fix or remedies.task_log)
     if correction(front, house.stage, wanted=False, now=now, linger_s=0.0) and age > SETTLE_S:
         return warning(
             check,

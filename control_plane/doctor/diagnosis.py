@@ -85,7 +85,8 @@ class Doctor:
             for quota in capacity.QUOTAS
         ]
         offerings = partial(capacity.check_offerings, account, models, zones=deployment.zones)
-        return [*quotas, Check("instance-types", offerings)]
+        functions = Check("quota.lambda", partial(capacity.check_functions, account, region))
+        return [*quotas, functions, Check("instance-types", offerings)]
 
     # -- what is deployed ------------------------------------------------------------------------------------------
 

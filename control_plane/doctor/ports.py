@@ -82,8 +82,8 @@ class Account(Protocol):
     async def region_enabled(self) -> bool:
         """Whether this account may use the region at all."""
 
-    async def quota(self, code: str) -> float:
-        """One of EC2's quotas."""
+    async def quota(self, code: str, service: str = "ec2") -> float:
+        """One of a service's quotas."""
 
     async def zones(self) -> Mapping[str, str]:
         """The region's ordinary Availability Zones, by name, with their ids."""

@@ -131,6 +131,7 @@ def _statements(
         tables={name: data.tables[name].arn for name in tables},
         listener=front.listener.arn,
         service=service.arn,
+        cluster=service.cluster_arn,
         roles=[service.role.arn, service.execution_role.arn],
         token=data.hf_token_parameter_arn,
     )
@@ -139,7 +140,7 @@ def _statements(
         return [
             *policies.tables(told["tables"], tables),
             *policies.fleet(told["place"], spot=spot),
-            *policies.front(policies.Front(told["service"], told["listener"], told["roles"])),
+            *policies.front(policies.Front(told["service"], told["cluster"], told["listener"], told["roles"])),
             *(policies.hub_token(told["token"]) if told["token"] else []),
         ]
 

@@ -1,7 +1,8 @@
 """Who may do what: IAM documents from names and ARNs. Pure.
 
 Everything is allowed by ARN, writes to Auto Scaling by tag as well. Only what AWS cannot limit stands on ``*``: the
-``Describe…`` calls of Auto Scaling, EC2 and Elastic Load Balancing, and the registry's token.
+``Describe…`` calls of Auto Scaling, EC2 and Elastic Load Balancing, ECS's list of a cluster's tasks, and the registry's
+token.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Front:
     """What wakes and sleeps, and what it runs as."""
 
     service_arn: str
+    cluster_arn: str
     listener_arn: str
     task_role_arns: Sequence[str]  # of the task and of its execution
 
@@ -188,6 +190,9 @@ def front(told: Front) -> Sequence[Statement]:
         ),
         Statement("TurnListener", ["elasticloadbalancing:ModifyListener"], [told.listener_arn]),
         Statement("MoveService", ["ecs:DescribeServices", "ecs:UpdateService"], [told.service_arn]),
+        # Why tasks end that shall not. ListTasks is asked of no resource of ours: the cluster is its condition.
+        Statement("ListTasks", ["ecs:ListTasks"], ["*"], {"ArnEquals": {"ecs:cluster": told.cluster_arn}}),
+        Statement("ReadTasks", ["ecs:DescribeTasks"], [f"{told.cluster_arn.replace(':cluster/', ':task/')}/*"]),
         # A wake names the newest task definition, and with it the roles of the task.
         Statement(
             "StartTaskAsItself",

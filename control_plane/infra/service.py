@@ -82,6 +82,7 @@ class Service(pulumi.ComponentResource):
             cluster, task, network, front, after=[front.listener, allowed, *network.ready]
         )
         self.arn = self._service.id  # ECS's id of a service is its ARN
+        self.cluster_arn = cluster.arn
         self.register_outputs({"arn": self.arn})
 
     def _role(self, kind: str, trust: pulumi.Input[str]) -> Role:

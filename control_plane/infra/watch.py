@@ -99,7 +99,7 @@ def dashboard(deployment: Deployment) -> str:
         (Metric.OVERHEAD,),
         (Metric.START,),
         tuple(PHASES.values()),
-        (Metric.FAILED_STARTS,),
+        (Metric.FAILED_STARTS, Metric.FAILED_WAKES),
         (Metric.REPAIRS,),
         (Metric.OVERDUE_NODES,),
         (Metric.IDLE_AWAKE,),

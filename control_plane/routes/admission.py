@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 from collections.abc import Mapping, MutableMapping
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs
 
 import orjson
 
@@ -17,6 +18,8 @@ from control_plane.ports import Clock
 
 MAX_ATTEMPTS_KEPT = 4096
 ATTEMPT_MEMORY_S = 300.0
+WAIT_UNTIL = b"diogenes_wait_until"
+MAX_DIGITS = 12  # of a time: int() refuses thousands
 MAX_DISCARD_S = 10.0
 
 _REQUIRED = {
@@ -137,6 +140,17 @@ def max_wait_s(headers: Mapping[bytes, bytes]) -> float | None:
     if not value.isdigit() or len(value) > 3 or int(value) > 600:  # int() refuses thousands of digits
         raise InvalidRequest("X-Diogenes-Wait must be a whole number of seconds from 0 to 600.", code="invalid_header")
     return float(value)
+
+
+def wait_left_s(query: bytes, limit_s: float, now: float) -> float:
+    """Of a bounded wait, which may have begun in another process: that one wrote its end into the address that it sent
+    the client on to. Nobody's wait gets longer by it. Raises InvalidRequest."""
+    if WAIT_UNTIL not in query:
+        return limit_s
+    values = parse_qs(query).get(WAIT_UNTIL, [])
+    if len(values) != 1 or not values[0].isdigit() or len(values[0]) > MAX_DIGITS:
+        raise InvalidRequest(f"{WAIT_UNTIL.decode()} must be one time in Unix seconds.", code="invalid_parameter")
+    return min(limit_s, max(0.0, int(values[0]) - now))
 
 
 class Attempts:

@@ -7,25 +7,34 @@ follow a 307 with method, body and key, so a chain of holds bridges the start; t
 from __future__ import annotations
 
 import hashlib
+import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from control_plane.actions import Done, Refuse
 from control_plane.catalogue import Catalogue
 from control_plane.chronicle import Chronicle
 from control_plane.dialect import DIALECTS, Dialect
 from control_plane.door import Principal
-from control_plane.errors import MethodNotAllowed, ModelStarting
+from control_plane.errors import MethodNotAllowed, ModelStarting, Stale, StartFailed, Unavailable
 from control_plane.exchange import Receive, Scope, Send, refuse
+from control_plane.failures import NOT_STARTING
 from control_plane.ports import Clock, Wish, WishStore
-from control_plane.routes.admission import Incoming, max_wait_s, parse, read_body
+from control_plane.routes.admission import WAIT_UNTIL, Incoming, max_wait_s, parse, read_body, wait_left_s
 from control_plane.routes.authenticator import Authenticator
 from control_plane.routes.fault import as_request_error
 from control_plane.settings import Settings
 from control_plane.waking import Waking
+from gpu_node.protocol import Failure
 
 COME_BACK_S = 5
+LEAST_S = 1.0  # of a wait: who has less left is not sent on
 AGAIN_S = 30.0  # who was sent on is back by then, or asks anew
 MAX_SENT_ON = 1000
+
+log = logging.getLogger(__name__)
+
 _STAY_PUT = (b"pydantic-ai/",)  # clients that were seen not to follow a redirect
 
 
@@ -35,6 +44,7 @@ class _Held:
 
     goes_on: bool  # its client shall go to the same address again
     usual_s: float | None  # how long a start of its model takes
+    wait_until: float | None  # when its client will have waited as long as it said, if it did
 
 
 class Asleep:
@@ -70,13 +80,13 @@ class Asleep:
             if scope["method"] != "POST":
                 extra.append((b"allow", b"POST"))
                 raise MethodNotAllowed(f"Only POST is allowed at {dialect.path}.")
-            held = await self._admit(dialect, headers, Incoming(receive))
+            held = await self._admit(dialect, headers, scope.get("query_string", b""), Incoming(receive))
         except Exception as error:  # noqa: BLE001 - rendered: a client never sees a bare 500
             await refuse(send, as_request_error(error), dialect=dialect, extra=extra)
             return
         await self._send_on(scope, send, dialect, held=held, extra=extra)
 
-    async def _admit(self, dialect: Dialect, headers: Mapping[bytes, bytes], incoming: Incoming) -> _Held:
+    async def _admit(self, dialect: Dialect, headers: Mapping[bytes, bytes], query: bytes, incoming: Incoming) -> _Held:
         """Everything up to the end of the hold."""
         came_at = self._clock()
         caller = await self._authenticator.admit(headers, "POST")
@@ -86,17 +96,37 @@ class Asleep:
         await self._authenticator.allow(caller, model.name, again=question in self._sent_on)
         asked_s = max_wait_s(headers)
         limit_s = caller.wait_s if asked_s is None else asked_s
+        if limit_s is not None:
+            limit_s = wait_left_s(query, limit_s, came_at)
         usual_s = await self._waking.usual_start_s(model.name)
+        await self._waking.check()
         now = self._clock()
         hold_until = now + self._settings.cancel_grace_s
         if await self._wishes.ask(Wish(model.name, 1, hold_until, caller.email, now, key=caller.key_id)):
             self._chronicle.woken(model.name, by=caller.email)
         patience_s = self._settings.max_wait_s if limit_s is None else limit_s
-        awake = await self._waking.hold(model.name, patience_s, since=came_at)
-        goes_on = _follows(headers) and (awake or limit_s is None)
+        try:
+            awake = await self._waking.hold(model.name, patience_s, since=came_at)
+        except StartFailed as error:
+            if error.failure.code == NOT_STARTING:
+                await self._take_back(model.name, error.failure)
+            raise
+        wait_until = None if limit_s is None else came_at + limit_s
+        patient = wait_until is None or self._clock() + LEAST_S < wait_until
+        goes_on = _follows(headers) and (awake or patient)
         if goes_on:
             self._sent_on.add(question)
-        return _Held(goes_on, usual_s)
+        return _Held(goes_on, usual_s, wait_until)
+
+    async def _take_back(self, model: str, failure: Failure) -> None:
+        """Nobody waits for it any more: else the janitor would wake for it, and keep the node that was begun for it."""
+        try:
+            for wish in await self._wishes.list():
+                if wish.model == model and wish.keep_awake_until <= self._clock():
+                    await self._wishes.drop(wish)
+                    self._chronicle.acted(Done(Refuse(model, failure, wish)))
+        except (Stale, Unavailable) as error:
+            log.warning("wish not taken back", extra={"error": str(error)})
 
     async def _send_on(
         self, scope: Scope, send: Send, dialect: Dialect, *, held: _Held, extra: list[tuple[bytes, bytes]]
@@ -112,7 +142,7 @@ class Asleep:
         if not held.goes_on:
             await refuse(send, error, dialect=dialect, extra=extra)
             return
-        query = scope.get("query_string", b"")
+        query = _with_end(scope.get("query_string", b""), held.wait_until)
         location = scope["path"].encode() + (b"?" + query if query else b"")
         body = dialect.error_body(error)
         headers = [*extra, (b"location", location), (b"content-type", b"application/json")]
@@ -143,3 +173,11 @@ class _SentOn:
 
 def _follows(headers: Mapping[bytes, bytes]) -> bool:
     return not headers.get(b"user-agent", b"").startswith(_STAY_PUT)
+
+
+def _with_end(query: bytes, wait_until: float | None) -> bytes:
+    """When a bounded wait is over, for whichever process answers next; written once."""
+    if wait_until is None or WAIT_UNTIL in query:
+        return query
+    end = WAIT_UNTIL + b"=" + str(math.floor(wait_until)).encode()
+    return query + b"&" + end if query else end

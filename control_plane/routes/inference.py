@@ -18,7 +18,7 @@ from control_plane.passage import HUNG_UP, Passage
 from control_plane.ports import Clock
 from control_plane.record import Record
 from control_plane.relay import Call, Relay
-from control_plane.routes.admission import Attempts, Incoming, max_wait_s, parse, read_body
+from control_plane.routes.admission import Attempts, Incoming, max_wait_s, parse, read_body, wait_left_s
 from control_plane.routes.authenticator import Authenticator
 from control_plane.routes.fault import as_request_error
 from control_plane.settings import Settings
@@ -82,7 +82,8 @@ class Inference:
             if scope["method"] != "POST":
                 extra.append((b"allow", b"POST"))
                 raise MethodNotAllowed(f"Only POST is allowed at {dialect.path}.")
-            call, manner = await self._admit(dialect, headers, incoming, passage)
+            query = scope.get("query_string", b"")
+            call, manner = await self._admit(dialect, headers, query, incoming, passage)
         except Exception as error:  # noqa: BLE001 - rendered: a client never sees a bare 500
             refusal = as_request_error(error)
             self._over(passage, refusal.http_status)
@@ -107,7 +108,7 @@ class Inference:
         await self._serve(call, exchange, receive)
 
     async def _admit(
-        self, dialect: Dialect, headers: dict[bytes, bytes], receive: Receive, passage: Passage
+        self, dialect: Dialect, headers: dict[bytes, bytes], query: bytes, receive: Receive, passage: Passage
     ) -> tuple[Call, Manner]:
         caller = await self._authenticator.admit(headers, "POST")
         self._admitted.add(self._task)
@@ -121,6 +122,8 @@ class Inference:
         asked_wait_s = max_wait_s(headers)
         if asked_wait_s is None:
             asked_wait_s = caller.wait_s
+        if asked_wait_s is not None:
+            asked_wait_s = wait_left_s(query, asked_wait_s, since)
         attempt = self._attempts.count(headers, owner=caller.email, body=body) if not parsed.stream else 0
         call = Call(
             dialect=dialect,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import boto3
 import pytest
@@ -107,6 +109,58 @@ async def test_a_registered_target_is_healthy(stage: AwsStage, names: StageNames
         TargetGroupArn=names.control_plane_group_arn, Targets=[{"Id": "10.0.0.9", "Port": 8080}]
     )
     assert (await stage.look()).healthy
+
+
+async def test_tasks_that_ended_since_are_told_with_their_reasons_the_newest_first(
+    stage: AwsStage, names: StageNames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The emulated ECS runs a task, and ends it by a person's order only: of its end, what ECS would say is put in."""
+    since = datetime(2026, 11, 29, 12, tzinfo=UTC)
+    ends = [
+        ("CannotPullContainerError: no such image", "TaskFailedToStart", timedelta(seconds=-1)),
+        ("CannotPullContainerError: ref not found", "TaskFailedToStart", timedelta(seconds=5)),
+        ("Essential container in task exited", "EssentialContainerExited", timedelta(seconds=65)),
+        ("Scaling activity initiated by (deployment ecs-svc/1)", "ServiceSchedulerInitiated", timedelta(seconds=70)),
+    ]
+    client, ended = boto3.client("ecs"), {}
+    for reason, code, begun in ends:
+        (task,) = client.run_task(cluster=names.cluster, taskDefinition=names.service, launchType="FARGATE")["tasks"]
+        client.stop_task(cluster=names.cluster, task=task["taskArn"])
+        ended[task["taskArn"]] = {
+            "stoppedReason": reason,
+            "stopCode": code,
+            "createdAt": since + begun,
+            "containers": [],
+        }
+    describe = stage._ecs.describe_tasks
+
+    async def described(**asked: Any) -> Any:
+        told = await describe(**asked)
+        return {"tasks": [task | ended[task["taskArn"]] for task in told["tasks"]]}
+
+    monkeypatch.setattr(stage._ecs, "describe_tasks", described)
+    found = await stage.endings(since.timestamp())
+    assert [ending.why for ending in found] == [
+        "Essential container in task exited.",
+        "CannotPullContainerError: ref not found.",
+    ]
+    assert f"aws logs tail /{names.cluster}/control-plane --since 30m" in found[0].fix
+
+
+async def test_where_no_task_ended_there_is_nothing_to_tell(stage: AwsStage) -> None:
+    assert await stage.endings(0.0) == []
+
+
+@pytest.mark.parametrize("operation", ["ecs:ListTasks", "ecs:DescribeTasks"])
+async def test_endings_that_cannot_be_read_are_told(
+    stage: AwsStage, names: StageNames, desk: Desk, operation: str
+) -> None:
+    client = boto3.client("ecs")
+    (task,) = client.run_task(cluster=names.cluster, taskDefinition=names.service, launchType="FARGATE")["tasks"]
+    client.stop_task(cluster=names.cluster, task=task["taskArn"])
+    desk.faults.add(Fault("fail", operation, times=ATTEMPTS))
+    with pytest.raises(Unavailable):
+        await stage.endings(0.0)
 
 
 @pytest.mark.parametrize(

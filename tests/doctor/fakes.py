@@ -16,6 +16,7 @@ from control_plane.hub import Access, Reading
 from control_plane.model import Model
 from control_plane.nodes import Node, NodeId
 from control_plane.ports import Front, FrontState, Group, Instance, ModelRow, Stage
+from control_plane.quotas import LAMBDA_EXECUTIONS
 from control_plane.schema import TABLES
 from gpu_node.protocol import NodeState
 
@@ -88,7 +89,9 @@ def machine(machine_id: str = "i-1", *, launched_at: float = LONG_AGO) -> Machin
 class FakeAccount:
     """Account in memory. A CannotLook in ``troubles`` is raised by the method of that name."""
 
-    quotas: dict[str, float] = field(default_factory=lambda: {"L-DB2E81BA": 96.0, "L-3819A6DF": 96.0})
+    quotas: dict[str, float] = field(
+        default_factory=lambda: {"L-DB2E81BA": 96.0, "L-3819A6DF": 96.0, "L-B99A9384": 1000.0}
+    )
     offered: dict[str, Sequence[str]] = field(default_factory=lambda: {"g5.xlarge": ZONES})
     deployed: bool = True
     things: Fleet = field(default_factory=lambda: Fleet((), (), (group(),), (row(),), ()))
@@ -115,7 +118,8 @@ class FakeAccount:
         await self._ask("region_enabled")
         return self.enabled
 
-    async def quota(self, code: str) -> float:
+    async def quota(self, code: str, service: str = "ec2") -> float:
+        assert (service == "lambda") is (code == LAMBDA_EXECUTIONS)
         await self._ask("quota")
         return self.quotas[code]
 

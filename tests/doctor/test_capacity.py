@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from control_plane.doctor.capacity import QUOTAS, check_offerings, check_other_families, check_quota
+from control_plane.doctor.capacity import QUOTAS, check_functions, check_offerings, check_other_families, check_quota
 from control_plane.doctor.finding import Finding, Status
 from tests.doctor.fakes import REGION, FakeAccount, model
 
@@ -72,6 +72,18 @@ async def test_no_spot_quota_stops_only_those_who_buy_nothing_else(wanted: objec
     [found] = await check_quota(account, SPOT, [wanted], REGION)  # type: ignore[list-item]
     assert found.status is status
     assert "L-3819A6DF" in found.message
+
+
+@pytest.mark.parametrize(("executions", "status"), [(10, Status.WARNING), (49, Status.WARNING), (1000, Status.OK)])
+async def test_an_account_whose_lambda_holds_few_clients_is_told_so(executions: int, status: Status) -> None:
+    [found] = await check_functions(FakeAccount(quotas={"L-B99A9384": executions}), REGION)
+    assert (found.check, found.status) == ("quota.lambda", status)
+    assert f"{executions} requests" in found.message
+    if status is Status.WARNING:
+        assert found.fix == (
+            "aws service-quotas request-service-quota-increase --region us-east-1 --service-code lambda "
+            "--quota-code L-B99A9384 --desired-value 1000"
+        )
 
 
 def test_types_of_other_families_are_said_not_to_be_checked() -> None:

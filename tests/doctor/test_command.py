@@ -42,7 +42,7 @@ def findings(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]
 
 
 def test_a_deployed_stack_is_examined_to_the_end(deployed: Deployed) -> None:
-    deployed.account.quotas.update({"L-DB2E81BA": 256, "L-3819A6DF": 0})
+    deployed.account.quotas.update({"L-DB2E81BA": 256, "L-3819A6DF": 0, "L-B99A9384": 1000})
     done = doctor("--json", environment=variables(deployed), folder=deployed.folder)
     found = findings(done)
     for check in ("credentials", "configuration", "region", "quota.on-demand", "deployment", "control-plane"):
@@ -121,7 +121,7 @@ def test_a_hub_that_is_down_is_told_of_each_model_by_its_own_name(deployed: Depl
 
 
 def test_a_stack_that_is_not_deployed_yet_passes(deployed: Deployed, tmp_path: Path) -> None:
-    deployed.account.quotas.update({"L-DB2E81BA": 256, "L-3819A6DF": 0})
+    deployed.account.quotas.update({"L-DB2E81BA": 256, "L-3819A6DF": 0, "L-B99A9384": 1000})
     done = doctor("--stack", "dev", environment=variables(deployed), folder=checked_out(tmp_path, "dev"))
     assert "diogenes-dev is not deployed yet" in done.stdout
     assert "-> pulumi up --stack dev" in done.stdout

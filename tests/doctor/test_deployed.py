@@ -69,6 +69,13 @@ def test_one_that_wakes_for_ever_is_a_failure_with_the_services_own_words() -> N
     assert found.fix == "aws logs tail /diogenes-prod/control-plane --since 30m --region us-east-1"
 
 
+def test_a_wake_that_failed_is_a_failure_until_one_succeeds() -> None:
+    failed = Failure("control_plane_not_starting", "Its image is not there.", "Push it.")
+    found = house(replace(ASLEEP, front=Front(since=NOW - 400, failure=failed, failed_at=NOW - 400)))
+    assert (found.status, found.fix) == (Status.FAILURE, "Push it.")
+    assert found.message == "its last wake failed 7 min ago: Its image is not there."
+
+
 def test_a_listener_that_disagrees_for_long_is_a_warning() -> None:
     found = house(replace(AWAKE, stage=replace(AWAKE.stage, facing_control_plane=False)))
     assert found.status is Status.WARNING

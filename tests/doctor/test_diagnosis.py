@@ -19,6 +19,7 @@ async def test_a_healthy_deployment_has_no_failure_and_no_warning() -> None:
         "region",
         "quota.on-demand",
         "quota.spot",
+        "quota.lambda",
         f"instance-types:{NAME}",
         "deployment",
         "control-plane",

@@ -53,6 +53,8 @@ TASK: Mapping[str, str] = {
     "dynamodb:UpdateItem sessions": LATER,
     "ec2:DescribeSpotPriceHistory *": "asked at a launch on Spot only",
     "ecs:DescribeServices service": FRONT,
+    "ecs:DescribeTasks task": FRONT,
+    "ecs:ListTasks *": FRONT,
     "ecs:UpdateService service": FRONT,
     "elasticloadbalancing:DescribeListeners *": FRONT,
     "elasticloadbalancing:DescribeTargetHealth *": FRONT,
@@ -64,7 +66,11 @@ TICK = "a reconciler's tick, as the task's: one round meets few of its cases, an
 ROUND = "of the front's moves one round makes one; those with a load balancer that has targets come with its stand-in"
 LEDGER = "usage is written by who relays answers, which a function never does"
 
+WAKES = "asked while a wake takes long, for tasks that ended: in this story it takes no time"
+
 NIGHT: Mapping[str, str] = {
+    "ecs:DescribeTasks task": WAKES,
+    "ecs:ListTasks *": WAKES,
     **FLEET_GRANTS,
     **FALLBACK_GRANTS,
     "autoscaling:CompleteLifecycleAction autoScalingGroup": TICK,
@@ -82,6 +88,8 @@ NIGHT: Mapping[str, str] = {
 }
 
 JANITOR: Mapping[str, str] = {
+    "ecs:DescribeTasks task": WAKES,
+    "ecs:ListTasks *": WAKES,
     **FLEET_GRANTS,
     **FALLBACK_GRANTS,
     "autoscaling:CompleteLifecycleAction autoScalingGroup": TICK,

@@ -28,6 +28,11 @@ NEWER_THAN_THE_LINTER = {
 KNOWN_BETTER = {
     ("LaunchWithOurs", "RESOURCE_MISMATCH"): "the linter wants all kinds of resources of an action in one statement; "
     "AWS asks for each kind by itself, and only these bear tags",
+    (
+        "ListTasks",
+        "RESOURCE_STAR",
+    ): "the linter wants container instances, of which Fargate has none; AWS's own example "
+    "is as ours, for everything in one cluster",
     ("TurnListener", "RESOURCE_MISMATCH"): "the linter's tables know listeners of network load balancers only",
 }
 """Findings that are the linter's mistakes, by statement."""
@@ -39,6 +44,7 @@ FOR_ALL_RESOURCES = {
     "ec2:DescribeSpotPriceHistory": "prices are nobody's resource",
     "ec2:DescribeLaunchTemplateVersions": "AWS limits no Describe call of EC2's launch templates",
     "ecr:GetAuthorizationToken": "the token is the registry's, not a repository's",
+    "ecs:ListTasks": "its only resource are container instances: a condition names the cluster",
     "elasticloadbalancing:DescribeListeners": "AWS limits no Describe call of Elastic Load Balancing",
     "elasticloadbalancing:DescribeTargetHealth": "AWS limits no Describe call of Elastic Load Balancing",
 }
@@ -199,10 +205,14 @@ def test_the_wake_passes_the_tasks_roles_to_tasks_only() -> None:
 
 
 def test_one_listener_and_one_service_are_moved() -> None:
-    told = policies.front(Front("arn:service", "arn:listener", ["arn:role"]))
+    cluster = f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/desk"
+    told = policies.front(Front("arn:service", cluster, "arn:listener", ["arn:role"]))
     moved = {action: one.resources for one in told for action in one.actions}
     assert moved["elasticloadbalancing:ModifyListener"] == ["arn:listener"]
     assert moved["ecs:UpdateService"] == moved["ecs:DescribeServices"] == ["arn:service"]
+    assert moved["ecs:DescribeTasks"] == [f"arn:aws:ecs:{REGION}:{ACCOUNT}:task/desk/*"]
+    (listing,) = (one for one in told if "ecs:ListTasks" in one.actions)
+    assert listing.conditions == {"ArnEquals": {"ecs:cluster": cluster}}
 
 
 @pytest.mark.parametrize(

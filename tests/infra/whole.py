@@ -64,6 +64,7 @@ _OUTPUTS: Mapping[str, Answer] = {
     "docker-build:index:Image": lambda given: {"digest": DIGEST, "ref": f"{given['tags'][0]}@{DIGEST}"},
     "lb/listener:Listener": lambda given: {"arn": f"{_BALANCING}:listener/app/desk/50dc6c495c0c9188/{given['id']}"},
     "lb/targetGroup:TargetGroup": lambda given: {"arn": f"{_BALANCING}:targetgroup/{given['name']}/73e2d6bc24d8a067"},
+    "ecs/cluster:Cluster": lambda given: {"arn": f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/{given['name']}"},
     "ecs/service:Service": lambda given: {"id": f"arn:aws:ecs:{REGION}:{ACCOUNT}:service/desk/{given['name']}"},
     "ecr/repository:Repository": lambda given: {
         "arn": f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{given['name']}",

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
 from control_plane.errors import Stale, Unavailable
-from control_plane.front import FALL_LIMIT_S, MOVES, WAKE_LIMIT_S, Doorkeeper, Face, Move, Step, Want, correction
-from control_plane.ports import Front, FrontState, Stage
+from control_plane.front import (
+    FALL_LIMIT_S,
+    MOVES,
+    REST_S,
+    WAKE_LIMIT_S,
+    Doorkeeper,
+    Face,
+    Move,
+    Step,
+    Want,
+    correction,
+    resting,
+)
+from control_plane.ports import Ending, Front, FrontState, Stage
+from gpu_node.protocol import Failure
 from tests.memory import FakeClock
 from tests.night.stage import MemoryFront, MemoryStage
 
@@ -55,14 +69,55 @@ def test_a_task_that_was_healthy_when_it_was_woken_is_not_trusted_at_once() -> N
     assert correction(woken, STARTED, wanted=True, now=NOW + LINGER_S, linger_s=LINGER_S) == [Face(True), Move(AWAKE)]
 
 
-def test_a_task_that_never_gets_healthy_is_given_up_once_nobody_wants_it() -> None:
-    """A broken image: ECS would start it for ever, and each try costs."""
+def given_up(front: Front, stage: Stage = STARTING, *, wanted: bool = True, endings: int = 0) -> Failure | None:
+    """Why one look does so, if it does."""
+    ended = [Ending("It is broken.", "Mend it."), *[Ending("It was broken.", "Mend it then.")] * endings][:endings]
+    steps = correction(front, stage, wanted=wanted, now=NOW, linger_s=LINGER_S, endings=ended)
+    moves = [step for step in steps if isinstance(step, Move) and step.target is ASLEEP]
+    assert not moves or steps == [*moves, Want(0)]
+    return moves[0].failure if moves else None
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_task_that_never_gets_healthy_is_given_up_whoever_wants_it(wanted: bool) -> None:
+    """ECS would start it for ever, each try costs, and none takes what was mended since."""
     hopeless = Front(WAKING, 5, NOW - WAKE_LIMIT_S - 1)
-    assert correction(hopeless, STARTING, wanted=True, now=NOW, linger_s=LINGER_S) == []
-    assert correction(hopeless, STARTING, wanted=False, now=NOW, linger_s=LINGER_S) == [Move(ASLEEP)]
-    assert correction(hopeless, STARTED, wanted=False, now=NOW, linger_s=LINGER_S) == [Face(True), Move(AWAKE)]
-    patient = Front(WAKING, 5, NOW - WAKE_LIMIT_S)
-    assert correction(patient, STARTING, wanted=False, now=NOW, linger_s=LINGER_S) == []
+    failure = given_up(hopeless, replace(STARTING, last_word="unable to assume the role"), wanted=wanted)
+    assert failure
+    assert failure.code == "control_plane_not_starting"
+    assert failure.message.endswith("ECS says: unable to assume the role")
+    assert not failure.permanent
+    assert not given_up(hopeless, STARTED, wanted=wanted)
+    assert not given_up(Front(WAKING, 5, NOW - WAKE_LIMIT_S), wanted=wanted)
+
+
+def test_one_whose_tasks_end_again_and_again_is_given_up_long_before() -> None:
+    waking = Front(WAKING, 5, NOW - 90)
+    failure = given_up(waking, endings=3)
+    assert failure
+    assert "3 of its tasks ended within 90 s of the wake, the last one so: It is broken." in failure.message
+    assert failure.fix == "Mend it."
+    assert not given_up(waking, endings=2)
+    assert not given_up(waking, STARTED, endings=3)
+
+
+def test_after_a_wake_that_failed_one_task_that_ends_is_enough() -> None:
+    again = Front(WAKING, 7, NOW - 30, failure=Failure("x", "Broken."), failed_at=NOW - 100)
+    assert given_up(again, endings=1)
+    assert not given_up(again)
+
+
+def test_what_was_given_up_rests_and_can_then_be_woken_again() -> None:
+    failure = Failure("x", "Broken.")
+    rests = Front(ASLEEP, 6, NOW - REST_S + 1, failure=failure, failed_at=NOW - REST_S + 1)
+    assert resting(rests, NOW) is failure
+    assert correction(rests, STARTING, wanted=True, now=NOW, linger_s=LINGER_S) == [Want(0)]
+    rested = replace(rests, failed_at=NOW - REST_S)
+    assert resting(rested, NOW) is None
+    assert correction(rested, DOWN, wanted=True, now=NOW, linger_s=LINGER_S) == [Move(WAKING)]
+    left_over = correction(rested, STARTING, wanted=True, now=NOW, linger_s=LINGER_S)
+    assert left_over == [Want(0), Move(WAKING)]  # so that the next look names the newest definition
+    assert resting(replace(rests, state=WAKING), NOW) is None
 
 
 def test_a_fall_that_nobody_ends_is_ended() -> None:

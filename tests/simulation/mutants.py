@@ -50,7 +50,7 @@ MUTANTS = (
     Mutant(
         "janitor looks after no nodes",
         "control_plane.janitor",
-        "acted = await control_plane.reconciler.once()",
+        "acted = await control_plane.reconciler.once(launches=not spared)",
         "acted = False",
         ("node", "rest"),
     ),
@@ -127,7 +127,8 @@ MUTANTS = (
     Mutant(
         "task that sleeps is not woken",
         "control_plane.front",
-        "        case FrontState.ASLEEP if wanted:\n            yield Move(FrontState.WAKING)  # 1\n",
+        "        case FrontState.ASLEEP if wanted and not resting(front, now):\n"
+        "            yield from _woken(front, stage)  # 1\n",
         "",
         ("wish", "node"),
     ),
@@ -187,8 +188,8 @@ MUTANTS = (
     Mutant(
         "launch is tried before any group is known",
         "control_plane.reconciler",
-        "if self._observer.groups is not None:",
-        "if True:",
+        "if self._launches and self._observer.groups is not None:",
+        "if self._launches:",
         ("wish",),
     ),
     Mutant(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from control_plane.app import BEAT_S, Adapters, ControlPlane
 from control_plane.exchange import Application
-from control_plane.ports import Stage
+from control_plane.ports import Ending, Stage
 from control_plane.settings import Settings
 from tests.simulation.call import Call
 from tests.simulation.scaling import scaling, services_of
@@ -148,6 +148,9 @@ class Service:
 
     async def look(self) -> Stage:
         return Stage(self.desired, self.healthy, self.facing)
+
+    async def endings(self, since: float) -> Sequence[Ending]:
+        return ()
 
     async def want(self, tasks: int) -> None:
         self.desired = tasks

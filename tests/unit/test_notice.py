@@ -27,6 +27,7 @@ def numbered(*events: Event) -> list[Entry]:
 
 SENT = {
     EventKind.START_FAILED,
+    EventKind.WAKE_FAILED,
     EventKind.NODE_ADOPTED,
     EventKind.BUDGET_WARNED,
     EventKind.BUDGET_REACHED,

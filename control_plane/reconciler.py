@@ -109,9 +109,8 @@ class Reconciler:
         for action in await self._decided(term):
             match action:
                 case Start(model=model):
-                    if (
-                        self._launches and self._observer.groups is not None
-                    ):  # else nobody knows yet where it could be launched
+                    known = self._observer.groups is not None  # else nobody knows yet where it could be launched
+                    if known and self._launches:
                         self._launch(model, action)
                 case Repeat(launch):
                     self._launch(launch.model, action)

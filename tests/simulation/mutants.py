@@ -188,8 +188,8 @@ MUTANTS = (
     Mutant(
         "launch is tried before any group is known",
         "control_plane.reconciler",
-        "if self._launches and self._observer.groups is not None:",
-        "if self._launches:",
+        "known = self._observer.groups is not None",
+        "known = True",
         ("wish",),
     ),
     Mutant(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import math
+import re
 from collections.abc import Mapping, MutableMapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
@@ -19,7 +21,7 @@ from control_plane.ports import Clock
 MAX_ATTEMPTS_KEPT = 4096
 ATTEMPT_MEMORY_S = 300.0
 WAIT_UNTIL = b"diogenes_wait_until"
-MAX_DIGITS = 12  # of a time: int() refuses thousands
+_TIME = re.compile("[0-9]{1,12}")  # int() refuses thousands of digits
 MAX_DISCARD_S = 10.0
 
 _REQUIRED = {
@@ -147,9 +149,10 @@ def wait_left_s(query: bytes, limit_s: float, now: float) -> float:
     the client on to. Nobody's wait gets longer by it. Raises InvalidRequest."""
     if WAIT_UNTIL not in query:
         return limit_s
-    values = parse_qs(query).get(WAIT_UNTIL, [])
-    if len(values) != 1 or not values[0].isdigit() or len(values[0]) > MAX_DIGITS:
-        raise InvalidRequest(f"{WAIT_UNTIL.decode()} must be one time in Unix seconds.", code="invalid_parameter")
+    name = WAIT_UNTIL.decode()
+    values = parse_qs(query.decode("latin-1"), keep_blank_values=True).get(name, [str(math.ceil(now + limit_s))])
+    if len(values) != 1 or not _TIME.fullmatch(values[0]):
+        raise InvalidRequest(f"{name} must be one time in Unix seconds.", param=name, code="invalid_parameter")
     return min(limit_s, max(0.0, int(values[0]) - now))
 
 

@@ -112,7 +112,8 @@ async def test_the_janitor_launches_nothing_for_a_wish_while_the_last_wake_stand
         world.stage.dies_s = 40
         app = world.app()
         await asked(world, app, key)
-        world.clock.step(REST_S + 1)
+        await rounds(world, 6)
+        assert {node.state for node in world.nodes.rows.values()} == {NodeState.TERMINATED}
         told = await call(app, "POST", CHAT, key=key, body=ASK, x_diogenes_wait="0")
         assert told.code == "model_starting"
         await clean(world.settings, world.outside, world.fronts, clock=world.clock)

@@ -125,6 +125,16 @@ async def test_a_javascript_client_is_sent_away_to_come_back_and_at_last_padded(
 
 
 @story
+async def test_a_wait_that_began_at_the_night_watch_ends_when_it_was_to_end() -> None:
+    async with deployment() as world, world.http(x_diogenes_wait="60") as http:
+        began = world.clock()
+        end = {"diogenes_wait_until": str(int(began) + 10)}
+        reply = await http.post("/v1/chat/completions", json=ASK, params=end)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (503, "model_starting")
+        assert world.clock() - began < 12
+
+
+@story
 async def test_a_client_may_choose_not_to_wait() -> None:
     async with deployment() as world, world.http(x_diogenes_wait="0") as http:
         reply = await http.post("/v1/chat/completions", json=ASK)

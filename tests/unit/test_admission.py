@@ -22,6 +22,7 @@ from control_plane.routes.admission import (
     max_wait_s,
     parse,
     read_body,
+    wait_left_s,
 )
 from tests.memory import FakeClock
 
@@ -116,6 +117,29 @@ def test_usage_that_the_client_asks_for_is_its_own() -> None:
 def test_a_wait_is_a_number_of_seconds(value: bytes, seconds: float) -> None:
     assert max_wait_s({b"x-diogenes-wait": value}) == seconds
     assert max_wait_s({}) is None
+
+
+@pytest.mark.parametrize(
+    ("query", "left_s"),
+    [
+        (b"", 60.0),
+        (b"a=b", 60.0),
+        (b"a=diogenes_wait_until", 60.0),
+        (b"diogenes_wait_until=1020", 20.0),
+        (b"\xff=1&diogenes_wait_until=1020&a=b", 20.0),
+        (b"diogenes_wait_until=990", 0.0),
+        (b"diogenes_wait_until=999999999999", 60.0),
+    ],
+)
+def test_the_end_of_a_wait_in_the_address_makes_it_shorter_and_never_longer(query: bytes, left_s: float) -> None:
+    assert wait_left_s(query, 60.0, 1000.0) == left_s
+
+
+@pytest.mark.parametrize("value", [b"", b"soon", b"-1", b"1.5", b"%C2%B2", b"9" * 5000, b"1&diogenes_wait_until=2"])
+def test_an_end_that_is_no_single_time_is_refused(value: bytes) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        wait_left_s(b"diogenes_wait_until=" + value, 60.0, 1000.0)
+    assert (refused.value.code, refused.value.param) == ("invalid_parameter", "diogenes_wait_until")
 
 
 def test_attempts_are_counted_by_body_and_owner_for_a_while() -> None:

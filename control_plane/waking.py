@@ -24,7 +24,7 @@ class Pace:
 
     hold_s: float = 45.0  # from the request on: below what the edge allows between bytes, and the function's time limit
     poll_s: float = 1.0  # of the table
-    look_s: float = 2.0  # of AWS, for all who wait together
+    look_s: float = 1.0  # of AWS, for all who wait together
     settle_s: float = 2.0  # from the turn of the listener until a redirected client finds it turned, if all goes well
     max_settle_s: float = 20.0  # of one who was sent on, and came here again
     launch_s: float = 10.0  # a launch may finish, however short the client's own patience is
@@ -70,13 +70,13 @@ class Waking:
             front = await self._seen(self._keeper.read, last)
             if front is None or front.failure is None:
                 launching.begin()
-            await self._joined(last)  # a look that moves the front leaves it to the next one to raise the count
+            sent_on = await self._joined(last)  # a look that moves it leaves it to the next one to raise the count
             while not (front := await self._joined(last)):
                 launching.again()
                 if self._clock() + self._pace.poll_s > until:
                     return False
                 await self._sleep(self._pace.poll_s)
-            await self._settle(front, last)
+            await self._settle(front if sent_on else None, last)
             return True
         finally:
             # What is cut off here left its intent: the control plane repeats the call with the same token.
@@ -106,11 +106,14 @@ class Waking:
             raise StartFailed(failure)
         return row.usual_start_s if row else None
 
-    async def _settle(self, front: Front, last: float) -> None:
+    async def _settle(self, front: Front | None, last: float) -> None:
         """The listener turned when the front became awake, and every way to it learns of that in its own time: whoever
         is sent on too early comes here again, and has one redirect less. So each time as long again as it took so far.
+
+        ``front`` is what it was when the request came, where it was awake then.
         """
-        pause_s = min(self._clock() - front.since + self._pace.settle_s, self._pace.max_settle_s)
+        age_s = self._clock() - front.since if front else 0.0
+        pause_s = min(age_s + self._pace.settle_s, self._pace.max_settle_s)
         await self._sleep(max(0.0, min(pause_s, last - self._clock())))
 
     async def _joined(self, last: float) -> Front | None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import math
 import secrets
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,6 +19,7 @@ from control_plane.api_keys import ApiKeys
 from control_plane.books import LimitStore, UsageStore
 from control_plane.budget import DEPLOYMENT
 from control_plane.catalogue import Catalogue
+from control_plane.departure import Departure
 from control_plane.effects import Effects, Stores
 from control_plane.errors import Unavailable
 from control_plane.fleet import Fleet
@@ -65,6 +67,7 @@ class FrontAdapters:
 
     store: FrontStore
     hands: StageHands
+    address: str = ""  # by which this process is a target of the load balancer; empty: it is none, or does not know
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,7 @@ class ControlPlane:
         self._upstreams = Upstreams()
         self.relay = self._made_relay()
         self.reconciler = self._made_reconciler(adapters, holder=holder, token=token)
+        self._ends_at = math.inf
         self._slumber = self._made_slumber(adapters.front)
         self._shapes = Shapes(adapters.shapes, clock=clock)
         self.request_id = _request_ids(holder)
@@ -266,6 +270,7 @@ class ControlPlane:
                 clock=self._clock,
                 linger_s=self._settings.linger_s,
                 told=self.chronicle.stepped,
+                saw=Departure(front.address, self._put_out).saw,
             ),
             self.needed,
             self._wished,
@@ -328,7 +333,20 @@ class ControlPlane:
     def send_away(self) -> None:
         """The process is about to stop: what streams goes on. Nobody new may wait here; who does may wait on, until too
         little time is left for an answer, for nodes become ready whoever looks after them. Listeners go at once."""
-        last_call = LastCall(self._clock() + max(0.0, self._settings.stop_timeout_s - LAST_ANSWER_S), restarting())
+        self._leave(self._clock() + self._settings.stop_timeout_s)
+
+    def _put_out(self, since: float) -> None:
+        """The load balancer takes this task out, since then or later, and breaks in the end what is open: the same, and
+        whatever is not over by itself is ended here while it can be told why. What still comes is served until then."""
+        settings = self._settings
+        ends_at = since + settings.deregistration_delay_s - settings.farewell_s
+        log.info("the load balancer takes this task out", extra={"left_s": round(ends_at - self._clock())})
+        self._leave(ends_at)
+        asyncio.get_running_loop().call_later(max(0.0, ends_at - self._clock()), self._inference.end)
+
+    def _leave(self, ends_at: float) -> None:
+        self._ends_at = min(self._ends_at, ends_at)
+        last_call = LastCall(self._ends_at - LAST_ANSWER_S, restarting())
         self.fleet.close(last_call.error)
         self.relay.leave(last_call)
         if self.record.feed:

@@ -157,7 +157,7 @@ def _facing(stage: Stage, *, control_plane: bool) -> Iterator[Step]:
 class Doorkeeper:
     """The effects of ``correction``. Twice is once; a race lost is left to the next look.
 
-    ``told`` hears of every step that took effect, at once.
+    ``told`` hears of every step that took effect, at once; ``saw`` of every look, and when it began.
     """
 
     def __init__(
@@ -168,12 +168,14 @@ class Doorkeeper:
         clock: Clock,
         linger_s: float,
         told: Callable[[Step], None] = lambda _: None,
+        saw: Callable[[Stage, float], None] = lambda *_: None,
     ) -> None:
         self._store = store
         self._hands = hands
         self._clock = clock
         self._linger_s = linger_s
         self._told = told
+        self._saw = saw
         self._asked_at = -math.inf  # for tasks that ended
 
     async def read(self) -> Front:
@@ -198,8 +200,10 @@ class Doorkeeper:
 
     async def look(self, *, wanted: bool) -> Front:
         """One look and its correction; the front as it is then. Raises Unavailable."""
+        began = self._clock()
         front = await self._store.read()
         stage = await self._hands.look()
+        self._saw(stage, began)
         endings = await self._endings(front, stage)
         now = self._clock()
         for step in correction(front, stage, wanted=wanted, now=now, linger_s=self._linger_s, endings=endings):

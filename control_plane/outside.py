@@ -14,6 +14,7 @@ import aiohttp
 from control_plane.app import Adapters, FrontAdapters
 from control_plane.aws import AwsCloud, HttpProbe, open_autoscaling
 from control_plane.aws_session import aws_session
+from control_plane.departure import own_address
 from control_plane.dynamo import (
     DynamoEvents,
     DynamoFence,
@@ -117,7 +118,8 @@ async def _opened(stack: AsyncExitStack, settings: Settings, clients: _Clients, 
     front = None
     if settings.listener_arn:
         hands = await stack.enter_async_context(open_stage(session, stage_names(settings)))
-        front = FrontAdapters(DynamoFront(dynamo, namespace), hands)
+        address = await own_address(http, settings.host, os.environ)
+        front = FrontAdapters(DynamoFront(dynamo, namespace), hands, address)
     return Adapters(
         stores=stores,
         keys=DynamoKeys(dynamo, namespace),

@@ -347,6 +347,7 @@ class Stage:
     healthy: bool  # the load balancer found the control plane healthy
     facing_control_plane: bool  # where the listener sends requests
     last_word: str = ""  # what the service said last, to whoever reads it
+    draining: frozenset[str] = frozenset()  # addresses of tasks that the load balancer takes out
 
 
 @dataclass(frozen=True)

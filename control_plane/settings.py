@@ -58,6 +58,8 @@ class Settings:
     usage_flush_s: float = 5.0
     key_cache_s: float = 10.0  # a revoked key dies within this
     stop_timeout_s: float = 110.0  # what streams may still take after SIGTERM; ECS kills 10 s later
+    deregistration_delay_s: float = 120.0  # what they may take since the load balancer began to take the task out
+    farewell_s: float = 10.0  # before that is over they are ended with an error, while there is a connection to say it
 
     # Who is told of what is amiss (see notice.py); empty: nobody by this way
     notification_topic_arn: str = ""

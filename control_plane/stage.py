@@ -59,11 +59,13 @@ class AwsStage:
             for group in action.get("ForwardConfig", {}).get("TargetGroups", [])
         }
         said = services["services"][0].get("events") or [{}]
+        targets = [(each["Target"]["Id"], each["TargetHealth"]["State"]) for each in health["TargetHealthDescriptions"]]
         return Stage(
             desired=services["services"][0]["desiredCount"],
-            healthy=any(target["TargetHealth"]["State"] == "healthy" for target in health["TargetHealthDescriptions"]),
+            healthy=any(state == "healthy" for _, state in targets),
             facing_control_plane=weights.get(names.control_plane_group_arn, 0) > 0,
             last_word=said[0].get("message", ""),
+            draining=frozenset(address for address, state in targets if state == "draining"),
         )
 
     async def endings(self, since: float) -> Sequence[Ending]:

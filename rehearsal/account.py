@@ -82,6 +82,7 @@ class Account:
         self._mint = mint
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
+        self._target_states: dict[str, str | None] = {}  # by address
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._apps: dict[str, _App] = {}
         self._groups = Groups(REGION, faults=faults, mint=mint, clock=clock)
@@ -269,15 +270,30 @@ class Account:
             found: Any = get_backend("ecs")[DEFAULT_ACCOUNT_ID][REGION]._get_service(cluster, service)
             return int(found.desired_count)
 
-    def show_target(self, group: str, address: str, *, healthy: bool) -> None:
-        """In the target group, by ARN, while it is healthy: moto finds every target healthy. Twice is once."""
+    def show_target(self, group: str, address: str, state: str | None) -> None:
+        """In the target group, by ARN, in this of AWS's states; None: not there any more. Twice is once."""
         with self._lock:
             backend: Any = get_backend("elbv2")[DEFAULT_ACCOUNT_ID][REGION]
-            listed = address in backend.target_groups[group].targets
-            if healthy and not listed:
+            found = backend.target_groups[group]
+            self._target_states[address] = state
+            found.health_for = self._health_for(found.health_for)
+            if state and address not in found.targets:
                 backend.register_targets(group, [{"Id": address}])
-            elif listed and not healthy:
+            elif not state and address in found.targets:
                 backend.deregister_targets(group, [{"Id": address}])
+
+    def _health_for(self, answer: Any) -> Any:
+        """moto finds every target healthy."""
+        if hasattr(answer, "states"):
+            return answer
+
+        def health_for(target: Mapping[str, Any], ec2: Any) -> Any:
+            told = answer(target, ec2)
+            told.status = self._target_states.get(target["Id"]) or told.status
+            return told
+
+        health_for.states = self._target_states  # type: ignore[attr-defined]
+        return health_for
 
     def assume(self, role: str, *, service: str, session: str) -> Credentials:
         """Of a role, by ARN, for what a service of AWS starts. Raises authority.NotTrusted."""

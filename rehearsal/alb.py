@@ -14,6 +14,12 @@ from typing import Any
 LIMIT_BYTES = 1024 * 1024
 """Of a request's body, and of a reply, to and from a Lambda target."""
 
+TOO_LARGE = (
+    "<html>\r\n<head><title>413 Request Entity Too Large</title></head>\r\n"
+    "<body>\r\n<center><h1>413 Request Entity Too Large</h1></center>\r\n</body>\r\n</html>\r\n"
+)
+"""What the client of a larger request is told: nothing of ours."""
+
 _TEXT = ("text/", "application/json", "application/javascript", "application/xml")
 
 

@@ -89,6 +89,7 @@ class Balancer(AbstractContextManager["Balancer"]):
         self, port: int, turns: Turns, behind: Behind, *, idle_timeout_s: float, edge: Edge | None = None
     ) -> None:
         self.in_flight: Counter[str] = Counter()  # by base URL; read by whoever drains a target
+        self._clients: dict[str, set[asyncio.BaseTransport]] = {}  # by base URL: whose requests are open there
         self._port = port
         self._turns = turns
         self._behind = behind
@@ -116,6 +117,17 @@ class Balancer(AbstractContextManager["Balancer"]):
             self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def break_off(self, target: str) -> None:
+        """What is open to this base URL, as at the end of a target's deregistration delay: nobody gets another byte."""
+
+        def broken() -> None:
+            for client in self._clients.get(target, ()):
+                if isinstance(client, asyncio.WriteTransport):
+                    client.abort()
+
+        with suppress(RuntimeError):  # it is over already
+            self._loop.call_soon_threadsafe(broken)
 
     # -- its thread
 
@@ -161,9 +173,9 @@ class Balancer(AbstractContextManager["Balancer"]):
 
     async def _invoke(self, request: web.BaseRequest, group: str) -> web.Response:
         """Whoever hangs up meanwhile does not end the function's run."""
-        body = await request.read()
+        body = await request.content.read()  # the request's own method has a limit of its own
         if len(body) > alb.LIMIT_BYTES:
-            return web.Response(status=413)
+            return web.Response(status=413, text=alb.TOO_LARGE, content_type="text/html")
         event = alb.event(
             request.method,
             request.rel_url.raw_path,
@@ -182,6 +194,9 @@ class Balancer(AbstractContextManager["Balancer"]):
 
     async def _forward(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
         limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_LIMIT_S, sock_read=self._idle_timeout_s)
+        assert request.transport
+        client = request.transport
+        self._clients.setdefault(target, set()).add(client)
         self.in_flight[target] += 1
         try:
             async with self._http.request(
@@ -200,6 +215,7 @@ class Balancer(AbstractContextManager["Balancer"]):
             return web.Response(status=502)
         finally:
             self.in_flight[target] -= 1
+            self._clients[target].discard(client)
 
 
 async def _passed_on(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> web.StreamResponse:

@@ -1,8 +1,9 @@
 """The control plane's service on Fargate: as many tasks as are desired, each a process with an address of its own.
 
 A task is asked for its health as by the load balancer's target group, and serves once it answered often enough. One
-that shall end is taken out of the target group first, has its requests' ends for a while, then SIGTERM, then SIGKILL. A
-deployment starts and ends tasks within the bounds that the service has for it.
+that shall end is taken out of the target group first: its requests may end within the deregistration delay, then the
+load balancer breaks what is still open. Then it has SIGTERM, then SIGKILL. A deployment starts and ends tasks within
+the bounds that the service has for it.
 """
 
 from __future__ import annotations
@@ -41,7 +42,18 @@ class Registry(Protocol):
 
     def desired_tasks(self) -> int: ...
 
-    def show_target(self, address: str, *, healthy: bool) -> None: ...
+    def show_target(self, address: str, state: str | None) -> None:
+        """In this of AWS's states; None: not there any more."""
+
+
+class Carrier(Protocol):
+    """The load balancer."""
+
+    def carried(self, address: str) -> int:
+        """How many requests to it are open."""
+
+    def break_off(self, address: str) -> None:
+        """All of them."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,7 @@ class Checks:
     healthy: int  # in a row
     unhealthy: int
     deregistration_s: float
+    early: bool = False  # not as AWS: a target without open requests is gone at once, not when the delay is over
 
 
 @dataclass(frozen=True)
@@ -92,17 +105,19 @@ class Service:
         address: Callable[[], str],
         checks: Checks,
         rolling: Rolling,
-        in_flight: Callable[[str], int],
+        carrier: Carrier,
         clock: Callable[[], float],
         tell: Callable[[str], None],
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
-        """``make`` makes a task for a new ``address``; ``in_flight`` counts an address's open requests."""
+        """``make`` makes a task for a new ``address``; ``ended`` hears of every task that is gone."""
         self._registry = registry
         self._make = make
         self._address = address
         self._checks = checks
         self._rolling = rolling
-        self._in_flight = in_flight
+        self._carrier = carrier
+        self._on_end = ended
         self._clock = clock
         self._tell = tell
         self._tasks: list[Running] = []
@@ -182,6 +197,7 @@ class Service:
         running = Running(address, self._make(address), self._clock(), self._clock() + self._checks.interval_s)
         with self._lock:
             self._tasks.append(running)
+        self._registry.show_target(address, "initial")
         running.task.launch()
         self._tell("the control plane starts")
 
@@ -192,7 +208,8 @@ class Service:
         passed = running.task.answers()
         running.row = max(running.row, 0) + 1 if passed else min(running.row, 0) - 1
         if running.row >= self._checks.healthy and not running.healthy:
-            self._show(running, healthy=True)
+            running.healthy = True
+            self._registry.show_target(running.address, "healthy")
             self._tell("the control plane is healthy")
         elif running.row <= -self._checks.unhealthy and running.healthy:
             self._tell("the control plane is not healthy any more: another takes its place")
@@ -201,12 +218,15 @@ class Service:
     def _leave(self, running: Running) -> None:
         if not running.leaving:
             running.leaving_at = self._clock()
-            self._show(running, healthy=False)
+            running.healthy = False
+            self._registry.show_target(running.address, "draining")
 
     def _end_when_drained(self, running: Running) -> None:
         assert running.leaving_at is not None
         over = self._clock() >= running.leaving_at + self._checks.deregistration_s
-        if over or not self._in_flight(running.address):
+        if over or (self._checks.early and not self._carrier.carried(running.address)):
+            self._carrier.break_off(running.address)
+            self._registry.show_target(running.address, None)
             self._tell("the control plane is told to end")
             running.ending = threading.Thread(target=running.task.stop, name="ending", daemon=True)
             running.ending.start()
@@ -216,11 +236,8 @@ class Service:
             self._tell("the control plane is gone")
             self._remove(running)
 
-    def _show(self, running: Running, *, healthy: bool) -> None:
-        running.healthy = healthy
-        self._registry.show_target(running.address, healthy=healthy)
-
     def _remove(self, running: Running) -> None:
-        self._show(running, healthy=False)
+        self._registry.show_target(running.address, None)
         with self._lock:
             self._tasks.remove(running)
+        self._on_end()

@@ -38,6 +38,7 @@ class FrontOptions:
     propagation_s: float = 2.0  # until the last request takes the listener's new way
     check_interval_s: float = 1.0  # of the target group; the program says 5
     deregistration_s: float | None = None  # that a task's requests have before it is told to end; None: the program's
+    early: bool = False  # not as AWS: a task without open requests is told to end at once
     janitor_every_s: float = 120.0
 
 
@@ -66,6 +67,8 @@ class Front(AbstractContextManager["Front"]):
         self._tell = tell
         self._options = options
         self._closing = threading.Event()
+        self._called = threading.Event()  # the janitor, by a rule or because this ends
+        self._stack = stack
         self._failure: DeskFailure | None = None
         self._open = ExitStack()
         settings = Settings.from_env({k: v for k, v in environments.task.items() if k.startswith("DIOGENES_")})
@@ -87,9 +90,10 @@ class Front(AbstractContextManager["Front"]):
             rolling=Rolling(
                 int(stack.service["deploymentMinimumHealthyPercent"]), int(stack.service["deploymentMaximumPercent"])
             ),
-            in_flight=lambda address: self.balancer.in_flight[_url(address)],
+            carrier=self,
             clock=time.monotonic,
             tell=tell,
+            ended=self._task_ended,
         )
         self.balancer = Balancer(
             port,
@@ -118,6 +122,7 @@ class Front(AbstractContextManager["Front"]):
             thread = threading.Thread(target=work, name=name, daemon=True)
             thread.start()
             self._open.callback(thread.join)
+        self._open.callback(self._called.set)
         self._open.callback(self._closing.set)
         return self
 
@@ -131,6 +136,16 @@ class Front(AbstractContextManager["Front"]):
         if self._failure:
             raise self._failure
 
+    def carried(self, address: str) -> int:
+        return self.balancer.in_flight[_url(address)]
+
+    def break_off(self, address: str) -> None:
+        self.balancer.break_off(_url(address))
+
+    def _task_ended(self) -> None:
+        if _JANITOR in self._stack.called_by(self._stack.task_ended()):
+            self._called.set()
+
     def _serve(self) -> None:
         while not self._closing.wait(_STEP_S):
             try:
@@ -140,7 +155,13 @@ class Front(AbstractContextManager["Front"]):
                 return
 
     def _clean(self) -> None:
-        while not self._closing.wait(self._options.janitor_every_s):
+        while True:
+            called = self._called.wait(self._options.janitor_every_s)
+            self._called.clear()
+            if self._closing.is_set():
+                return
+            if called:
+                self._tell("a task is gone: the janitor is called")
             try:
                 self._tell(f"janitor: {self.janitor.invoke({})}")
             except FunctionFailed as error:
@@ -158,8 +179,8 @@ class _Registry:
     def desired_tasks(self) -> int:
         return self.account.tasks(self.settings.cluster, self.settings.service)
 
-    def show_target(self, address: str, *, healthy: bool) -> None:
-        self.account.show_target(self.settings.control_plane_group_arn, address, healthy=healthy)
+    def show_target(self, address: str, state: str | None) -> None:
+        self.account.show_target(self.settings.control_plane_group_arn, address, state)
 
 
 def _checks(group: Mapping[str, object], options: FrontOptions) -> Checks:
@@ -171,6 +192,7 @@ def _checks(group: Mapping[str, object], options: FrontOptions) -> Checks:
         healthy=int(check["healthyThreshold"]),
         unhealthy=int(check["unhealthyThreshold"]),
         deregistration_s=float(str(group["deregistrationDelay"])) if delay_s is None else delay_s,
+        early=options.early,
     )
 
 

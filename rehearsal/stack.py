@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 from botocore.exceptions import BotoCoreError, ClientError
+from moto.events.models import EventPattern
 from pulumi.runtime import mocks
 
 from control_plane import schema
@@ -30,7 +31,10 @@ OWNER = "me@example.com"
 _ELSEWHERE = "https://desk.example.com"  # until it is known where the desk's own provider listens
 
 _OFFLINE = {"HF_HUB_OFFLINE": "1"}
+_EVENT_RULE = "aws:cloudwatch/eventRule:EventRule"
+_EVENT_TARGET = "aws:cloudwatch/eventTarget:EventTarget"
 _FUNCTION = "aws:lambda/function:Function"
+_CLUSTER = "aws:ecs/cluster:Cluster"
 _LOAD_BALANCER = "aws:lb/loadBalancer:LoadBalancer"
 _SERVICE = "aws:ecs/service:Service"
 _TARGET_GROUP = "aws:lb/targetGroup:TargetGroup"
@@ -84,6 +88,28 @@ class Stack:
             )
             for told in self.made[_FUNCTION]
         ]
+
+    def called_by(self, event: Any) -> Sequence[str]:
+        """The handlers of the functions that a rule calls for an event of EventBridge."""
+        heard = {
+            rule["name"]
+            for rule in self.made[_EVENT_RULE]
+            if rule.get("eventPattern") and EventPattern.load(rule["eventPattern"]).matches_event(event)
+        }
+        called = {target["arn"] for target in self.made[_EVENT_TARGET] if target["rule"] in heard}
+        arns = {told["arn"]: told["imageConfig"]["commands"][0] for told in self.made[_FUNCTION]}
+        return sorted(arns[arn] for arn in called)
+
+    def task_ended(self) -> Any:
+        """What EventBridge is told when a task of the service is gone."""
+        (cluster,) = self.made[_CLUSTER]
+        detail = {
+            "clusterArn": cluster["arn"],
+            "group": f"service:{self.service['name']}",
+            "desiredStatus": "STOPPED",
+            "lastStatus": "STOPPED",
+        }
+        return {"source": "aws.ecs", "detail-type": "ECS Task State Change", "detail": detail}
 
     @property
     def load_balancer(self) -> Mapping[str, Any]:

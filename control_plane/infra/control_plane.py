@@ -15,6 +15,7 @@ from control_plane.infra.environment import environment
 from control_plane.infra.front import Front
 from control_plane.infra.functions import Janitor, NightWatch, Program
 from control_plane.infra.image import Image
+from control_plane.infra.names import service_name
 from control_plane.infra.network import Network
 from control_plane.infra.policies import Place, Statement
 from control_plane.infra.service import Service
@@ -77,7 +78,15 @@ class ControlPlane(pulumi.ComponentResource):
         NightWatch("night", deployment=deployment, front=front, program=program, statements=serving, opts=child)
         looking_after = _statements(place, data, front, service, tables=policies.JANITOR_TABLES, spot=spot)
         cleaning = _with_notices(looking_after, watch, data)
-        Janitor("janitor", deployment=deployment, program=program, statements=cleaning, opts=child)
+        Janitor(
+            "janitor",
+            deployment=deployment,
+            program=program,
+            statements=cleaning,
+            cluster_arn=service.cluster_arn,
+            service=service_name(deployment.namespace),
+            opts=child,
+        )
 
         self.image_uri = image.uri
         self.load_balancer_arn = front.load_balancer_arn

@@ -15,9 +15,13 @@ HEALTH_PATH = "/healthz"
 IDLE_MARGIN_S = 10
 """How much longer than the longest silence of ours the load balancer waits."""
 
-DEREGISTRATION_DELAY_S = 120
-"""What streams may still take when ECS replaces a running task; what is new goes to the one that follows it. As long as
-the task itself would wait; a task without streams goes at once."""
+DEREGISTRATION_DELAY_S = int(Settings().deregistration_delay_s)
+"""What streams may still take when ECS replaces a running task; what is new goes to the one that follows it.
+
+About as long as after SIGTERM, for which Fargate allows 120 s: a stream has the same time whichever comes first (see
+departure.py). Longer would let longer answers end when a task is replaced while it streams, which is rare (AWS's own
+maintenance, or by hand: a new version waits for a wake). But ECS waits for the whole of it at every fall asleep, also
+where nothing is open, and Fargate costs as long."""
 
 TLS_POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
 

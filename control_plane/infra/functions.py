@@ -1,7 +1,8 @@
-"""The two Lambda functions: the night watch behind the load balancer, and the janitor on its schedule."""
+"""The two Lambda functions: the night watch behind the load balancer, and the janitor with its two rules."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,10 @@ TIMEOUT_S = 60
 """Above the 45 s for which the night watch holds a request, and within what the edge waits for an answer."""
 
 JANITOR_SCHEDULE = "rate(2 minutes)"
+
+GONE = ("DEPROVISIONING", "STOPPED")
+"""How far a task's end has come when the janitor looks: nothing of it runs any more; and again at the very end, when
+its target is gone for sure."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,8 @@ class NightWatch(pulumi.ComponentResource):
 
 
 class Janitor(pulumi.ComponentResource):
-    """The function that looks after everything every two minutes, whoever else is alive."""
+    """The function that looks after everything every two minutes, whoever else is alive; and as soon as a task is gone:
+    who asks then would otherwise find a load balancer with nobody behind it."""
 
     def __init__(
         self,
@@ -141,9 +147,13 @@ class Janitor(pulumi.ComponentResource):
         deployment: Deployment,
         program: Program,
         statements: pulumi.Input[Sequence[Statement]],
+        cluster_arn: pulumi.Input[str],
+        service: str,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        """``service``: the name of the one whose tasks' ends are heard."""
         super().__init__("diogenes:control_plane:Janitor", name, {}, opts)
+        self._namespace = deployment.namespace
         child = pulumi.ResourceOptions(parent=self)
         function = Function(
             name,
@@ -153,13 +163,30 @@ class Janitor(pulumi.ComponentResource):
             statements=statements,
             opts=child,
         ).resource
+        self._call(
+            function,
+            name,
+            "Leaked nodes, forgotten wishes, a front that disagrees with its state",
+            schedule_expression=JANITOR_SCHEDULE,
+        )
+        self._call(
+            function,
+            f"{name}-task-ended",
+            "A control plane that is gone, whatever ended it",
+            event_pattern=pulumi.Output.from_input(cluster_arn).apply(lambda arn: task_ended(arn, service)),
+        )
+        self.register_outputs({"arn": function.arn})
+
+    def _call(self, function: aws.lambda_.Function, name: str, why: str, **when: pulumi.Input[str]) -> None:
+        """A rule that calls the function, and may."""
+        child = pulumi.ResourceOptions(parent=self)
         rule = aws.cloudwatch.EventRule(
             name,
-            name=f"{deployment.namespace}-{name}",
-            description="Leaked nodes, forgotten wishes, a front that disagrees with its state",
-            schedule_expression=JANITOR_SCHEDULE,
-            tags={TAG: deployment.namespace},
+            name=f"{self._namespace}-{name}",
+            description=why,
+            tags={TAG: self._namespace},
             opts=child,
+            **when,
         )
         permission = aws.lambda_.Permission(
             name,
@@ -175,4 +202,9 @@ class Janitor(pulumi.ComponentResource):
             arn=function.arn,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[permission]),
         )
-        self.register_outputs({"arn": function.arn})
+
+
+def task_ended(cluster_arn: str, service: str) -> str:
+    """EventBridge's pattern of such an end, as JSON. Events of AWS's own services cost nothing."""
+    detail = {"clusterArn": [cluster_arn], "group": [f"service:{service}"], "lastStatus": list(GONE)}
+    return json.dumps({"source": ["aws.ecs"], "detail-type": ["ECS Task State Change"], "detail": detail})

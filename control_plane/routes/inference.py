@@ -49,6 +49,7 @@ class Inference:
         self._request_id = request_id
         self._attempts = Attempts(clock)
         self._admitted = set[asyncio.Task[None]]()
+        self._ended = False
         self._loop = asyncio.get_running_loop()  # asking asyncio for it is a system call, three of them a request
         self._patience = patience(settings)
 
@@ -56,6 +57,12 @@ class Inference:
     def at_work(self) -> bool:
         """Is somebody here who may be: their body still comes, they wait, or they are answered?"""
         return bool(self._admitted)
+
+    def end(self) -> None:
+        """Whoever is here is told that the control plane restarts, and whoever still comes as well."""
+        self._ended = True
+        for task in self._admitted:
+            task.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -84,25 +91,39 @@ class Inference:
                 raise MethodNotAllowed(f"Only POST is allowed at {dialect.path}.")
             query = scope.get("query_string", b"")
             call, manner = await self._admit(dialect, headers, query, incoming, passage)
+        except asyncio.CancelledError:
+            self._take_back()
+            refusal: RequestError = restarting()
         except Exception as error:  # noqa: BLE001 - rendered: a client never sees a bare 500
             refusal = as_request_error(error)
-            self._over(passage, refusal.http_status)
-            await refuse(
-                send,
-                refusal,
-                dialect=dialect,
-                extra=extra,
-                before_end=lambda: incoming.discard(limit=self._settings.max_body_bytes),
-            )
+        else:
+            await self._exchange(call, manner, passage, receive, send)
             return
+        self._admitted.discard(self._task)  # what still comes of the body is thrown away
+        self._over(passage, refusal.http_status)
+        await refuse(
+            send,
+            refusal,
+            dialect=dialect,
+            extra=extra,
+            before_end=lambda: incoming.discard(limit=self._settings.max_body_bytes),
+        )
+
+    def _take_back(self) -> None:
+        """A cancellation that was ours, by ``end``; one that came from the server is raised again."""
+        if not self._ended:
+            raise asyncio.CancelledError
+        self._task.uncancel()
+
+    async def _exchange(self, call: Call, manner: Manner, passage: Passage, receive: Receive, send: Send) -> None:
         exchange = Exchange(
             send,
-            dialect=dialect,
+            dialect=call.dialect,
             model=call.model,
             manner=manner,
             patience=self._patience,
             now=self._clock(),
-            request_id=request_id,
+            request_id=passage.request_id,
             passage=passage,
         )
         await self._serve(call, exchange, receive)
@@ -111,6 +132,8 @@ class Inference:
         self, dialect: Dialect, headers: dict[bytes, bytes], query: bytes, receive: Receive, passage: Passage
     ) -> tuple[Call, Manner]:
         caller = await self._authenticator.admit(headers, "POST")
+        if self._ended:
+            raise restarting()
         self._admitted.add(self._task)
         since = self._clock()
         body = await read_body(receive, headers, limit=self._settings.max_body_bytes)
@@ -154,7 +177,7 @@ class Inference:
                 return
             status = Restarting.status
             await exchange.fail(restarting())
-            raise
+            self._take_back()
         except Aborted:
             raise
         except Exception as error:  # noqa: BLE001 - rendered: a client never hangs on a fault of ours

@@ -46,7 +46,8 @@ def imagined(given: Given, api: Api) -> Made:
     inputs = given.rest()
     name = str(inputs.get("name") or f"{given.name}-{uuid.uuid4().hex[:7]}")
     id_ = uuid.uuid4().hex[:17]
-    return Made(id_, {"name": name, **_computed(given.kind, name, id_=id_, api=api)})
+    given_arn = {"arn": inputs["arn"]} if "arn" in inputs else {}  # of something else
+    return Made(id_, {"name": name, **_computed(given.kind, name, id_=id_, api=api), **given_arn})
 
 
 def _computed(kind: str, name: str, *, id_: str, api: Api) -> Mapping[str, Any]:

@@ -163,6 +163,20 @@ async def test_endings_that_cannot_be_read_are_told(
         await stage.endings(0.0)
 
 
+async def test_a_target_on_its_way_out_is_not_healthy_and_told_apart(
+    stage: AwsStage, names: StageNames, desk: Desk
+) -> None:
+    group = names.control_plane_group_arn
+    desk.account.show_target(group, "10.0.0.8", "draining")
+    desk.account.show_target(group, "10.0.0.9", "initial")
+    found = await stage.look()
+    assert (found.healthy, found.draining) == (False, frozenset({"10.0.0.8"}))
+    desk.account.show_target(group, "10.0.0.9", "healthy")
+    desk.account.show_target(group, "10.0.0.8", None)
+    found = await stage.look()
+    assert (found.healthy, found.draining) == (True, frozenset())
+
+
 @pytest.mark.parametrize(
     "operation",
     ["ecs:DescribeServices", "elasticloadbalancing:DescribeTargetHealth", "elasticloadbalancing:DescribeListeners"],

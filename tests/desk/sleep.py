@@ -13,10 +13,19 @@ ENVIRONMENT = {
     "DIOGENES_LINGER_S": "2",
     "DIOGENES_PROPAGATION_S": "3",
     "DIOGENES_CANCEL_GRACE_S": "20",
+    "DIOGENES_DEREGISTRATION_DELAY_S": "20",
+    "DIOGENES_FAREWELL_S": "8",
 }
-FRONT = FrontOptions(propagation_s=1.5, check_interval_s=0.5, deregistration_s=4.0, janitor_every_s=5.0)
+FRONT = FrontOptions(propagation_s=1.5, check_interval_s=0.5, deregistration_s=20.0, early=True, janitor_every_s=5.0)
 
 SLEEP_LIMIT_S = 90.0
+
+
+def faces_night(story: Story) -> bool:
+    """Where the listener points."""
+    environment = story.desk.stack.task_environment()
+    weights = story.desk.account.weights(str(environment["DIOGENES_LISTENER_ARN"]))
+    return weights[environment["DIOGENES_NIGHT_WATCH_GROUP_ARN"]] == 1
 
 
 def front_state(story: Story) -> str:

@@ -14,8 +14,9 @@ import pytest
 import pytest_asyncio
 
 from control_plane.settings import Settings
+from rehearsal import alb
 from tests.clients.node import ask_node, node_missing
-from tests.desk.sleep import ENVIRONMENT, FRONT, asleep, front_state
+from tests.desk.sleep import ENVIRONMENT, FRONT, asleep, faces_night, front_state
 from tests.desk.story import Answer, Story, opened, until
 
 pytestmark = [pytest.mark.desk, pytest.mark.timeout(240)]
@@ -102,8 +103,26 @@ async def test_the_night_watch_says_at_once_what_there_is_to_say(story: Story) -
         assert (answer.status_code, answer.headers["location"]) == (307, "/v1/chat/completions?trace=1")
         assert 0 < story.desk.front.night_watch.resident_bytes < NIGHT_LIMIT_BYTES
         assert "curl: -L" in answer.json()["error"]["message"]
-        big = await http.post("v1/chat/completions", content=b" " * (1024 * 1024 + 1))
-    assert big.status_code in (400, 413)  # at the load balancer if the night watch is still in front
+
+
+async def test_a_body_is_too_large_for_the_night_watch_only_and_wakes_nothing(story: Story) -> None:
+    """It does not get that far: its client is told by the load balancer, without a word of ours."""
+    prompt, before = " " * alb.LIMIT_BYTES, story.launched(LATE)
+    assert (front_state(story), story.desk.front.service.tasks) == ("asleep", [])
+    async with story.http() as http:
+        largest = await http.post("v1/chat/completions", content=b" " * alb.LIMIT_BYTES)
+        assert (largest.status_code, largest.json()["error"]["code"]) == (400, "invalid_json")
+        large = await http.post(
+            "v1/chat/completions", json={"model": LATE, "messages": [{"role": "user", "content": prompt}]}
+        )
+        assert (large.status_code, large.text) == (413, alb.TOO_LARGE)
+    told = await story.ask(LATE, prompt)
+    assert (told.status, told.error) == (413, "APIStatusError")
+    assert (front_state(story), story.desk.front.service.tasks, story.launched(LATE)) == ("asleep", [], before)
+    await story.scale(LATE, 1)  # as README's Limits say
+    await until(lambda: not faces_night(story), "the control plane answers", WAKE_LIMIT_S)
+    await asyncio.sleep(FRONT.propagation_s)
+    assert (await story.ask(LATE, prompt)).whole
 
 
 async def test_who_comes_while_it_falls_asleep_is_served_or_wakes_it_again(story: Story) -> None:
@@ -124,14 +143,14 @@ async def test_a_deployment_serves_what_is_new_lets_streams_end_and_cuts_the_lon
     begun = [asyncio.Event(), asyncio.Event()]
     short, long = (
         asyncio.create_task(story.ask(DEPLOYED, f"More [[tokens={tokens} gap=0.05]]", stream=True, begun=event))
-        for tokens, event in zip((120, 900), begun, strict=True)
+        for tokens, event in zip((120, 3000), begun, strict=True)
     )
     await asyncio.wait_for(asyncio.gather(*(event.wait() for event in begun)), WAKE_LIMIT_S)
     service = story.desk.front.service
     (old,) = service.tasks
     service.replace()
     asking = list[asyncio.Task[Answer]]()
-    while not old.ending:  # until it is told to end, and another has taken its place
+    while not old.ending:  # until it is told to end, which ECS does last: nobody is open there any more
         asking.append(asyncio.create_task(story.ask(DEPLOYED, stream=len(asking) % 2 == 0)))
         await asyncio.sleep(0.7)
     assert (await short).whole

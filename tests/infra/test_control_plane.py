@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from moto.events.models import EventPattern
 
 from control_plane.cli import Server
 from control_plane.infra.front import DEREGISTRATION_DELAY_S, idle_timeout_s
@@ -188,11 +189,45 @@ def test_the_load_balancer_may_call_the_night_watch_before_it_is_its_target(regi
 
 
 def test_the_janitor_comes_every_two_minutes(registrations: Registrations) -> None:
-    rule = registrations.one(":EventRule")
+    rule = registrations.one(":EventRule", "janitor")
     assert rule.inputs["scheduleExpression"] == "rate(2 minutes)"
-    permission = registrations.one("lambda/permission:Permission", "janitor")
-    assert permission.inputs["principal"] == "events.amazonaws.com"
-    assert rule.urn in permission.input_dependencies["sourceArn"]
+    assert "eventPattern" not in rule.inputs
+
+
+def test_the_janitor_comes_when_a_task_of_the_service_is_gone(registrations: Registrations) -> None:
+    rule = registrations.one(":EventRule", "janitor-task-ended")
+    assert "scheduleExpression" not in rule.inputs
+    pattern = EventPattern.load(rule.inputs["eventPattern"])
+    cluster, service = registrations.one(":Cluster"), registrations.one("ecs/service:Service")
+    detail = {
+        "clusterArn": cluster.state["arn"],
+        "group": f"service:{service.inputs['name']}",
+        "desiredStatus": "STOPPED",
+        "stopCode": "EssentialContainerExited",
+    }
+    event = {"source": "aws.ecs", "detail-type": "ECS Task State Change"}
+
+    def heard(**changes: str) -> bool:
+        told: Any = {**event, "detail": {**detail, **changes}}
+        return bool(pattern.matches_event(told))
+
+    assert [heard(lastStatus=status) for status in ("DEPROVISIONING", "STOPPED")] == [True, True]
+    assert not any(heard(lastStatus=status) for status in ("PENDING", "RUNNING", "DEACTIVATING", "STOPPING"))
+    assert not heard(lastStatus="STOPPED", group="service:another")
+    assert not heard(lastStatus="STOPPED", clusterArn="arn:aws:ecs:us-east-1:111122223333:cluster/another")
+
+
+def test_each_rule_calls_the_janitor_and_may(registrations: Registrations) -> None:
+    rules = registrations.of(":EventRule")
+    assert len(rules) == 2
+    function = registrations.one("lambda/function:Function", "janitor")
+    for rule in rules:
+        permission = registrations.one("lambda/permission:Permission", rule.name)
+        assert permission.inputs["principal"] == "events.amazonaws.com"
+        assert rule.urn in permission.input_dependencies["sourceArn"]
+        target = registrations.one(":EventTarget", rule.name)
+        assert (target.inputs["rule"], target.inputs["arn"]) == (rule.inputs["name"], function.state["arn"])
+        assert permission.urn in target.explicit_dependencies
 
 
 # -- the image ------------------------------------------------------------------------------------------------------

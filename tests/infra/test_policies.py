@@ -365,6 +365,7 @@ def test_a_function_is_called_by_its_own_target_group_or_rule_alone() -> None:
     by = {
         "night": ("elasticloadbalancing.amazonaws.com", registrations.one("lb/targetGroup:TargetGroup", "front-night")),
         "janitor": ("events.amazonaws.com", registrations.one(":EventRule", "janitor")),
+        "janitor-task-ended": ("events.amazonaws.com", registrations.one(":EventRule", "janitor-task-ended")),
     }
     permissions = registrations.of("lambda/permission:Permission")
     assert {each.name for each in permissions} == by.keys()

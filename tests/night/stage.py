@@ -53,6 +53,7 @@ class MemoryStage(Fallible):
     last_word: str = ""
     looks: int = 0
     asked: int = 0  # for endings
+    draining: frozenset[str] = frozenset()
     turns: list[bool] = field(default_factory=list)
     _wanted_at: float = 0.0
 
@@ -68,7 +69,7 @@ class MemoryStage(Fallible):
 
     async def look(self) -> Stage:
         self.looks += 1
-        return Stage(self.desired, self.healthy, self.facing, self.last_word)
+        return Stage(self.desired, self.healthy, self.facing, self.last_word, self.draining)
 
     async def want(self, tasks: int) -> None:
         if tasks and self.corrected:

@@ -112,7 +112,7 @@ async def test_a_body_above_the_limit_does_not_reach_the_night_watch() -> None:
     night = Night()
     async with balanced(NIGHT, night) as (client, _):
         answer = await client.post("/v1/chat/completions", content=b"x" * (alb.LIMIT_BYTES + 1))
-    assert (answer.status_code, night.events) == (413, [])
+    assert (answer.status_code, answer.text, night.events) == (413, alb.TOO_LARGE, [])
 
 
 @pytest.mark.parametrize(
@@ -180,6 +180,23 @@ async def test_an_answer_that_breaks_off_is_never_ended_in_good_order() -> None:
     async with target(serve) as url, balanced(DAY, Night(), [url]) as (client, _):
         with pytest.raises(httpx.TransportError):
             await client.get("/")
+
+
+async def test_what_is_broken_off_is_broken_for_the_client_and_what_comes_later_is_not() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+        await reader.read()
+
+    async with target(serve) as url, balanced(DAY, Night(), [url]) as (client, balancer):
+        async with client.stream("GET", "/") as answer:
+            parts = answer.aiter_raw()
+            assert await anext(parts) == b"first"
+            balancer.break_off("http://another")
+            balancer.break_off(url)
+            with pytest.raises(httpx.TransportError):
+                await anext(parts)
+        async with client.stream("GET", "/") as answer:
+            assert await anext(answer.aiter_raw()) == b"first"
 
 
 async def test_a_client_that_hangs_up_ends_the_request_to_the_target() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -44,7 +44,10 @@ class Bench:
     now: float = 100.0
     open_requests: int = 0
     rolling: Rolling = ROLLING
-    shown: set[str] = field(default_factory=set)
+    early: bool = False
+    shown: dict[str, str] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
+    gone: int = 0
     made: list[Task] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
 
@@ -53,12 +56,23 @@ class Bench:
             self,
             self.make,
             address=lambda: f"task-{len(self.made) + 1}",
-            checks=CHECKS,
+            checks=replace(CHECKS, early=self.early),
             rolling=self.rolling,
-            in_flight=lambda _: self.open_requests,
+            carrier=self,
             clock=lambda: self.now,
             tell=self.told.append,
+            ended=self.end,
         )
+
+    def end(self) -> None:
+        self.gone += 1
+
+    def carried(self, address: str) -> int:
+        return self.open_requests
+
+    def break_off(self, address: str) -> None:
+        self.broken += [address] * self.open_requests
+        self.open_requests = 0
 
     def make(self, address: str) -> Task:
         self.made.append(Task(address))
@@ -67,8 +81,14 @@ class Bench:
     def desired_tasks(self) -> int:
         return self.desired
 
-    def show_target(self, address: str, *, healthy: bool) -> None:
-        (self.shown.add if healthy else self.shown.discard)(address)
+    def show_target(self, address: str, state: str | None) -> None:
+        self.shown.pop(address, None)
+        if state:
+            self.shown[address] = state
+
+    @property
+    def healthy(self) -> set[str]:
+        return {address for address, state in self.shown.items() if state == "healthy"}
 
     def after(self, seconds: float = 0.0) -> None:
         self.now += seconds
@@ -104,11 +124,11 @@ def test_a_task_is_healthy_after_two_checks_in_a_row_and_shown_only_then() -> No
     (task,) = bench.made
     task.healthy = True
     bench.after(CHECKS.interval_s)
-    assert bench.shown == set()
+    assert bench.healthy == set()
     bench.after(CHECKS.interval_s - 1)
-    assert bench.shown == set()
+    assert bench.healthy == set()
     bench.after(1)
-    assert bench.shown == {task.address}
+    assert bench.healthy == {task.address}
 
 
 def test_where_none_is_healthy_any_task_is_better_than_none() -> None:
@@ -117,27 +137,54 @@ def test_where_none_is_healthy_any_task_is_better_than_none() -> None:
     assert bench.service.targets() == [bench.made[0].address]
 
 
-def test_a_task_that_shall_end_gets_no_new_request_and_has_its_old_ones_to_their_end() -> None:
+def test_a_task_that_shall_end_gets_no_new_request_and_is_told_so_only_when_the_delay_is_over() -> None:
+    """Also where nothing is open: AWS shows its target as draining to the end, and ECS waits for that."""
     bench = Bench()
     task = bench.up()
     bench.open_requests, bench.desired = 1, 0
     bench.after()
+    bench.open_requests = 0
     bench.after(CHECKS.deregistration_s - 1)
-    assert (bench.shown, bench.service.targets(), task.stopped) == (set(), [], 0)
+    assert (bench.shown, bench.service.targets(), task.stopped) == ({task.address: "draining"}, [], 0)
+    bench.after(1)
+    bench.after()
+    assert (task.stopped, bench.service.tasks, bench.shown, bench.broken) == (1, [], {}, [])
+
+
+def test_a_task_without_open_requests_goes_at_once_where_nobody_wants_to_wait() -> None:
+    bench = Bench(early=True)
+    task = bench.up()
+    bench.open_requests, bench.desired = 1, 0
+    bench.after()
+    bench.after(CHECKS.deregistration_s - 1)
+    assert task.stopped == 0
     bench.open_requests = 0
     bench.after()
     bench.after()
     assert (task.stopped, bench.service.tasks) == (1, [])
 
 
-def test_a_request_that_does_not_end_holds_a_task_for_the_deregistration_delay_only() -> None:
+def test_a_request_that_does_not_end_is_broken_off_before_the_task_is_told_to_end() -> None:
     bench = Bench()
     task = bench.up()
     bench.open_requests, bench.desired = 1, 0
     bench.after()
     bench.after(CHECKS.deregistration_s)
+    assert bench.broken == [task.address]
     bench.after()
     assert task.stopped == 1
+
+
+def test_a_target_is_initial_then_healthy_then_draining_then_gone_and_its_end_is_heard() -> None:
+    bench = Bench(desired=1)
+    bench.after()
+    (task,) = bench.made
+    assert (bench.shown, bench.gone) == ({task.address: "initial"}, 0)
+    bench.up()
+    assert bench.shown == {task.address: "healthy"}
+    task.exited, bench.desired = True, 0
+    bench.after()
+    assert (bench.shown, bench.gone) == ({}, 1)
 
 
 def test_a_deployment_ends_a_task_when_the_next_one_is_healthy() -> None:
@@ -147,13 +194,13 @@ def test_a_deployment_ends_a_task_when_the_next_one_is_healthy() -> None:
     bench.service.replace()
     bench.after()
     assert len(bench.made) == 2
-    assert (bench.service.targets(), bench.shown) == ([old.address], {old.address})
+    assert (bench.service.targets(), bench.healthy) == ([old.address], {old.address})
     new = bench.made[1]
     new.healthy = True
     bench.after(CHECKS.interval_s)
-    assert bench.shown == {old.address}
+    assert bench.healthy == {old.address}
     bench.after(CHECKS.interval_s)
-    assert (bench.service.targets(), bench.shown, old.stopped) == ([new.address], {new.address}, 0)
+    assert (bench.service.targets(), bench.healthy, old.stopped) == ([new.address], {new.address}, 0)
     bench.after(CHECKS.deregistration_s)
     bench.after()
     assert (old.stopped, len(bench.made), len(bench.service.tasks)) == (1, 2, 1)
@@ -179,7 +226,7 @@ def test_who_wakes_while_a_task_ends_does_not_wait_for_its_end() -> None:
 
 
 def test_there_are_never_two_tasks_where_the_service_allows_one() -> None:
-    bench = Bench(rolling=Rolling(healthy_percent=0, most_percent=100))
+    bench = Bench(rolling=Rolling(healthy_percent=0, most_percent=100), early=True)
     bench.up()
     bench.open_requests = 1
     bench.service.replace()
@@ -198,9 +245,9 @@ def test_a_task_that_is_not_healthy_any_more_is_replaced() -> None:
     task.healthy = False
     for _ in range(CHECKS.unhealthy - 1):
         bench.after(CHECKS.interval_s)
-    assert bench.shown == {task.address}
-    for _ in range(3):
-        bench.after(CHECKS.interval_s)
+    assert bench.healthy == {task.address}
+    for _ in range(2):
+        bench.after(CHECKS.deregistration_s)
     assert task.stopped == 1
     assert len(bench.made) == 2
 
@@ -210,7 +257,7 @@ def test_a_task_that_ends_by_itself_is_started_again_and_one_line_says_so() -> N
     bench.up().exited = True
     bench.after()
     assert len(bench.made) == 2
-    assert bench.shown == set()
+    assert bench.healthy == set()
     assert bench.told.count("the control plane ended by itself; ECS starts it again") == 1
 
 
@@ -239,4 +286,4 @@ def test_in_the_end_everything_is_stopped() -> None:
     bench = Bench()
     task = bench.up()
     bench.service.close()
-    assert (task.stopped, bench.shown, bench.service.tasks) == (1, set(), [])
+    assert (task.stopped, bench.healthy, bench.service.tasks) == (1, set(), [])

@@ -93,6 +93,15 @@ def test_tables_have_their_expiry_and_can_be_recovered(cloud: Cloud) -> None:
         assert backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"] == "ENABLED"
 
 
+def test_the_end_of_a_task_of_the_service_calls_the_janitor() -> None:
+    with AccountServer(Account(Faults())) as server:
+        made = apply(server.url, region=REGION)
+    ended = made.task_ended()
+    assert made.called_by(ended) == ["control_plane.janitor.handler"]
+    assert made.called_by({**ended, "detail": {**ended["detail"], "group": "service:another"}}) == []
+    assert made.called_by({**ended, "detail": {**ended["detail"], "lastStatus": "RUNNING"}}) == []
+
+
 def test_the_front_begins_at_the_night_watch_with_no_task(cloud: Cloud) -> None:
     balancing, ecs = cloud.client("elbv2"), cloud.client("ecs")
     (balancer,) = balancing.describe_load_balancers()["LoadBalancers"]

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import openai
 
-from control_plane.app import Adapters, ControlPlane
+from control_plane.app import Adapters, ControlPlane, FrontAdapters
 from control_plane.effects import Stores
 from control_plane.http_server import configured, serving
 from control_plane.hub import Access, Reading
@@ -92,6 +92,7 @@ class World:
     plane: ControlPlane = field(init=False)  # the one that was made last
     slots: int = 1000  # requests that an engine works on at a time; more wait in its queue
     export: Export | None = None  # where traces go; None: nothing is traced
+    front: FrontAdapters | None = None  # None: it never sleeps, and nothing stands before it
     replaced_by_group: list[NodeId] = field(default_factory=list)  # whose group would have bought another by itself
     _machines: dict[NodeId, asyncio.Task[None]] = field(default_factory=dict)
 
@@ -259,6 +260,7 @@ class World:
             self.usage,
             self.cloud,
             self.probe,
+            self.front,
             limits=self.limits,
             events=self.events,
             people=self.people.adapters,
@@ -288,10 +290,14 @@ class World:
 
 @asynccontextmanager
 async def deployment(
-    settings: Settings | None = None, *, export: Export | None = None, **model: Any
+    settings: Settings | None = None,
+    *,
+    export: Export | None = None,
+    front: FrontAdapters | None = None,
+    **model: Any,
 ) -> AsyncIterator[World]:
     """A world with one model, one key and a control plane that has ticked once."""
-    world = World(settings or Settings(), export=export)
+    world = World(settings or Settings(), export=export, front=front)
     world.fence.clock = world.clock
     await world.add_model(**model)
     machines = asyncio.create_task(world.run_machines())

@@ -167,17 +167,25 @@ class Janitor(pulumi.ComponentResource):
             function,
             name,
             "Leaked nodes, forgotten wishes, a front that disagrees with its state",
-            schedule_expression=JANITOR_SCHEDULE,
+            schedule=JANITOR_SCHEDULE,
         )
         self._call(
             function,
             f"{name}-task-ended",
             "A control plane that is gone, whatever ended it",
-            event_pattern=pulumi.Output.from_input(cluster_arn).apply(lambda arn: task_ended(arn, service)),
+            pattern=pulumi.Output.from_input(cluster_arn).apply(lambda arn: task_ended(arn, service)),
         )
         self.register_outputs({"arn": function.arn})
 
-    def _call(self, function: aws.lambda_.Function, name: str, why: str, **when: pulumi.Input[str]) -> None:
+    def _call(
+        self,
+        function: aws.lambda_.Function,
+        name: str,
+        why: str,
+        *,
+        schedule: str | None = None,
+        pattern: pulumi.Input[str] | None = None,
+    ) -> None:
         """A rule that calls the function, and may."""
         child = pulumi.ResourceOptions(parent=self)
         rule = aws.cloudwatch.EventRule(
@@ -185,8 +193,9 @@ class Janitor(pulumi.ComponentResource):
             name=f"{self._namespace}-{name}",
             description=why,
             tags={TAG: self._namespace},
+            schedule_expression=schedule,
+            event_pattern=pattern,
             opts=child,
-            **when,
         )
         permission = aws.lambda_.Permission(
             name,

@@ -197,4 +197,4 @@ def test_the_models_rows_are_those_of_the_configuration(cloud: Cloud) -> None:
     row = cloud.account.row(MODELS.full_name(NAMESPACE), {MODELS.hash_key: {"S": CONFIGURED + "org/spotty"}})
     assert row is not None
     assert row["config"]["market"] == "spot-then-on-demand"
-    assert row.keys() == {"name", "config"}
+    assert row.keys() == {"name", "config", "place"}

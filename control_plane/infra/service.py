@@ -81,7 +81,6 @@ class Service(pulumi.ComponentResource):
         self._service = self._make_service(
             cluster, task, network, front, after=[front.listener, allowed, *network.ready]
         )
-        self.cluster_arn = cluster.arn
         self.arn = self._service.id  # ECS's id of a service is its ARN
         self.cluster_arn = cluster.arn
         self.register_outputs({"arn": self.arn})

@@ -10,17 +10,16 @@ import math
 import secrets
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from control_plane.accounts import Accounts
+from control_plane.adapters import Adapters, FrontAdapters
 from control_plane.api_keys import ApiKeys
-from control_plane.books import LimitStore, UsageStore
 from control_plane.budget import DEPLOYMENT
 from control_plane.catalogue import Catalogue
 from control_plane.departure import Departure
-from control_plane.effects import Effects, Stores
+from control_plane.effects import Effects
 from control_plane.errors import Unavailable
 from control_plane.fleet import Fleet
 from control_plane.front import Doorkeeper
@@ -28,14 +27,13 @@ from control_plane.gateway import Gateway
 from control_plane.launcher import Launcher
 from control_plane.loops import forever
 from control_plane.observer import Observer
-from control_plane.people import PeopleAdapters
-from control_plane.ports import Clock, Cloud, EventStore, FrontStore, KeyStore, Probe, StageHands, Wish
+from control_plane.ports import Clock, Wish
 from control_plane.rates import task_rate
 from control_plane.reception import Reception
 from control_plane.reconciler import Cadence, Reconciler
 from control_plane.record import MEASURE_S, Record
 from control_plane.relay import LastCall, Relay
-from control_plane.repositories import AskHub, Repositories, unasked
+from control_plane.repositories import Repositories, unasked
 from control_plane.routes.authenticator import Authenticator
 from control_plane.routes.cookies import Cookies
 from control_plane.routes.inference import Inference, patience, restarting
@@ -59,32 +57,6 @@ LAST_EVENTS_S = 2.0  # what the end of the process may take for them
 LAST_FLUSH_S = 3.0  # with the last looks of slumber.py, within the ten seconds that ECS leaves a task
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class FrontAdapters:
-    """What is needed to sleep and to wake."""
-
-    store: FrontStore
-    hands: StageHands
-    address: str = ""  # by which this process is a target of the load balancer; empty: it is none, or does not know
-
-
-@dataclass(frozen=True)
-class Adapters:
-    """The outside world: AWS in production, memory in tests."""
-
-    stores: Stores
-    keys: KeyStore
-    usage: UsageStore
-    cloud: Cloud
-    probe: Probe
-    front: FrontAdapters | None = None  # None: nothing stands in front that could be turned
-    events: EventStore | None = None  # None: nobody keeps them
-    hub: AskHub | None = None  # None: nobody asks whether a repository can be read
-    shapes: AskHub | None = None  # None: nobody reads what the hub says of a model
-    people: PeopleAdapters = field(kw_only=True)
-    limits: LimitStore | None = None  # None: what is configured holds, and cannot be changed
 
 
 class ControlPlane:

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from control_plane import logs
-from control_plane.app import Adapters, ControlPlane, FrontAdapters
+from control_plane.adapters import Adapters, FrontAdapters
+from control_plane.app import ControlPlane
 from control_plane.budget import BudgetState
 from control_plane.errors import Unavailable
 from control_plane.event import EventKind

@@ -17,7 +17,8 @@ from typing import Any
 from mangum import Mangum
 
 from control_plane import logs
-from control_plane.app import Adapters, ControlPlane, FrontAdapters
+from control_plane.adapters import Adapters, FrontAdapters
+from control_plane.app import ControlPlane
 from control_plane.exchange import Receive, Scope, Send
 from control_plane.front import Doorkeeper
 from control_plane.gateway import Gateway

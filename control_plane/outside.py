@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from control_plane.app import Adapters, FrontAdapters
+from control_plane.adapters import Adapters, FrontAdapters
 from control_plane.aws import AwsCloud, HttpProbe, open_autoscaling
 from control_plane.aws_session import aws_session
 from control_plane.departure import own_address

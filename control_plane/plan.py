@@ -80,9 +80,9 @@ from control_plane.failures import (
     too_slow,
 )
 from control_plane.model import Model
-from control_plane.nodes import LEAVING, STARTING, UNASKED, Node, NodeId
+from control_plane.nodes import LEAVING, STARTING, Node, NodeId
 from control_plane.policy import Policy, standing_failure
-from control_plane.ports import Group, Launch, ModelRow, Wish
+from control_plane.ports import Group, Launch, ModelRow, Wish, wish_of
 from control_plane.starts import count, note, outlasts, uncounted
 from control_plane.wants import Wants
 from control_plane.world import World
@@ -333,7 +333,7 @@ class _Planner:
         if model is None:
             return
         if waited_for and (wish is None or wish.hold_until < self._now + self._policy.cancel_grace_s - HOLD_EVERY_S):
-            held = wish or Wish(name, desired=1, hold_until=0.0, by="", asked_at=self._now)
+            held = wish or wish_of(self._wants.payer(name), name, now=self._now)
             yield Hold(replace(held, hold_until=self._now + self._policy.cancel_grace_s))
         if name in self._world.launching:
             return
@@ -345,9 +345,9 @@ class _Planner:
             yield from self._start(model, wish, waited_for=waited_for)
 
     def _start(self, model: Model, wish: Wish | None, *, waited_for: bool) -> Iterator[Action]:
-        cause = wish.cause if wish and wish.hold_until > self._now else UNASKED
         if self._world.budgets is None:
             return
+        cause = self._wants.payer(model.name)
         still_s = {node.id: max(0.0, self._idles_out_at(node) - self._now) for node in self._world.nodes}
         failure = self._world.budgets.start_refused(cause, self._money.of_start(model), self._money.begun(still_s))
         if failure is None:

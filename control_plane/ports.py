@@ -48,6 +48,12 @@ class Wish:
         return self.desired > 0 and max(self.hold_until, self.keep_awake_until) > now
 
 
+def wish_of(cause: Cause, model: str, *, now: float) -> Wish:
+    """For one node, on this account; it holds nothing yet."""
+    by = "" if cause == UNASKED else cause.owner
+    return Wish(model, 1, 0.0, by, now, key=cause.key, speculative=cause.speculative)
+
+
 @dataclass(frozen=True)
 class Launch:
     """The intent to launch one instance; stands before the call, so that a crash leaves a row, never an unknown GPU."""

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from control_plane.budget import DEPLOYMENT, BudgetState
 from control_plane.model import Model
-from control_plane.nodes import STARTING, Node
+from control_plane.nodes import STARTING, UNASKED, Cause, Node
 from control_plane.policy import Policy, replaced_from
 from control_plane.world import World
 from gpu_node.protocol import NodeState
@@ -64,8 +64,21 @@ class Wants:
 
     def succeeds(self, name: str) -> bool:
         """Does a node that has to go still work for somebody, who may need its successor any moment?"""
+        return self._parting(name) is not None
+
+    def payer(self, name: str) -> Cause:
+        """On whose account a start would be: that of the wish; else of the node whose place it takes, or that it joins
+        because of the load; else nobody's."""
+        wish = self._world.wishes.get(name)
+        if wish and wish.hold_until > self._now and wish.cause != UNASKED:
+            return wish.cause
+        other = self._parting(name) or next(iter(self.sound(name)), None)
+        return other.cause if other else UNASKED
+
+    def _parting(self, name: str) -> Node | None:
+        """The first node that has to go, and still works for somebody."""
         at_risk = [node for node in self._world.nodes if node.model == name and node.at_risk and node.ready_at]
-        return any(map(self._at_work, [*at_risk, *self._aged(name)]))
+        return next(filter(self._at_work, [*at_risk, *self._aged(name)]), None)
 
     def _aged(self, name: str) -> list[Node]:
         return [node for node in self.nodes(name, {NodeState.READY}) if self.aged(node)]  # drained ones were replaced

@@ -47,17 +47,7 @@ class ControlPlane(pulumi.ComponentResource):
             architecture=deployment.architecture,
             opts=child,
         )
-        front = Front(
-            "front",
-            namespace=deployment.namespace,
-            vpc_id=network.vpc_id,
-            subnet_ids=network.front_subnet_ids,
-            security_group_id=network.load_balancer_security_group_id,
-            gateway=network.gateway,
-            port=Settings().port,
-            certificate_arn=deployment.certificate_arn if deployment.edge is Edge.PUBLIC else None,
-            opts=child,
-        )
+        front = _front(deployment, network, opts=child)
         watch = Watch("watch", deployment=deployment, opts=child)
         program = Program(image.uri, _environment(deployment, front, data, watch))
         service = Service(
@@ -93,6 +83,20 @@ class ControlPlane(pulumi.ComponentResource):
         self.load_balancer_dns_name = front.load_balancer_dns_name
         self.load_balancer_zone_id = front.load_balancer_zone_id
         self.register_outputs({"imageUri": self.image_uri})
+
+
+def _front(deployment: Deployment, network: Network, *, opts: pulumi.ResourceOptions) -> Front:
+    return Front(
+        "front",
+        namespace=deployment.namespace,
+        vpc_id=network.vpc_id,
+        subnet_ids=network.front_subnet_ids,
+        security_group_id=network.load_balancer_security_group_id,
+        gateway=network.gateway,
+        port=Settings().port,
+        certificate_arn=deployment.certificate_arn if deployment.edge is Edge.PUBLIC else None,
+        opts=opts,
+    )
 
 
 def _environment(deployment: Deployment, front: Front, data: Data, watch: Watch) -> pulumi.Output[Mapping[str, str]]:

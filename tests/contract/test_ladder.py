@@ -5,7 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from control_plane.app import Adapters, ControlPlane
+from control_plane.adapters import Adapters
+from control_plane.app import ControlPlane
 from control_plane.effects import Stores
 from control_plane.settings import Settings
 from tests.contract.groups import MODEL, ZONES, AwsGroups

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from control_plane.app import Adapters, FrontAdapters
+from control_plane.adapters import Adapters, FrontAdapters
 from control_plane.effects import Stores
 from control_plane.gateway import Gateway
 from control_plane.night import night_app

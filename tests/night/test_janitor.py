@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, closing
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from control_plane.app import FUNCTION_LAUNCH_S, Adapters
+from control_plane.app import FUNCTION_LAUNCH_S
 from control_plane.errors import NoCapacity, Stale, Unavailable
 from control_plane.event import Event, EventKind
 from control_plane.infra.functions import JANITOR_SCHEDULE, TIMEOUT_S
-from control_plane.janitor import EVENTS_S, EVERY_S, MEND_S, NOTICES_S, Round, Rounds, clean
+from control_plane.janitor import EVENTS_S, EVERY_S, MEND_S, NOTICES_S, Round, clean
 from control_plane.nodes import Node
-from control_plane.notice import NoticeAdapters
 from control_plane.ports import Front, FrontState, Launch, Stage, Wish
-from control_plane.settings import InvalidSettings, Settings
 from gpu_node.protocol import NodeState
-from tests.memory import Faults
 from tests.night.deployment import GROUP, MODEL, Deployment
 from tests.stories.virtual import story
 
@@ -399,43 +395,3 @@ async def test_without_a_place_for_events_all_is_mended_all_the_same() -> None:
     world.stage.desired = 1
     found = await clean(world.settings, replace(world.outside, events=None), world.fronts, clock=world.clock)
     assert (found.mended, world.stage.desired) == ({"tasks-set": 1}, 0)
-
-
-# -- the function's process
-
-
-class Opened:
-    """The clients of a process: how often they were made, and closed."""
-
-    def __init__(self) -> None:
-        self.world = Deployment()
-        self.made = self.closed = 0
-
-    @asynccontextmanager
-    async def __call__(self, settings: Settings) -> AsyncIterator[tuple[Adapters, NoticeAdapters]]:
-        self.made += 1
-        try:
-            yield self.world.outside, self.world.notices.adapters
-        finally:
-            self.closed += 1
-
-
-def test_the_rounds_of_a_process_share_its_clients_until_one_goes_wrong() -> None:
-    opened = Opened()
-    with closing(Rounds(Settings(listener_arn="arn:listener"), opened, clock=opened.world.clock)) as rounds:
-        for _ in range(3):
-            assert rounds().state == "asleep"
-        assert (opened.made, opened.closed) == (1, 0)
-        opened.world.stage.broken.fail("look", times=2)
-        with pytest.raises(Unavailable):
-            rounds()
-        assert (opened.made, opened.closed) == (1, 1)
-        opened.world.stage.broken = Faults()
-        assert rounds().state == "asleep"
-        assert (opened.made, opened.closed) == (2, 1)
-    assert opened.closed == 2
-
-
-def test_a_process_without_a_listener_has_no_rounds() -> None:
-    with pytest.raises(InvalidSettings, match="LISTENER"):
-        Rounds(Settings())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from functools import cache
 
-from control_plane.app import Adapters, ControlPlane
+from control_plane.adapters import Adapters
+from control_plane.app import ControlPlane
 from control_plane.exchange import Application
 from control_plane.front import Doorkeeper
 from control_plane.night import _begin, night_app

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import orjson
 
-from control_plane.app import Adapters, ControlPlane
+from control_plane.adapters import Adapters
+from control_plane.app import ControlPlane
 from control_plane.errors import StartFailed, Unavailable
 from control_plane.exchange import Application, Receive, Scope, Send
 from control_plane.night import SCALE_PATH

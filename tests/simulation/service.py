@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from control_plane.app import BEAT_S, Adapters, ControlPlane
+from control_plane.adapters import Adapters
+from control_plane.app import BEAT_S, ControlPlane
 from control_plane.exchange import Application
 from control_plane.ports import Ending, Stage
 from control_plane.settings import Settings

@@ -16,24 +16,22 @@ fault      nothing of ours raises what it did not mean to
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from control_plane.budget import CODE as BUDGET
-from control_plane.ports import FrontState, Launch
-from control_plane.rates import MICRO, Sizes, node_rate
+from control_plane.ports import FrontState
 from control_plane.reconciler import ABANDONED_S
 from gpu_node.protocol import NodeState
 from gpu_node.spot import NONE
 from tests.simulation.call import Answer, Call
 from tests.simulation.cloud import OF_ITSELF
 from tests.simulation.machine import PIECES, ROLE, Machine
+from tests.simulation.money import Money
 from tests.simulation.people import Client
 from tests.simulation.schedule import (
-    AMPLE_USD,
     DISRUPTIONS,
     CrashTask,
     Interrupt,
@@ -76,8 +74,6 @@ REASONS: dict[str, tuple[type, ...]] = {
 _PIECE = b'"content":"x"'
 _COMMENT = b"\n: "  # to those who wait
 _ANSWER = re.compile(rb'"id":"c(\d+)"')
-RATE = node_rate("g6.xlarge", Sizes())
-SLACK_USD = 0.002  # a reading of what was spent is some seconds old
 SERVING = frozenset({NodeState.PENDING, NodeState.BOOTING, NodeState.READY})
 
 
@@ -100,6 +96,7 @@ class Watch:
         self._world = world
         self._timeline: Timeline = world.timeline
         self.breach: Breach | None = None
+        self.money = Money(world, self.say, self._torn)
         self.demand_at: dict[str, float] = {}
         self.hand_overs: list[float] = []
         self.doubles = 0
@@ -115,7 +112,6 @@ class Watch:
         self._healthy_at = 0.0
         self._asked: dict[str, float] = {}
         self._queued_at: dict[str, float] = {}
-        self._capped_at = math.inf  # when the only one who asks was beyond their hard cap for certain
 
     def say(self, invariant: str, told: str) -> None:
         if self.breach is None and not self._world.over:
@@ -168,7 +164,7 @@ class Watch:
         if process not in self._epochs and process.alive and process.kind != "task":
             self.say("reconciler", f"{process.kind} launched without an epoch")
         self.wishes()
-        self._paid(launch)
+        self.money.launched(launch)
         serving = [m for m in self._world.machines.values() if m.launch.model == launch.model and self._serves(m)]
         wanted = max((n for at, n in self._wanted.get(launch.model, []) if at >= self._now - 60), default=1)
         if self._queued_at.get(launch.model, -QUEUE_S) > self._now - QUEUE_S:
@@ -179,43 +175,9 @@ class Watch:
             else:
                 self.say("reconciler", f"{len(serving)} nodes of {launch.model}, wanted {wanted}")
 
-    def _paid(self, launch: Launch) -> None:
-        """All that ran, what runs until it has idled out, and this one: at least so much is certain."""
-        world, schedule = self._world, self._world.schedule
-        budget_usd = schedule.cap.usd if schedule.cap and not self._taken_back else schedule.budget_usd
-        if budget_usd >= AMPLE_USD or self._unsure:
-            return
-        ahead_s = sum(self._least_s(m.launch.model, self._now - m.launched_at) for m in world.machines.values())
-        spent = self._spent_usd(ahead_s)
-        if spent > budget_usd + SLACK_USD:
-            self.say("money", f"{launch.model} launched, with {spent:.4f} $ of {budget_usd:.4f} $ gone")
-
-    def _spent_usd(self, ahead_s: float = 0.0) -> float:
-        """By the cloud's own times; all of it is on one account, for only one person asks."""
-        lifetimes, now = self._world.cloud.lifetimes, EPOCH + self._now
-        lived_s = sum((life.ended_at or now) - life.launched_at for life in lifetimes.values())
-        return float((RATE.per_hour * (lived_s + ahead_s) / 3600 + RATE.at_launch * len(lifetimes)) / MICRO)
-
-    def _capped(self) -> None:
-        """Who asks beyond the hard cap has no answer."""
-        cap = self._world.schedule.cap
-        if cap is None or self._unsure or self._taken_back:  # what takes such a node's place is on nobody's account
-            return
-        if self._capped_at == math.inf and self._spent_usd() > cap.usd + SLACK_USD:
-            self._capped_at = self._now
-        for client in self._world.people.clients:
-            if client.ending == "answered" and client.began_at > self._capped_at:
-                self.say("money", f"{client.ask} was answered beyond the hard cap of {cap}")
-
-    def _least_s(self, model: str, age_s: float) -> float:
-        schedule = self._world.schedule
-        return float(max(0.0, schedule.boot_s + schedule.load_s + IDLE_S[model] - age_s))
-
-    @property
-    def _unsure(self) -> bool:
-        """Is there what nobody knows of yet? Two at a hand-over, an instance whose launch was not heard of."""
-        lost = any(isinstance(event, Trouble | CrashTask | Outage | Retire) for event in self._world.schedule.all)
-        return lost or any(at > self._now - HAND_OVER_S for at in self._superseded.values())
+    def _torn(self) -> bool:
+        """May two act, since the one has not learned of the other?"""
+        return any(at > self._now - HAND_OVER_S for at in self._superseded.values())
 
     def _serves(self, machine: Machine) -> bool:
         row = self._world.nodes.rows.get(machine.instance.id)
@@ -252,7 +214,7 @@ class Watch:
             if client.ending is None and self._now > client.began_at + limit:
                 self.say("wish", f"open for {limit:.0f} s: {client.ask} tried {client.tried[-6:]}")
         self._unwished()
-        self._capped()
+        self.money.round()
         self.front_changed()
 
     def _unwished(self) -> None:
@@ -319,7 +281,7 @@ class Watch:
             return
         if code == "engine_lost" and self.overdue:
             return
-        if code == BUDGET and (self._world.schedule.cap or self._world.schedule.budget_usd < AMPLE_USD):
+        if code == BUDGET and self.money.tight:
             return
         if code == "no_gpu_capacity":
             scarce = [event for event in self._world.schedule.all if isinstance(event, Scarcity)]

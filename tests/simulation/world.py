@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from control_plane.app import Adapters, FrontAdapters
+from control_plane.adapters import Adapters, FrontAdapters
 from control_plane.books import Limit
 from control_plane.effects import Stores
 from control_plane.errors import NoCapacity

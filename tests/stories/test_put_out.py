@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import openai
 import pytest
 
-from control_plane.app import FrontAdapters
+from control_plane.adapters import FrontAdapters
 from control_plane.ports import Front, FrontState
 from control_plane.settings import Settings
 from tests.api.asking import ASK, CHAT, awake

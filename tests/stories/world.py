@@ -17,7 +17,8 @@ from typing import Any
 import httpx
 import openai
 
-from control_plane.app import Adapters, ControlPlane, FrontAdapters
+from control_plane.adapters import Adapters, FrontAdapters
+from control_plane.app import ControlPlane
 from control_plane.effects import Stores
 from control_plane.http_server import configured, serving
 from control_plane.hub import Access, Reading

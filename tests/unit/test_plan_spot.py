@@ -9,7 +9,7 @@ import pytest
 from control_plane.actions import Drain, Fulfil, HandOver, Hold, Release, Start, Terminate
 from control_plane.failures import REPLACED, TAKEN_BACK
 from control_plane.model import Model
-from control_plane.nodes import Node, NodeId
+from control_plane.nodes import UNASKED, Cause, Node, NodeId
 from control_plane.plan import HAND_OVER_S, LATE_S, plan
 from control_plane.ports import ModelRow, Wish
 from control_plane.world import World
@@ -54,6 +54,23 @@ def test_it_is_replaced_at_once_while_it_works_for_somebody() -> None:
     assert Start(NAME) in actions(replace(gone, running=1))  # another task's
     draining = replace(gone, state=NodeState.DRAINING, draining_since=NOW)
     assert Start(NAME) in actions(draining, in_flight=BUSY)
+
+
+def test_who_paid_for_it_pays_for_what_takes_its_place_unless_somebody_wishes_for_it() -> None:
+    gone = spot(interruption_at=SOON, cause=Cause("ann@example.com", "key-1"))
+    assert Start(NAME, gone.cause) in actions(gone, in_flight=BUSY)
+    nobodys = wish(by="")  # as it is written for who is at work there, without a wish of theirs
+    assert Start(NAME, gone.cause) in actions(gone, in_flight=BUSY, wishes={NAME: nobodys})
+    bens = wish(by="ben@example.com")
+    assert Start(NAME, Cause("ben@example.com")) in actions(gone, in_flight=BUSY, wishes={NAME: bens})
+
+
+def test_what_is_written_for_who_is_at_work_there_is_on_that_account_too() -> None:
+    for cause in (Cause("ann@example.com", "key-1", speculative=True), UNASKED):
+        gone = spot(interruption_at=SOON, cause=cause)
+        world = World({NAME: MODEL}, {NAME: ModelRow(NAME, CONFIG)}, nodes=[gone], in_flight=BUSY)
+        (hold,) = [action for action in plan(world, NOW, POLICY) if isinstance(action, Hold)]
+        assert hold.wish.cause == cause
 
 
 def test_it_is_not_replaced_when_it_does_nothing() -> None:
@@ -143,7 +160,8 @@ def test_a_wish_is_not_fulfilled_by_a_node_that_aws_wants_back() -> None:
 
 
 def test_load_that_asks_for_another_gets_it() -> None:
-    assert kinds(node(), models={NAME: WANTED_TWO}, load={NAME: 2}) == [Start]
+    anns = node(cause=Cause("ann@example.com"))
+    assert actions(anns, models={NAME: WANTED_TWO}, load={NAME: 2}) == [Start(NAME, anns.cause)]
     assert kinds(node(), node(NodeState.BOOTING, "i-2"), models={NAME: WANTED_TWO}, load={NAME: 2}) == []
 
 

@@ -104,8 +104,10 @@ async def revoke_key(key_id: str, request: Request, caller: Caller) -> None:
 
 async def _check_maker(services: Services, caller: Principal) -> None:
     """What an owner allows a key in a month it must not evade. Raises Forbidden; Unavailable if that is not known."""
-    if caller.key and (await services.spending.budgets()).standing(f"key:{caller.key_id}"):
-        raise key_is_limited()
+    if caller.key and services.limits:
+        scope = f"key:{caller.key_id}"
+        if any(limit.scope == scope for limit in await services.limits.list()):
+            raise key_is_limited()
 
 
 async def _budgets(services: Services) -> Budgets | None:

@@ -65,7 +65,7 @@ async def test_another_configuration_leaves_the_override_and_the_history_alone(
     changed = CONFIG | {"idleTimeout": 600}
     await configure(models, namespace, changed)
     await models.adopt("small", changed)
-    assert await only(models) == ModelRow("small", changed, {"idleTimeout": 900}, (Boot(42.5),))
+    assert await only(models) == ModelRow("small", changed, {"idleTimeout": 900}, (Boot(42.5),), place=2)
 
 
 async def test_the_same_configuration_forgives_nothing(models: ModelStore, namespace: str) -> None:
@@ -79,9 +79,9 @@ async def test_another_configuration_forgives_at_once_and_for_good(models: Model
     await models.failed("small", FAILURE, node=NODE, at=AT, count=1)
     changed = CONFIG | {"instanceTypes": ["g6e.xlarge"]}
     await configure(models, namespace, changed)
-    assert await only(models) == ModelRow("small", changed, failed_at=AT, counted=(NODE,), adopted=False)
+    assert await only(models) == ModelRow("small", changed, failed_at=AT, counted=(NODE,), adopted=False, place=2)
     await models.adopt("small", changed)
-    assert await only(models) == ModelRow("small", changed, failed_at=AT, counted=(NODE,))
+    assert await only(models) == ModelRow("small", changed, failed_at=AT, counted=(NODE,), place=2)
     await models.started("small", Boot(1.0))
     assert (await only(models)).failure is None
 
@@ -111,7 +111,7 @@ async def test_of_two_overrides_at_once_the_second_is_stale(models: ModelStore) 
 async def test_a_start_that_succeeds_forgives_and_is_remembered(models: ModelStore) -> None:
     await models.failed("small", FAILURE, node=NODE, at=AT, count=1)
     await models.started("small", BOOT)
-    assert await only(models) == ModelRow("small", CONFIG, boots=(BOOT,), failed_at=AT, counted=(NODE,))
+    assert await only(models) == ModelRow("small", CONFIG, boots=(BOOT,), failed_at=AT, counted=(NODE,), place=2)
 
 
 async def test_a_start_that_succeeds_need_not_forgive(models: ModelStore) -> None:
@@ -175,7 +175,7 @@ async def test_a_failure_counted_past_another_writer_is_stale(models: ModelStore
     await models.forgive("small")
     with pytest.raises(Stale):
         await models.failed("small", FAILURE, node=NodeId("i-2"), at=AT, count=2)
-    assert await only(models) == ModelRow("small", CONFIG, failed_at=AT, counted=(NODE,))
+    assert await only(models) == ModelRow("small", CONFIG, failed_at=AT, counted=(NODE,), place=2)
 
 
 async def test_a_refused_launch_is_remembered_and_leaves_the_count_alone(models: ModelStore) -> None:
@@ -204,7 +204,7 @@ async def test_a_refusal_is_forgiven_with_the_failures(models: ModelStore, names
 async def test_a_person_can_forgive(models: ModelStore) -> None:
     await models.failed("small", FAILURE, node=NODE, at=AT, count=1)
     await models.forgive("small")
-    assert await only(models) == ModelRow("small", CONFIG, failed_at=AT, counted=(NODE,))
+    assert await only(models) == ModelRow("small", CONFIG, failed_at=AT, counted=(NODE,), place=2)
 
 
 async def test_what_is_remembered_of_a_model_that_pulumi_took_away_makes_it_no_model(

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, Route, sync_playwright
 
 from control_plane.schema import CALLBACK_PATH
 from rehearsal import stack
@@ -42,6 +42,18 @@ EAGER = {"DIOGENES_ISSUER_AGAIN_S": "0.1"}
 CSRF = {"x-diogenes-csrf": "1"}
 
 
+def _ours(route: Route) -> None:
+    """A page of ours, and nothing that runs on it: where the provider sends the browser, it would load the built web
+    app, which finishes the sign-in by itself."""
+    match route.request.resource_type:
+        case "document":
+            route.fulfill(body=PAGE, content_type="text/html")
+        case "script":
+            route.abort()
+        case _:
+            route.continue_()
+
+
 @dataclass
 class Visitor:
     """Somebody with a browser of their own; their tabs share its cookies."""
@@ -52,8 +64,7 @@ class Visitor:
 
     def tab(self) -> Page:
         page = self.context.new_page()
-        page.route(f"{self.desk.web_url}**", lambda route: route.fulfill(body=PAGE, content_type="text/html")
-                   if route.request.resource_type == "document" else route.continue_())  # fmt: skip
+        page.route(f"{self.desk.web_url}**", _ours)
         page.goto(f"{self.desk.web_url}models")
         return page
 

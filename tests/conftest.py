@@ -1,4 +1,5 @@
-"""How the tests are shared out among several processes (`make test`): what belongs together stays together."""
+"""How the tests are shared out among several processes (`make test`): what belongs together stays together; and that no
+test looks at how long something took."""
 
 from __future__ import annotations
 
@@ -6,7 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+settings.register_profile("noisy machines", deadline=None)
+settings.load_profile("noisy machines")
 
 WHOLE = ("image", "vllm", "provider", "infra", "web")
 """Folders whose files share what is dear to make: a daemon and an image, an engine, a provider, a desk."""

@@ -83,14 +83,14 @@ def read_refusal(path: str, reply: httpx.Response) -> None:
     assert path == MESSAGES or {"param", "code"} <= set(error)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=PATHS, body=st.binary(max_size=200))
 def test_any_bytes_as_body(target: Target, path: str, body: bytes) -> None:
     read_refusal(path, target.run(target.http.post(path, content=body)))
     assert nothing_happened(target.world)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.filter_too_much])
 @given(path=PATHS, body=JSON, base=st.booleans())
 def test_any_json_as_body(target: Target, path: str, body: Any, base: bool) -> None:
     if base and isinstance(body, dict):  # near misses find more than noise
@@ -101,7 +101,7 @@ def test_any_json_as_body(target: Target, path: str, body: Any, base: bool) -> N
     assert nothing_happened(target.world)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(path=PATHS, headers=st.dictionaries(HEADER_NAMES, HEADER_VALUES, max_size=4), key=st.none() | HEADER_VALUES)
 def test_any_header_values(target: Target, path: str, headers: dict[str, bytes], key: bytes | None) -> None:
     raw = [(name.encode(), value) for name, value in headers.items()]

@@ -308,7 +308,7 @@ JSON = st.recursive(
 NAMES = st.sampled_from(["iss", "aud", "azp", "exp", "iat", "nbf", "email", "email_verified", "nonce", "sub"])
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(claims=st.dictionaries(NAMES, JSON, min_size=1, max_size=3))
 def test_no_claim_of_any_type_is_a_fault_of_ours(front: Front, claims: dict[str, Any]) -> None:
     reply = front.ask("GET", "/api/session", authorization=f"Bearer {front.issuer.token(**claims)}")

@@ -351,5 +351,5 @@ class FleetMachine(RuleBasedStateMachine):
         self.loop.close()
 
 
-FleetMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+FleetMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestFleetMachine = FleetMachine.TestCase

@@ -141,7 +141,7 @@ def _facts(draw: st.DrawFn) -> tuple[list[Bill], list[Tally]]:
 _ZONES = ["UTC", "Europe/Berlin", "Asia/Kathmandu", "America/St_Johns", "Pacific/Kiritimati", "Australia/Lord_Howe"]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(_facts(), st.sampled_from(_ZONES))
 def test_every_micro_dollar_is_attributed_and_every_report_adds_up(
     facts: tuple[list[Bill], list[Tally]], zone: str
@@ -161,7 +161,7 @@ def test_every_micro_dollar_is_attributed_and_every_report_adds_up(
         assert len({(row.name, row.owner) for row in told}) == len(told)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(_facts(), st.randoms(use_true_random=False))
 async def test_replays_crashes_and_lost_replies_change_no_sum(
     facts: tuple[list[Bill], list[Tally]], chance: random.Random

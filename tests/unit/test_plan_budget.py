@@ -100,7 +100,7 @@ def test_a_budget_warns_ends_starts_and_ends_everything(spent: int, state: str) 
     assert Standing(Limit(DEPLOYMENT, 10_000_000, 12_000_000), spent).state is BudgetState(state)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(1, 8),
     st.integers(0, 5_000_000),

@@ -354,13 +354,13 @@ def ran(events: list[tuple[str, float]], *, hooked: bool) -> Sim:
 steps = st.lists(st.tuples(st.sampled_from(EVENTS), st.sampled_from([5.0, 30.0, 120.0, 1000.0])), max_size=30)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(steps, st.booleans())
 def test_no_schedule_of_events_leaks_a_node_or_cuts_a_request(events: list[tuple[str, float]], hooked: bool) -> None:
     ran(events, hooked=hooked)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(steps, st.booleans())
 def test_when_demand_ends_everything_goes_and_nothing_is_forgotten(
     events: list[tuple[str, float]], hooked: bool
@@ -374,7 +374,7 @@ def test_when_demand_ends_everything_goes_and_nothing_is_forgotten(
     assert {node.state for node in sim.nodes.values()} <= {NodeState.TERMINATED}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(steps, st.booleans())
 def test_with_nobody_reconciling_the_leases_alone_take_every_node_down(
     events: list[tuple[str, float]], hooked: bool
@@ -385,7 +385,7 @@ def test_with_nobody_reconciling_the_leases_alone_take_every_node_down(
     assert not [one for one in sim.alive if sim.alive[one] and one in sim.nodes and one not in sim.silent]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(steps, st.booleans())
 def test_who_waits_is_served_or_refused_once_machines_boot(events: list[tuple[str, float]], hooked: bool) -> None:
     sim = ran(events, hooked=hooked)

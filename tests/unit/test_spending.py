@@ -83,7 +83,7 @@ async def test_what_was_spent_last_month_is_not_counted_for_a_moment_of_the_next
     assert await world.spent() == 0
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.floats(-86400, 60), st.floats(1, 2 * 86400), st.integers(1, 60_000_000))
 async def test_the_months_of_a_machine_add_up_to_its_cost(begin: float, life: float, rate: int) -> None:
     world = World(FakeClock(EDGE))

@@ -167,6 +167,15 @@ async def test_a_key_is_made_and_told_where_nobody_knows_what_was_spent() -> Non
 
 
 @story
+async def test_no_key_is_made_with_another_while_nobody_knows_whether_the_owner_limits_that_one() -> None:
+    async with deployment() as world, world.http() as http:
+        known = len((await http.get("/api/keys")).json()["keys"])
+        world.limits.broken.fail("list", Unavailable("throttled"))
+        refusal(await http.post("/api/keys", json={"name": "anyhow"}), 503)
+        assert len((await http.get("/api/keys")).json()["keys"]) == known
+
+
+@story
 async def test_a_key_needs_a_name_of_sensible_length() -> None:
     async with deployment() as world, world.http(content_type="application/json") as http:
         for body in ({}, {"name": ""}, {"name": "  "}, {"name": "x" * 65}, {"name": 7}, {"name": "x", "email": "bob"}):

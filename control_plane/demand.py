@@ -44,7 +44,7 @@ class Demand:
         for name, load in self._loads.items():
             mine = [node for node in nodes if node.model == name]
             serving = [node for node in mine if node.state is NodeState.READY and not node.at_risk]
-            _follow(load, serving, taken={node.id for node in mine if node.at_risk})
+            _follow(load, serving, taken={node.id for node in mine if node.at_risk and _busy(node)})
             self._grow(load, serving, now)
             self._shrink(load, serving, now)
             load.wanted = min(load.wanted, models[name].max_instances)
@@ -62,7 +62,7 @@ class Demand:
             load.wanted, load.queued_since = len(serving) + 1, now
 
     def _shrink(self, load: _Load, serving: Sequence[Node], now: float) -> None:
-        busy = sum(node.running + node.waiting for node in serving)
+        busy = sum(map(_busy, serving))
         light = load.wanted > 1 and not load.queued_since and busy <= ROOM * load.capacity * (load.wanted - 1)
         if not light:
             load.light_since = None
@@ -73,9 +73,14 @@ class Demand:
             load.serving -= {sorted(serving, key=lambda node: node.ready_at)[-1].id}  # it goes
 
 
+def _busy(node: Node) -> int:
+    """Requests, as its agent last told."""
+    return node.running + node.waiting
+
+
 def _follow(load: _Load, serving: Sequence[Node], *, taken: Set[NodeId]) -> None:
     """More that serve are kept for now, whoever wanted them; one that left is not asked for again, but for what AWS
-    took back."""
+    took back while it worked."""
     now = frozenset(node.id for node in serving)
     if not now:
         load.queued_since = load.light_since = None

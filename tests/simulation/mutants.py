@@ -95,6 +95,9 @@ MUTANTS = (
         "stays = front.state is FrontState.AWAKE or now >= front.since + linger_s",
         "stays = True",
         ("wish", "stream", "front"),
+        also=(  # it turns the listener back at its end
+            Change("control_plane.slumber", "for _ in range(LAST_LOOKS):", "for _ in range(0):"),
+        ),
     ),
     Mutant(
         "listener's turn is taken for granted",

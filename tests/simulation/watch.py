@@ -300,7 +300,7 @@ class Watch:
         if answer.by == "edge":
             schedule = self._world.schedule
             crashed = any(self._now < at + schedule.task_start_s + CRASH_S for at in self.crashes)
-            return crashed or any(self._now < at + GAP_S + schedule.propagation_s for at in self.stops)
+            return crashed or any(self._now < self._seeing(at) + GAP_S + schedule.propagation_s for at in self.stops)
         if b"engine_lost" in answer.body:
             return self.overdue or any(isinstance(event, KillMachine | KillAgent) for event in self._world.schedule.all)
         if call.server is not None and not call.server.alive:
@@ -312,6 +312,12 @@ class Watch:
         ):  # it streams: it has its time
             return self._now >= call.let_go_at + SETTINGS.stop_timeout_s
         return True
+
+    def _seeing(self, at: float) -> float:
+        """From then on whoever looks can turn the listener: neither tables nor listener are out."""
+        outages: Sequence[Outage] = [each for each in self._world.reach.outages if each.what != "cloud"]
+        ends = [each.at + each.seconds for each in outages if each.at <= at + GAP_S and at < each.at + each.seconds]
+        return max([at, *ends])
 
     @property
     def _taken_back(self) -> bool:

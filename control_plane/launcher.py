@@ -112,16 +112,7 @@ class Launcher:
 
     async def settle(self, launch: Launch) -> Instance:
         """Make the launch's call, again or for the first time, and write its row. Raises LaunchRefused."""
-        self._silent_since.setdefault(launch.token, self._clock())
-        try:
-            instance = await self._cloud.launch(launch)
-        except LaunchRefused as error:
-            self._memory.note(launch.group, launch.zone, error)
-            await self._settled(launch)
-            raise
-        await self.adopt(instance, model=launch.model, group=launch.group, market=launch.market, cause=launch.cause)
-        await self._settled(launch)
-        return instance
+        return await self._kept(await self._called(launch), launch)
 
     def shun(self, node: Node) -> None:
         """AWS takes this node back: where it was, there is none to be had for a while."""
@@ -170,12 +161,30 @@ class Launcher:
         return [rung for rung in rungs if rung not in passed_over]
 
     async def _try(self, rung: Rung, model: Model, cause: Cause, limit_s: float) -> Instance:
-        """Raises TimeoutError: what becomes of the launch is not known, and its intent stands."""
+        """Raises TimeoutError: what becomes of the launch is not known, and its intent stands.
+
+        The limit is AWS's: an instance that is there is no lack of them, however slow its row is to write.
+        """
         group = rung.group
         launch = Launch(self._token(), model.name, group.name, rung.zone, group.market, self._clock(), cause)
         await self._launches.intend(launch)
         async with asyncio.timeout(limit_s):
-            return await self.settle(launch)
+            instance = await self._called(launch)
+        return await self._kept(instance, launch)
+
+    async def _called(self, launch: Launch) -> Instance:
+        self._silent_since.setdefault(launch.token, self._clock())
+        try:
+            return await self._cloud.launch(launch)
+        except LaunchRefused as error:
+            self._memory.note(launch.group, launch.zone, error)
+            await self._settled(launch)
+            raise
+
+    async def _kept(self, instance: Instance, launch: Launch) -> Instance:
+        await self.adopt(instance, model=launch.model, group=launch.group, market=launch.market, cause=launch.cause)
+        await self._settled(launch)
+        return instance
 
     async def _settled(self, launch: Launch) -> None:
         await self._launches.settle(launch.token)

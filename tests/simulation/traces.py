@@ -112,6 +112,21 @@ TRACES: dict[str, tuple[Event, ...]] = {
     "who waits in a task has a wish in the table": (ask(10.0, seconds=40.0), ask(110.0, LARGE)),
 }
 FAILED = (
+    Schedule(  # an instance was there, but its row was slow to write: who waited was told that there is none
+        69935,
+        (
+            Trouble("night", "nodes.add", 1, "slow"),
+            Scarcity(226.5498849628627, 163.7802263360267, market="spot"),
+            Ask(267.3346958829253, SMALL, seconds=20.0, stream=False, manner="js"),
+        ),
+        propagation_s=22.178219862293467,
+        task_start_s=28.114351336479732,
+        boot_s=22.667406410665578,
+        load_s=49.28420059985862,
+        janitor_at=40.50492090839797,
+        skew_s=0.5,
+        spot=True,
+    ),
     Schedule(  # an idle Spot node that AWS took back had another in its place
         4480,
         (

@@ -159,8 +159,8 @@ MUTANTS = (
     Mutant(
         "launch is repeated under a new token",
         "control_plane.launcher",
-        "instance = await self._cloud.launch(launch)",
-        "instance = await self._cloud.launch(Launch(self._token(), *list(vars(launch).values())[1:]))",
+        "return await self._cloud.launch(launch)",
+        "return await self._cloud.launch(Launch(self._token(), *list(vars(launch).values())[1:]))",
         ("reconciler",),
     ),
     Mutant(

@@ -42,12 +42,17 @@ async def check_functions(account: Account, region: str) -> list[Finding]:
     told = f"Lambda runs {has} requests of this account at the same time"
     if has >= EXECUTIONS:
         return [ok("quota.lambda", told)]
-    fix = (
-        f"aws service-quotas request-service-quota-increase --region {region} --service-code lambda "
-        f"--quota-code {LAMBDA_EXECUTIONS} --desired-value {ASKED_EXECUTIONS}"
-    )
+    fix = _increase(region, "lambda", LAMBDA_EXECUTIONS, ASKED_EXECUTIONS)
     why = f"{told}: while it wakes, each client that waits takes one, and the next gets the load balancer's bare 502"
     return [warning("quota.lambda", why, fix)]
+
+
+def _increase(region: str, service: str, code: str, value: int) -> str:
+    """The command that asks AWS for more."""
+    return (
+        f"aws service-quotas request-service-quota-increase --region {region} --service-code {service} "
+        f"--quota-code {code} --desired-value {value}"
+    )
 
 
 @dataclass(frozen=True)
@@ -75,10 +80,7 @@ class Need:
 
 def _judged(check: str, quota: Quota, needs: Sequence[Need], *, has: int, region: str) -> Finding:
     altogether = sum(need.altogether for need in needs)
-    fix = (
-        f"aws service-quotas request-service-quota-increase --region {region} --service-code ec2 "
-        f"--quota-code {quota.code} --desired-value {altogether}"
-    )
+    fix = _increase(region, "ec2", quota.code, altogether)
     told = f"{quota.name} ({quota.code}) is {has} vCPUs"
     short = [need for need in needs if need.least > has]
     if short:

@@ -14,7 +14,7 @@ from tests.soak.rounds import MODEL, Rounds
 from tests.soak.signals import interruptible
 
 IDLE_S = 14  # more than a wake takes
-JANITOR_S = 10.0  # it looks two or three times a cycle, and a look makes all clients of AWS anew
+JANITOR_S = 10.0  # it looks two or three times a cycle, and each look costs CPU
 ANSWER_LIMIT_S = 120.0  # far more than one takes: nobody judges here how fast the machine is
 
 

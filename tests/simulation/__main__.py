@@ -15,7 +15,8 @@ import subprocess
 import sys
 import time
 
-from tests.simulation.mutants import MUTANTS, Mutant, mutant, plant
+from tests.simulation.mutants import MUTANTS, mutant
+from tests.simulation.planting import Mutant, plant
 from tests.simulation.thaw import thaw
 
 SHOWN = 5

@@ -1,45 +1,15 @@
-"""Planted bugs: one guard of the real code taken away each, as a change of its source before it is imported.
+"""Planted bugs: one guard of the real code taken away each.
 
 Where another guard makes up for the one that is gone, as it shall, that one is taken away as well: see ``also``.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from types import CodeType, ModuleType
+from tests.simulation.front_mutants import FRONT
+from tests.simulation.planting import Change, Mutant
 
-
-@dataclass(frozen=True)
-class Change:
-    """``old`` stands exactly once in the module's source."""
-
-    module: str
-    old: str
-    new: str
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """``expected`` names the invariants of which one catches it; ``also`` what would make up for it."""
-
-    name: str
-    module: str
-    old: str
-    new: str
-    expected: Sequence[str]
-    also: Sequence[Change] = ()
-
-    @property
-    def changes(self) -> Sequence[Change]:
-        return (Change(self.module, self.old, self.new), *self.also)
-
-
-MUTANTS = (
+MUTANTS: tuple[Mutant, ...] = (
+    *FRONT,
     Mutant(
         "reconciler drains no idle node",
         "control_plane.plan",
@@ -60,80 +30,6 @@ MUTANTS = (
         "overdue_s = now - situation.lease_ends_at - policy.grace_s",
         "overdue_s = -1.0",
         ("node", "rest"),
-    ),
-    Mutant(
-        "listener turns to a task that is not healthy",
-        "control_plane.front",
-        "yield from _facing(stage, control_plane=healthy)",
-        "yield from _facing(stage, control_plane=True)",
-        ("front", "wish"),
-    ),
-    Mutant(
-        "task that died is not turned away from",
-        "control_plane.front",
-        "yield from _facing(stage, control_plane=healthy)",
-        "yield from _facing(stage, control_plane=healthy or stage.facing_control_plane)",
-        ("front", "wish"),
-    ),
-    Mutant(
-        "task sleeps on a stream",
-        "control_plane.slumber",
-        "self._busy = busy",
-        "self._busy = lambda: False",
-        ("stream", "wish"),
-    ),
-    Mutant(
-        "task ends before the listener's turn arrived",
-        "control_plane.slumber",
-        "now >= self._turned_at + self._propagation_s",
-        "now >= self._turned_at",
-        ("wish", "stream"),
-    ),
-    Mutant(
-        "task that was just told to end is faced",
-        "control_plane.front",
-        "stays = front.state is FrontState.AWAKE or now >= front.since + linger_s",
-        "stays = True",
-        ("wish", "stream", "front"),
-        also=(  # it turns the listener back at its end
-            Change("control_plane.slumber", "for _ in range(LAST_LOOKS):", "for _ in range(0):"),
-        ),
-    ),
-    Mutant(
-        "listener's turn is taken for granted",
-        "control_plane.slumber",
-        "            self._turned_at = self._clock()\n        if busy",
-        "            self._turned_at = front.since\n        if busy",
-        ("wish", "stream"),
-    ),
-    Mutant(
-        "count that should be 0 is not mended",
-        "control_plane.front",
-        "            if stage.desired:\n                yield Want(0)",
-        "",
-        ("rest",),
-    ),
-    Mutant(
-        "fall is ended neither by its task nor by its limit",
-        "control_plane.front",
-        "if now > front.since + FALL_LIMIT_S:",
-        "if False:",
-        ("rest", "front"),
-        also=(
-            Change(
-                "control_plane.slumber",
-                "        await self._keeper.move(front, FrontState.ASLEEP)\n",
-                "        return\n",
-            ),
-        ),
-    ),
-    Mutant(
-        "task that sleeps is not woken",
-        "control_plane.front",
-        "        case FrontState.ASLEEP if wanted and not resting(front, now):\n"
-        "            yield from _woken(front, stage)  # 1\n",
-        "",
-        ("wish", "node"),
     ),
     Mutant(
         "reconciler that lost its epoch goes on",
@@ -348,42 +244,3 @@ MUTANTS = (
 
 def mutant(name: str) -> Mutant:
     return next(one for one in MUTANTS if one.name == name)
-
-
-class _Loader(SourceFileLoader):
-    planted: Mutant
-
-    def get_code(self, fullname: str) -> CodeType:
-        source = self.get_data(self.path).decode()
-        for change in self.planted.changes:
-            if change.module == fullname:
-                if source.count(change.old) != 1:
-                    raise AssertionError(f"{self.planted.name}: its place in {fullname} is gone, or not the only one")
-                source = source.replace(change.old, change.new)
-        return compile(source, self.path, "exec")
-
-
-class _Finder(MetaPathFinder):
-    def __init__(self, planted: Mutant) -> None:
-        self._planted = planted
-        self._modules = {change.module for change in planted.changes}
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, _target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname not in self._modules:
-            return None
-        found = PathFinder.find_spec(fullname, path)
-        assert found
-        assert found.origin
-        loader = _Loader(fullname, found.origin)
-        loader.planted = self._planted
-        return importlib.util.spec_from_file_location(fullname, found.origin, loader=loader)
-
-
-def plant(planted: Mutant) -> None:
-    """From here on its modules are imported with the bug. They must not be imported yet."""
-    for change in planted.changes:
-        if change.module in sys.modules:
-            raise AssertionError(f"{change.module} is imported already")
-    sys.meta_path.insert(0, _Finder(planted))

@@ -6,14 +6,16 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from tests.simulation.settings import KEY_ROW
+from tests.simulation.starts import WAYS as FATES
 
 MODELS = ("org/small", "org/large")
 SCOPES = (f"user:{KEY_ROW.email}", f"key:{KEY_ROW.id}")
 DEMAND_ENDS_S = 360.0
 
-
+BAD = 0.015  # of all schedules have starts of tasks that fail
 AMPLE_USD = 100.0
 TIGHT_USD = (0.45, 1.5)  # from what a first start needs to what a few nodes cost
 CAPPED = 0.04  # of all schedules
@@ -95,6 +97,17 @@ class Scarcity:
 
 
 @dataclass(frozen=True)
+class BadStarts:
+    """Tasks end at their start, as ``starts`` has it: the next ``times``; at 0 those of a new definition, which a good
+    one follows ``seconds`` later."""
+
+    at: float
+    fate: str
+    times: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class Interrupt:
     """AWS takes a Spot instance back, so long after it said so; None: it only says that it may."""
 
@@ -124,9 +137,22 @@ class On:
     at: float = 0.0
 
 
-Event = Ask | Scale | Retire | CrashTask | KillMachine | KillAgent | Outage | Scarcity | Interrupt | Trouble | On
+Event = (
+    Ask
+    | Scale
+    | Retire
+    | CrashTask
+    | KillMachine
+    | KillAgent
+    | Outage
+    | Scarcity
+    | BadStarts
+    | Interrupt
+    | Trouble
+    | On
+)
 
-DISRUPTIONS = (Retire, CrashTask, KillMachine, KillAgent, Outage, Scarcity, Interrupt, Trouble)
+DISRUPTIONS = (Retire, CrashTask, KillMachine, KillAgent, Outage, Scarcity, BadStarts, Interrupt, Trouble)
 
 GUARDS = ("reconciler", "janitor", "lease")
 
@@ -243,8 +269,8 @@ def draw(seed: int) -> Schedule:
     if spot and not guard and more.random() < 0.2:
         events.append(Scarcity(more.uniform(0, last), more.uniform(60, 200), market="spot"))
     tight = not guard and more.random() < 0.08
-    cap, habit = (None, []) if guard or tight else _beyond(random.Random(seed + 8_000_000_000))
-    events += habit
+    rare, with_them = ({}, []) if guard else _rare(seed, last, capped=not tight)
+    events += with_them
     return Schedule(
         seed,
         tuple(sorted(events, key=lambda event: event.at)),
@@ -258,8 +284,15 @@ def draw(seed: int) -> Schedule:
         alone_at=alone_at,
         spot=spot,
         budget_usd=more.uniform(*TIGHT_USD) if tight else AMPLE_USD,
-        cap=cap,
+        **rare,
     )
+
+
+def _rare(seed: int, last: float, *, capped: bool) -> tuple[dict[str, Any], list[Event]]:
+    """What few schedules have: other values of theirs, and events."""
+    cap, events = _beyond(random.Random(seed + 8_000_000_000)) if capped else (None, [])
+    rng = random.Random(seed + 9_000_000_000)
+    return {"cap": cap}, [*events, *_bad_starts(rng, last)]
 
 
 def _beyond(rng: random.Random) -> tuple[Cap | None, list[Ask]]:
@@ -267,6 +300,18 @@ def _beyond(rng: random.Random) -> tuple[Cap | None, list[Ask]]:
     if rng.random() >= CAPPED:
         return None, []
     return Cap(rng.choice(SCOPES), rng.uniform(*CAPPED_USD)), [_ask(rng, 600.0) for _ in range(20)]
+
+
+def _bad_starts(rng: random.Random, last: float) -> list[Event]:
+    """Seldom: a definition that does not start, or a few starts; and who asks meanwhile and afterwards."""
+    if rng.random() >= BAD:
+        return []
+    at, fate = rng.choice((0.0, rng.uniform(0, last))), rng.choice(FATES)
+    if rng.random() < 0.4:
+        return [BadStarts(at, fate, times=rng.choice((1, 2, 3, 3, 5))), _ask(rng, last), _ask(rng, last + 200)]
+    seconds = rng.uniform(40, 250)
+    asks = [replace(_ask(rng, 0.0), at=at + rng.uniform(0, share * seconds)) for share in (0.5, 1.0, 1.8)]
+    return [BadStarts(at, fate, seconds=seconds), *asks]
 
 
 def _interrupt(rng: random.Random, last: float) -> Interrupt:

@@ -17,6 +17,7 @@ from control_plane.settings import Settings
 from tests.simulation.call import Call
 from tests.simulation.scaling import scaling, services_of
 from tests.simulation.settings import KILL_S
+from tests.simulation.starts import STUCK, UNWELL_S, Starts
 from tests.simulation.timeline import Process, ProcessLoop
 
 BEATS = 2  # of which one is made: what a beat says is due every ten
@@ -81,6 +82,9 @@ class Task:
     ended: bool = False
     killed: bool = False  # it did not end in time
     asleep: bool = False  # it ends because the service shall have none
+    fate: str = ""  # what becomes of its start; empty: it comes up
+    definition: int = 0  # the number of the one that it was begun by
+    began_at: float = 0.0
     calls: dict[Call, None] = field(default_factory=dict)  # in their order
     plane: ControlPlane | None = None
     _sigterm: asyncio.Event = field(default_factory=asyncio.Event)
@@ -145,16 +149,21 @@ class Service:
     tasks: list[Task] = field(default_factory=list)
     facings: list[tuple[float, bool]] = field(default_factory=lambda: [(0.0, False)])
 
+    def __post_init__(self) -> None:
+        self.starts = Starts(self.rng)
+
     # -- StageHands
 
     async def look(self) -> Stage:
         return Stage(self.desired, self.healthy, self.facing)
 
     async def endings(self, since: float) -> Sequence[Ending]:
-        return ()
+        return self.starts.endings(since)
 
     async def want(self, tasks: int) -> None:
         self.desired = tasks
+        if tasks:
+            self.starts.name()
         self._later(self.rng.uniform(0.5, 3.0), self.settle)
         self.changed()
 
@@ -180,8 +189,11 @@ class Service:
     # -- AWS's side
 
     def settle(self) -> None:
-        """As many tasks as desired."""
+        """As many tasks as desired, and none that has yet to begin by a definition that is no longer the one."""
         self.tasks = [task for task in self.tasks if not task.ended and task.process.alive]
+        for task in self.tasks:
+            if task.plane is None and task.definition != self.starts.named[0]:
+                self.stop(task)
         kept = [task for task in self.tasks if not task.stopping]
         for task in kept[: max(0, len(kept) - self.desired)]:
             task.asleep = not self.desired
@@ -191,19 +203,24 @@ class Service:
 
     def start(self) -> Task:
         task = self.make_task()
+        task.definition, task.began_at = self.starts.named[0], self._now
+        task.fate = self.starts.fate()
         self.tasks.append(task)
-        task.process.when_dead.append(lambda: self._later(self.rng.uniform(3.0, 12.0), lambda: self._noticed(task)))
+        task.process.when_dead.append(lambda: self._died(task))
         self._later(self.start_s, lambda: self._begin(task))
         return task
 
-    def stop(self, task: Task) -> None:
+    def stop(self, task: Task, why: str = "order") -> None:
         self.changed()
+        self.starts.ended(why, began_at=task.began_at)
         begun = task.plane is not None
         if begun and not task.stopping and task.process.alive:
             self.stopping(task, any(other.healthy for other in self.tasks if other is not task))
         task.stop()
         if not begun:
             task.ended = True
+            if task.fate:
+                self.starts.fails(task.definition, self._now)
             return
 
         def kill() -> None:
@@ -219,7 +236,7 @@ class Service:
         if not old:
             return
         if not rolling:
-            self.stop(old[0])
+            self.stop(old[0], "person")
             self.settle()
             return
         new = self.start()
@@ -234,17 +251,36 @@ class Service:
         follow()
 
     def _begin(self, task: Task) -> None:
-        if not task.stopping and task.process.alive:
-            task.process.spawn(task.live())
-            self._later(self.rng.uniform(6.0, 12.0), lambda: self._check(task))
+        if task.stopping or not task.process.alive or task.fate == STUCK:
+            return
+        if task.fate:
+            self._later(UNWELL_S if task.fate == "unwell" else 0.0, lambda: self._fail(task))
+            return
+        task.process.spawn(task.live())
+        self._later(self.rng.uniform(6.0, 12.0), lambda: self._check(task))
+
+    def _fail(self, task: Task) -> None:
+        """It ended at its start, and nobody had told it to."""
+        if not task.ended:
+            task.registered, task.ended = False, True
+            self.starts.fails(task.definition, self._now)
+            pause_s = self.starts.failed(task.fate, began_at=task.began_at, now=self._now)
+            self._later(pause_s, self.settle)
 
     def _check(self, task: Task) -> None:
         if task.up:
             task.healthy = True
             self.changed()
 
+    def _died(self, task: Task) -> None:
+        if task.fate:
+            self.starts.fails(task.definition, self._now)
+        self._later(self.rng.uniform(3.0, 12.0), lambda: self._noticed(task))
+
     def _noticed(self, task: Task) -> None:
         """It died some time ago."""
+        if not task.stopping:
+            self.starts.ended("crash", began_at=task.began_at)
         task.registered = task.healthy = False
         task.ended = True
         self.changed()

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.hunt import hunted, smallest
-from tests.simulation.mutants import MUTANTS, Mutant, mutant
-from tests.simulation.schedule import Ask, CrashTask, KillMachine, Schedule, draw, shrunk
+from tests.simulation.mutants import MUTANTS, mutant
+from tests.simulation.planting import Mutant
+from tests.simulation.schedule import Ask, BadStarts, CrashTask, KillMachine, Schedule, draw, shrunk
+from tests.simulation.starts import WAYS as FATES
 from tests.simulation.world import World
 
 HELD = range(300)
@@ -56,6 +58,21 @@ def test_a_machine_that_dies_under_a_stream_is_told_and_no_breach() -> None:
     world = World(Schedule(1, (ask, KillMachine(85.0))))
     assert world.run() is None
     assert world.people.clients[0].ending == "told engine_lost"
+
+
+@pytest.mark.parametrize("fate", FATES)
+def test_a_definition_that_does_not_start_is_told_and_after_a_good_one_there_is_an_answer(fate: str) -> None:
+    asks = [Ask(at, "org/small", 5.0, stream=True, manner="curl") for at in (5.0, 450.0)]
+    world = World(Schedule(1, (BadStarts(0.0, fate, seconds=400.0), *asks)))
+    assert world.run() is None
+    assert [client.ending for client in world.people.clients] == ["told control_plane_not_starting", "answered"]
+
+
+def test_two_tasks_that_end_at_their_start_end_no_wake() -> None:
+    ask = Ask(5.0, "org/small", 5.0, stream=True, manner="curl")
+    world = World(Schedule(1, (BadStarts(0.0, "exit", times=2), ask)))
+    assert world.run() is None
+    assert [client.ending for client in world.people.clients] == ["answered"]
 
 
 def test_shrinking_keeps_what_fails_and_drops_the_rest() -> None:

@@ -6,6 +6,7 @@ from tests.simulation.schedule import (
     AMPLE_USD,
     SCOPES,
     Ask,
+    BadStarts,
     Cap,
     Event,
     Interrupt,
@@ -109,6 +110,29 @@ TRACES: dict[str, tuple[Event, ...]] = {
     "who is beyond their hard cap uses nothing": tuple(ask(10.0 + 28.0 * n) for n in range(22)),
     "a key that is beyond its hard cap uses nothing": tuple(ask(10.0 + 28.0 * n, stream=False) for n in range(22)),
     "where no Spot instance is to be had, there is another": (Scarcity(0.0, 400.0, market="spot"), ask(10.0)),
+    "a definition that does not start is given up, and a good one is found": (
+        BadStarts(0.0, "exit", seconds=250.0),
+        ask(5.0),
+        ask(130.0, LARGE),
+        ask(340.0),
+    ),
+    "what is ordered by hand waits for a control plane that comes up": (
+        BadStarts(0.0, "permission", seconds=500.0),
+        ask(5.0),
+        *(Scale(150.0 + 20 * n, LARGE, 1) for n in range(4)),
+        ask(640.0),
+    ),
+    "a wake after a failed one takes what was mended since": (
+        BadStarts(0.0, "exit", seconds=120.0),
+        ask(5.0),
+        On("front.move", 2, 0.0, Outage(0.0, 80.0, "stage")),
+        Trouble("janitor", "stage.want", 1, "refused"),
+        ask(210.0),
+    ),
+    "a task that somebody stops while it starts is no failed one": (
+        ask(5.0),
+        *(Retire(at, rolling=False) for at in (10.0, 16.0, 22.0)),
+    ),
     "who waits in a task has a wish in the table": (ask(10.0, seconds=40.0), ask(110.0, LARGE)),
 }
 FAILED = (

@@ -10,6 +10,8 @@ node       no instance lives without demand for longer than its bound; a node th
 front      state and listener agree, but for a bound; nothing turns to a task that is not healthy
 money      nothing is launched that the month's budget has no room for, whatever it is used for; who is beyond a hard
            cap is told so, and neither launches anything nor uses what runs
+wake       one that does not succeed is given up in time, and only of such a one is anybody told; until one succeeds
+           nothing is launched for those that follow
 rest       when demand has ended everything ends: asleep, no task, no instance
 fault      nothing of ours raises what it did not mean to
 """
@@ -22,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from control_plane.budget import CODE as BUDGET
+from control_plane.failures import NOT_STARTING
 from control_plane.ports import FrontState
 from control_plane.reconciler import ABANDONED_S
 from gpu_node.protocol import NodeState
@@ -45,6 +48,7 @@ from tests.simulation.schedule import (
 )
 from tests.simulation.settings import BOUND_S, IDLE_S, MAX_INSTANCES, SETTINGS
 from tests.simulation.timeline import EPOCH, Process, Timeline
+from tests.simulation.wakes import Wakes
 
 ACTS = frozenset({"cloud.launch", "cloud.terminate", "nodes.move", "launches.intend"})
 HAND_OVER_S = 30.0
@@ -97,6 +101,7 @@ class Watch:
         self._timeline: Timeline = world.timeline
         self.breach: Breach | None = None
         self.money = Money(world, self.say, self._torn)
+        self.wakes = Wakes(world, self.say)
         self.demand_at: dict[str, float] = {}
         self.hand_overs: list[float] = []
         self.doubles = 0
@@ -131,8 +136,9 @@ class Watch:
             case "wishes.ask":
                 self._asked[args[0].model] = self._now
                 self._wanted.setdefault(args[0].model, []).append((self._now, args[0].desired))
-            case "stage.face":
+            case "stage.face" | "front.move":
                 self.front_changed()
+                self.wakes.moved()
         if name in ACTS and not self._world.reach.belated:
             self._superfluous(process, name)
             if name == "cloud.launch":
@@ -165,6 +171,7 @@ class Watch:
             self.say("reconciler", f"{process.kind} launched without an epoch")
         self.wishes()
         self.money.launched(launch)
+        self.wakes.launched(process, launch.model)
         serving = [m for m in self._world.machines.values() if m.launch.model == launch.model and self._serves(m)]
         wanted = max((n for at, n in self._wanted.get(launch.model, []) if at >= self._now - 60), default=1)
         if self._queued_at.get(launch.model, -QUEUE_S) > self._now - QUEUE_S:
@@ -215,6 +222,7 @@ class Watch:
                 self.say("wish", f"open for {limit:.0f} s: {client.ask} tried {client.tried[-6:]}")
         self._unwished()
         self.money.round()
+        self.wakes.round()
         self.front_changed()
 
     def _unwished(self) -> None:
@@ -283,6 +291,10 @@ class Watch:
             return
         if code == BUDGET and self.money.tight:
             return
+        if code == NOT_STARTING:
+            if not self.wakes.excuses():
+                self.say("wake", f"{client.ask} was told {code}, and tasks start; tried {client.tried[-6:]}")
+            return
         if code == "no_gpu_capacity":
             scarce = [event for event in self._world.schedule.all if isinstance(event, Scarcity)]
             causes = causes if any(not event.market for event in scarce) else None
@@ -299,7 +311,8 @@ class Watch:
         """What nothing of ours could have helped: it is gone who served, or nobody knows yet that they are."""
         if answer.by == "edge":
             schedule = self._world.schedule
-            crashed = any(self._now < at + schedule.task_start_s + CRASH_S for at in self.crashes)
+            soon_s = schedule.task_start_s + CRASH_S + self.wakes.longer_s
+            crashed = any(self._now < at + soon_s for at in self.crashes)
             return crashed or any(self._now < self._seeing(at) + GAP_S + schedule.propagation_s for at in self.stops)
         if b"engine_lost" in answer.body:
             return self.overdue or any(isinstance(event, KillMachine | KillAgent) for event in self._world.schedule.all)

@@ -211,6 +211,8 @@ class World:
                 self._hit(event)
             case events.Interrupt(notice_s=notice_s):
                 self._interrupt(notice_s)
+            case events.BadStarts():
+                self._spoil(event)
 
     def happened(self, method: str) -> None:
         """An effect took place."""
@@ -255,6 +257,14 @@ class World:
             if group.endswith(scarcity.market):
                 self.cloud.refusals[group, zone] = NoCapacity("InsufficientInstanceCapacity", "none now")
         self.later(scarcity.seconds, self.cloud.refusals.clear)
+
+    def _spoil(self, bad: events.BadStarts) -> None:
+        starts = self.service.starts
+        if bad.times:
+            starts.unlucky += [bad.fate] * bad.times
+        else:
+            starts.define(bad.fate, self.timeline.now)
+            self.later(bad.seconds, lambda: starts.define("", self.timeline.now))
 
     def _leave_alone(self) -> None:
         """From now on one guard of three."""

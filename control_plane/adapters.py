@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from control_plane.books import LimitStore, UsageStore
 from control_plane.effects import Stores
+from control_plane.holds import HoldStore
 from control_plane.people import PeopleAdapters
 from control_plane.ports import Cloud, EventStore, FrontStore, KeyStore, Probe, StageHands
 from control_plane.repositories import AskHub
@@ -17,6 +18,7 @@ class FrontAdapters:
 
     store: FrontStore
     hands: StageHands
+    holds: HoldStore
     address: str = ""  # by which this process is a target of the load balancer; empty: it is none, or does not know
 
 

@@ -15,6 +15,7 @@ from control_plane.geometry import ReadGeometry
 from control_plane.lineup import line_up
 from control_plane.model import Model, slug
 from control_plane.prices import prices
+from control_plane.quotas import NEW_EXECUTIONS
 
 SECRETS = ("hfToken", "githubClientSecret", notification_settings.WEBHOOK, telemetry_settings.HEADERS)
 
@@ -35,6 +36,7 @@ SETTINGS = frozenset(
         "cpu",
         "memory",
         "controlPlaneIdleTimeout",
+        "lambdaConcurrency",
         "logRetentionDays",
         *(node_settings.NAMES + budget_settings.NAMES + notification_settings.NAMES),
         *(telemetry_settings.NAMES + SECRETS),
@@ -120,6 +122,7 @@ class Deployment:
     cpu: int = 512  # of the Fargate task, in 1/1024 vCPU
     memory: int = 1024  # of the Fargate task, MiB
     control_plane_idle_timeout_s: int = 600
+    lambda_concurrency: int = NEW_EXECUTIONS  # of the account's, that it may count on
     log_retention_days: int = 14
     ami_id: str | None = None  # None: the newest Deep Learning AMI
     root_volume_gb: int = node_settings.ROOT_VOLUME_GB
@@ -362,6 +365,12 @@ def _control_plane(values: Values) -> dict[str, Any]:
             range(60, 86401),
             default=Deployment.control_plane_idle_timeout_s,
             unit="seconds",
+        ),
+        "lambda_concurrency": values.integer(
+            "lambdaConcurrency",
+            range(NEW_EXECUTIONS, 100_001),
+            default=Deployment.lambda_concurrency,
+            unit="executions",
         ),
         "log_retention_days": values.integer(
             "logRetentionDays", _LOG_RETENTION_DAYS, default=Deployment.log_retention_days, unit="days"

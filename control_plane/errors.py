@@ -33,6 +33,9 @@ from typing import ClassVar
 
 from gpu_node.protocol import Failure
 
+MAX_RETRY_AFTER_S = 59
+"""The longest Retry-After that every client honours; the SDKs come back twice."""
+
 
 class DiogenesError(Exception):
     """The root; never raised itself."""

@@ -22,6 +22,7 @@ from control_plane.app import ControlPlane
 from control_plane.exchange import Receive, Scope, Send
 from control_plane.front import Doorkeeper
 from control_plane.gateway import Gateway
+from control_plane.holds import Holds
 from control_plane.outside import adapters
 from control_plane.ports import Clock
 from control_plane.routes.asleep import Asleep
@@ -52,10 +53,12 @@ def night_app(
         ),
         outside.stores.models,
         control_plane.reconciler.once,
+        Holds(front.holds, most=settings.max_holds, clock=clock, holder=control_plane.request_id),
         clock=clock,
         sleep=sleep,
         policy=control_plane.policy,
         pace=pace or Pace(),
+        propagation_s=settings.propagation_s,
     )
     asleep = Asleep(
         control_plane.authenticator,

@@ -19,6 +19,7 @@ from control_plane.dynamo import (
     DynamoEvents,
     DynamoFence,
     DynamoFront,
+    DynamoHolds,
     DynamoKeys,
     DynamoLaunches,
     DynamoLimits,
@@ -119,7 +120,7 @@ async def _opened(stack: AsyncExitStack, settings: Settings, clients: _Clients, 
     if settings.listener_arn:
         hands = await stack.enter_async_context(open_stage(session, stage_names(settings)))
         address = await own_address(http, settings.host, os.environ)
-        front = FrontAdapters(DynamoFront(dynamo, namespace), hands, address)
+        front = FrontAdapters(DynamoFront(dynamo, namespace), hands, DynamoHolds(dynamo, namespace), address)
     return Adapters(
         stores=stores,
         keys=DynamoKeys(dynamo, namespace),

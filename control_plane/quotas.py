@@ -22,12 +22,24 @@ class Quota:
 LAMBDA_EXECUTIONS = "L-B99A9384"
 """Lambda's quota of concurrent executions, of all functions of an account in a region together."""
 
+NEW_EXECUTIONS = 10
+"""Of which a new account has so many."""
+
+SPARE_EXECUTIONS = 4
+"""What is left, at least, when as many clients are held as may be: for the janitor, for the web app, which asks several
+things at once, and for whoever is told to come back."""
+
 GPU_QUOTAS = (
     Quota("on-demand", ("g", "vt"), "L-DB2E81BA", "Running On-Demand G and VT instances"),
     Quota("spot", ("g", "vt"), "L-3819A6DF", "All G and VT Spot Instance Requests"),
     Quota("on-demand", ("p",), "L-417A185B", "Running On-Demand P instances"),
 )
 """Those whose codes we know for certain. P instances on Spot have one for each of several generations."""
+
+
+def most_holds(executions: int) -> int:
+    """How many clients may be held at a time, where Lambda runs so many requests at once; see holds.py."""
+    return executions - max(SPARE_EXECUTIONS, executions // 10)
 
 
 def quota_of(instance_type: str, market: str) -> Quota | None:

@@ -18,7 +18,7 @@ import orjson
 
 from control_plane.continuation import Seam, Transcript
 from control_plane.dialect import DIALECTS, Dialect
-from control_plane.errors import EngineLost, ModelStarting, RequestError, StartTimeout, Unavailable
+from control_plane.errors import MAX_RETRY_AFTER_S, EngineLost, ModelStarting, RequestError, StartTimeout, Unavailable
 from control_plane.events import (
     AnswerLost,
     EngineError,
@@ -39,7 +39,6 @@ from control_plane.usage import Meter, Use
 ATTEMPTS = 3  # engines tried for one request, as long as no byte of an answer went out
 FATE_S = 15.0  # what an answer that broke off waits for the reason; longer than until an engine is called lost
 ASK_AGAIN_S = 1.0  # after a wish that could not be written
-COME_BACK_S = 59  # the longest Retry-After that every client honours
 MAX_ERROR_BYTES = 64 * 1024
 MAX_TOKENIZED_BYTES = 16 * 1024 * 1024
 TOKENIZE = "/tokenize"
@@ -260,7 +259,7 @@ class Relay:
             eta_s = progress.eta_s(self._clock())
             return ModelStarting(
                 f"The model is starting ({note}). Try again in a minute.",
-                retry_after_s=COME_BACK_S if eta_s is None else min(max(round(eta_s), 1), COME_BACK_S),
+                retry_after_s=MAX_RETRY_AFTER_S if eta_s is None else min(max(round(eta_s), 1), MAX_RETRY_AFTER_S),
                 should_retry=True,
                 details={"eta_s": eta_s},
             )

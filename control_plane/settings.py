@@ -87,6 +87,7 @@ class Settings:
     control_plane_idle_timeout_s: float = 600.0
     linger_s: float = 10.0  # from the order to end until a task is not found healthy any more
     propagation_s: float = 30.0  # from the turn of the listener until nothing arrives the old way
+    max_holds: int = 6  # clients that the night watch holds at a time (see holds.py)
 
     @property
     def plain_http(self) -> bool:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from control_plane.errors import StartFailed, Unavailable
+from control_plane.errors import MAX_RETRY_AFTER_S, StartFailed, Unavailable
 from control_plane.front import Doorkeeper, resting
+from control_plane.holds import Holds
 from control_plane.policy import Policy, standing_failure
 from control_plane.ports import Clock, Front, FrontState, ModelStore
 
@@ -31,6 +34,14 @@ class Pace:
     launch_again_s: float = 5.0  # after one that another tick stood in the way of
 
 
+class Crowded(Exception):
+    """As many clients are held as may be, and this one can be none of them; all is set going for it."""
+
+    def __init__(self, come_back_s: int) -> None:
+        super().__init__(f"nobody more can be held; come back in {come_back_s} s")
+        self.come_back_s = come_back_s
+
+
 class Waking:
     """The service's task and the first launch go on side by side; whoever comes meanwhile joins in.
 
@@ -42,46 +53,61 @@ class Waking:
         keeper: Doorkeeper,
         models: ModelStore,
         launch: Callable[[], Awaitable[bool]],
+        holds: Holds,
         *,
         clock: Clock,
         sleep: Sleep,
         policy: Policy,
         pace: Pace,
+        propagation_s: float,
     ) -> None:
-        """``launch`` is one tick of a reconciler, where none is at work."""
+        """``launch`` is one tick of a reconciler, where none is at work.
+
+        ``propagation_s`` seconds after the turn of the listener, nothing arrives here any more.
+        """
         self._keeper = keeper
         self._models = models
         self._launch = launch
+        self._holds = holds
         self._clock = clock
         self._sleep = sleep
         self._policy = policy
         self._pace = pace
+        self._propagation_s = propagation_s
 
     async def hold(self, model: str, limit_s: float, *, since: float) -> bool:
         """True once the control plane answers, False when the time is over. The model's wish must stand already.
 
         ``since`` is when the request came: what was spent on it before is no longer there to be held. Raises
-        StartFailed as soon as it is known that the model, or the control plane, cannot start.
+        StartFailed as soon as it is known that the model, or the control plane, cannot start; Crowded at once, where
+        nobody more can be held, and after all was begun that a hold begins with.
         """
         last = since + self._pace.hold_s
         until = min(self._clock() + limit_s, last)
         launching = _Launching(self._launched, model, clock=self._clock, again_s=self._pace.launch_again_s)
-        try:
-            front = await self._seen(self._keeper.read, last)
-            if front is None or front.failure is None:
-                launching.begin()
-            sent_on = await self._joined(last)  # a look that moves it leaves it to the next one to raise the count
-            while not (front := await self._joined(last)):
-                launching.again()
-                if self._clock() + self._pace.poll_s > until:
+        async with AsyncExitStack() as held:  # around the end of the launch: it takes an execution as well
+            try:
+                front = await self._seen(self._keeper.read, last)
+                if front is None or front.failure is None:
+                    launching.begin()
+                sent_on = await self._joined(last)  # a look that moves it leaves it to the next one to raise the count
+                front = await self._joined(last)
+                if not (front or self._goes_on(launching, until)):
                     return False
-                await self._sleep(self._pace.poll_s)
-            await self._settle(front if sent_on else None, last)
-            return True
-        finally:
-            # What is cut off here left its intent: the control plane repeats the call with the same token.
-            now = self._clock()
-            await launching.end(max(0.0, min(max(now + self._pace.launch_s, until), last) - now))
+                if not await held.enter_async_context(self._holds.slot(since=since)):
+                    until = self._clock()  # nobody waits for its launch
+                    raise Crowded(self._come_back_s(front))
+                while not front:
+                    await self._sleep(self._pace.poll_s)
+                    front = await self._joined(last)
+                    if not (front or self._goes_on(launching, until)):
+                        return False
+                await self._settle(front if sent_on else None, last)
+                return True
+            finally:
+                # What is cut off here left its intent: the control plane repeats the call with the same token.
+                now = self._clock()
+                await launching.end(max(0.0, min(max(now + self._pace.launch_s, until), last) - now))
 
     async def begin(self) -> None:
         """Set it all going, and hold nobody longer than a request. Raises Unavailable."""
@@ -105,6 +131,22 @@ class Waking:
         if failure:
             raise StartFailed(failure)
         return row.usual_start_s if row else None
+
+    def _goes_on(self, launching: _Launching, until: float) -> bool:
+        """Is there time for another look? Raises StartFailed."""
+        launching.again()
+        return self._clock() + self._pace.poll_s <= until
+
+    def _come_back_s(self, front: Front | None) -> int:
+        """When who cannot be held shall ask again; ``front`` where it is awake.
+
+        Each retry costs the client one of two: as long as may be while all wakes, so that both span most of a wake;
+        once the listener turned, as long as the turn may still take to arrive, so that one is enough.
+        """
+        if front is None:
+            return MAX_RETRY_AFTER_S
+        left_s = front.since + self._propagation_s - self._clock()
+        return min(max(math.ceil(left_s), 1), MAX_RETRY_AFTER_S)
 
     async def _settle(self, front: Front | None, last: float) -> None:
         """The listener turned when the front became awake, and every way to it learns of that in its own time: whoever

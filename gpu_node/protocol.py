@@ -193,17 +193,21 @@ def to_attribute(value: Any) -> dict[str, Any]:
             return {"NULL": True}
         case bool():
             return {"BOOL": value}
-        case int():
-            return {"N": str(value)}
-        case float():
-            return {"N": f"{value:.6f}".rstrip("0").rstrip(".")}
+        case int() | float():
+            return {"N": _number(value)}
         case str():
             return {"S": value}
         case Mapping():
             return {"M": to_attributes(value)}
         case list() | tuple():
             return {"L": [to_attribute(member) for member in value]}
+        case frozenset():
+            return {"SS": sorted(value)}
     raise TypeError(f"no attribute value for {type(value).__name__}")
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 def from_attribute(attribute: Mapping[str, Any]) -> Any:
@@ -220,4 +224,6 @@ def from_attribute(attribute: Mapping[str, Any]) -> Any:
             return from_attributes(value)
         case "L":
             return [from_attribute(member) for member in value]
+        case "SS":
+            return frozenset(value)
     raise TypeError(f"no plain value for attribute type {kind}")

@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from control_plane.configuration import set_value
 from control_plane.doctor.finding import Finding, failure, ok, warning
 from control_plane.doctor.ports import Account
 from control_plane.instance_types import UnknownInstanceType, instance_type
 from control_plane.model import Market, Model
-from control_plane.quotas import GPU_QUOTAS, LAMBDA_EXECUTIONS, Quota
+from control_plane.quotas import GPU_QUOTAS, LAMBDA_EXECUTIONS, NEW_EXECUTIONS, Quota, most_holds
 from control_plane.schema import EXCLUDED_ZONE_IDS
 
 _FAMILIES = ("g", "vt")
@@ -36,15 +37,18 @@ async def check_quota(account: Account, quota: Quota, models: Sequence[Model], r
     return [_judged(check, quota, needs, has=int(await account.quota(quota.code)), region=region)]
 
 
-async def check_functions(account: Account, region: str) -> list[Finding]:
-    """Each client that waits for a wake takes one of Lambda's concurrent executions."""
-    has = int(await account.quota(LAMBDA_EXECUTIONS, "lambda"))
+async def check_functions(account: Account, region: str, *, counted: int) -> list[Finding]:
+    """Each client that is held takes one of Lambda's concurrent executions, of which the stack counts on so many."""
+    check, has = "quota.lambda", int(await account.quota(LAMBDA_EXECUTIONS, "lambda"))
     told = f"Lambda runs {has} requests of this account at the same time"
-    if has >= EXECUTIONS:
-        return [ok("quota.lambda", told)]
-    fix = _increase(region, "lambda", LAMBDA_EXECUTIONS, ASKED_EXECUTIONS)
-    why = f"{told}: while it wakes, each client that waits takes one, and the next gets the load balancer's bare 502"
-    return [warning("quota.lambda", why, fix)]
+    counts = set_value("lambdaConcurrency", max(has, NEW_EXECUTIONS))
+    if has < counted:
+        why = f"{told}, and lambdaConcurrency is {counted}: a crowd that waits for a wake would get bare 502s"
+        return [failure(check, why, counts)]
+    held = f"{told}; while it wakes, {most_holds(counted)} clients are held, and the others told to come back"
+    if has < EXECUTIONS:
+        return [warning(check, held, _increase(region, "lambda", LAMBDA_EXECUTIONS, ASKED_EXECUTIONS))]
+    return [ok(check, held, counts if counted < EXECUTIONS else None)]
 
 
 def _increase(region: str, service: str, code: str, value: int) -> str:

@@ -85,8 +85,8 @@ class Doctor:
             for quota in capacity.QUOTAS
         ]
         offerings = partial(capacity.check_offerings, account, models, zones=deployment.zones)
-        functions = Check("quota.lambda", partial(capacity.check_functions, account, region))
-        return [*quotas, functions, Check("instance-types", offerings)]
+        executions = partial(capacity.check_functions, account, region, counted=deployment.lambda_concurrency)
+        return [*quotas, Check("quota.lambda", executions), Check("instance-types", offerings)]
 
     # -- what is deployed ------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ write at once. A lost race raises ``errors.Stale``; a DynamoDB that does not ans
 from control_plane.dynamo.control import DynamoFence, DynamoLaunches, DynamoWishes
 from control_plane.dynamo.events import DynamoEvents
 from control_plane.dynamo.front import DynamoFront
+from control_plane.dynamo.holds import DynamoHolds
 from control_plane.dynamo.keys import DynamoKeys
 from control_plane.dynamo.limits import DynamoLimits
 from control_plane.dynamo.models import DynamoModels
@@ -20,6 +21,7 @@ __all__ = [
     "DynamoEvents",
     "DynamoFence",
     "DynamoFront",
+    "DynamoHolds",
     "DynamoKeys",
     "DynamoLaunches",
     "DynamoLimits",

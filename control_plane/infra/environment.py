@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from control_plane.deployment import Deployment
 from control_plane.infra.names import cluster_name, service_name
+from control_plane.quotas import most_holds
 from control_plane.settings import PREFIX, Settings
 
 
@@ -34,6 +35,7 @@ def environment(
         control_plane_group_arn=control_plane_group_arn,
         night_watch_group_arn=night_watch_group_arn,
         control_plane_idle_timeout_s=float(deployment.control_plane_idle_timeout_s),
+        max_holds=most_holds(deployment.lambda_concurrency),
         monthly_budget_usd=float(deployment.monthly_budget_usd),
         user_monthly_budget_usd=float(deployment.user_monthly_budget_usd),
         speculative_budget_usd=float(deployment.speculative_budget_usd),

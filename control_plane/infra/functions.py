@@ -44,8 +44,10 @@ class Program:
 class Function(pulumi.ComponentResource):
     """One function of the image: its role, its logs, itself.
 
-    No reserved concurrency, although one janitor at a time would do: new accounts have ten executions in all, and AWS
-    lets none of them be reserved. Two at once are fenced off by the tables.
+    No reserved concurrency, although one janitor at a time would do, and a place kept for it would be welcome: new
+    accounts have ten executions in all, and AWS lets none of them be reserved, since ten must stay for everybody. So
+    the night watch leaves some free by itself, by holding so many clients and no more; and two janitors at once are
+    fenced off by the tables.
     """
 
     def __init__(

@@ -25,9 +25,17 @@ from control_plane.routes.admission import WAIT_UNTIL, Incoming, max_wait_s, par
 from control_plane.routes.authenticator import Authenticator
 from control_plane.routes.fault import as_request_error
 from control_plane.settings import Settings
-from control_plane.waking import Waking
+from control_plane.waking import Crowded, Waking
 from gpu_node.protocol import Failure
 
+WAKES = (
+    "Diogenes wakes up. The same request again is answered, or waits on: clients that follow redirects do that by "
+    "themselves (curl: -L)."
+)
+CROWDED = (
+    "Diogenes wakes up, and as many requests wait for it as can be held. The same request again, a little later, is "
+    "answered or waits on: the libraries of OpenAI and Anthropic do that by themselves (curl: --retry 2)."
+)
 COME_BACK_S = 5
 LEAST_S = 1.0  # of a wait: who has less left is not sent on
 AGAIN_S = 30.0  # who was sent on is back by then, or asks anew
@@ -107,6 +115,9 @@ class Asleep:
         patience_s = self._settings.max_wait_s if limit_s is None else limit_s
         try:
             awake = await self._waking.hold(model.name, patience_s, since=came_at)
+        except Crowded as crowded:
+            self._sent_on.add(question, crowded.come_back_s + AGAIN_S)
+            raise _starting(CROWDED, usual_s, come_back_s=crowded.come_back_s) from crowded
         except StartFailed as error:
             if error.failure.code == NOT_STARTING:
                 await self._take_back(model.name, error.failure)
@@ -132,13 +143,7 @@ class Asleep:
         self, scope: Scope, send: Send, dialect: Dialect, *, held: _Held, extra: list[tuple[bytes, bytes]]
     ) -> None:
         """307 to the same path and query; whoever would not go there is told to come back."""
-        error = ModelStarting(
-            "Diogenes wakes up. The same request again is answered, or waits on: clients that follow redirects do "
-            "that by themselves (curl: -L).",
-            retry_after_s=COME_BACK_S,
-            should_retry=True,
-            details={"eta_s": held.usual_s},
-        )
+        error = _starting(WAKES, held.usual_s, come_back_s=COME_BACK_S)
         if not held.goes_on:
             await refuse(send, error, dialect=dialect, extra=extra)
             return
@@ -152,7 +157,7 @@ class Asleep:
 
 
 class _SentOn:
-    """The questions that a 307 sent here again: one that comes is no other question, however many holds it takes."""
+    """The questions that were sent here again: one that comes is no other question, however many holds it takes."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -161,14 +166,18 @@ class _SentOn:
     def question(self, caller: Principal, dialect: Dialect, body: bytes) -> bytes:
         return hashlib.sha256(f"{caller.key_id} {dialect.path} ".encode() + body).digest()
 
-    def add(self, question: bytes) -> None:
+    def add(self, question: bytes, within_s: float = AGAIN_S) -> None:
         now = self._clock()
         self._until = {known: until for known, until in self._until.items() if until > now}
         if len(self._until) < MAX_SENT_ON:
-            self._until[question] = now + AGAIN_S
+            self._until[question] = now + within_s
 
     def __contains__(self, question: bytes) -> bool:
         return self._clock() < self._until.get(question, 0.0)
+
+
+def _starting(message: str, usual_s: float | None, *, come_back_s: int) -> ModelStarting:
+    return ModelStarting(message, retry_after_s=come_back_s, should_retry=True, details={"eta_s": usual_s})
 
 
 def _follows(headers: Mapping[bytes, bytes]) -> bool:

@@ -15,6 +15,7 @@ ENVIRONMENT = {
     "DIOGENES_CANCEL_GRACE_S": "20",
     "DIOGENES_DEREGISTRATION_DELAY_S": "20",
     "DIOGENES_FAREWELL_S": "8",
+    "DIOGENES_MAX_HOLDS": "24",  # whoever finds none waits for a minute, and no story here is about that
 }
 FRONT = FrontOptions(propagation_s=1.5, check_interval_s=0.5, deregistration_s=20.0, early=True, janitor_every_s=5.0)
 

@@ -74,16 +74,41 @@ async def test_no_spot_quota_stops_only_those_who_buy_nothing_else(wanted: objec
     assert "L-3819A6DF" in found.message
 
 
-@pytest.mark.parametrize(("executions", "status"), [(10, Status.WARNING), (49, Status.WARNING), (1000, Status.OK)])
-async def test_an_account_whose_lambda_holds_few_clients_is_told_so(executions: int, status: Status) -> None:
-    [found] = await check_functions(FakeAccount(quotas={"L-B99A9384": executions}), REGION)
-    assert (found.check, found.status) == ("quota.lambda", status)
+async def functions(executions: int, *, counted: int) -> Finding:
+    account = FakeAccount(quotas={"L-B99A9384": executions})
+    [found] = await check_functions(account, REGION, counted=counted)
+    assert found.check == "quota.lambda"
     assert f"{executions} requests" in found.message
-    if status is Status.WARNING:
-        assert found.fix == (
-            "aws service-quotas request-service-quota-increase --region us-east-1 --service-code lambda "
-            "--quota-code L-B99A9384 --desired-value 1000"
-        )
+    return found
+
+
+@pytest.mark.parametrize("executions", [10, 49])
+async def test_an_account_whose_lambda_holds_few_clients_is_told_how_to_ask_for_more(executions: int) -> None:
+    found = await functions(executions, counted=10)
+    assert found.status is Status.WARNING
+    assert "6 clients are held, and the others told to come back" in found.message
+    assert found.fix == (
+        "aws service-quotas request-service-quota-increase --region us-east-1 --service-code lambda "
+        "--quota-code L-B99A9384 --desired-value 1000"
+    )
+
+
+async def test_executions_that_the_stack_does_not_count_on_are_told_of() -> None:
+    found = await functions(1000, counted=10)
+    assert (found.status, found.fix) == (Status.OK, "pulumi config set lambdaConcurrency 1000")
+
+
+@pytest.mark.parametrize(("executions", "sound"), [(100, 100), (10, 10), (5, 10)])
+async def test_executions_that_the_account_does_not_have_are_a_failure(executions: int, sound: int) -> None:
+    found = await functions(executions, counted=1000)
+    assert (found.status, found.fix) == (Status.FAILURE, f"pulumi config set lambdaConcurrency {sound}")
+    assert "lambdaConcurrency is 1000" in found.message
+
+
+async def test_enough_of_them_and_all_counted_on_are_fine() -> None:
+    found = await functions(1000, counted=1000)
+    assert (found.status, found.fix) == (Status.OK, None)
+    assert "900 clients are held" in found.message
 
 
 def test_types_of_other_families_are_said_not_to_be_checked() -> None:

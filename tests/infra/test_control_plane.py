@@ -10,6 +10,9 @@ import pytest
 from moto.events.models import EventPattern
 
 from control_plane.cli import Server
+from control_plane.deployment import Deployment
+from control_plane.holds import LASTS_S
+from control_plane.infra.environment import environment
 from control_plane.infra.front import DEREGISTRATION_DELAY_S, idle_timeout_s
 from control_plane.infra.functions import TIMEOUT_S
 from control_plane.infra.service import STOP_TIMEOUT_S
@@ -123,6 +126,15 @@ def test_the_wake_finds_the_task_definition_by_the_services_name(registrations: 
     assert family == registrations.one("ecs/service:Service").inputs["name"] == f"{NAMESPACE}-control"
 
 
+def test_so_many_clients_are_held_as_the_account_leaves_room_for() -> None:
+    def held(executions: int) -> int:
+        deployment = Deployment(NAMESPACE, "us-east-1", (), (), lambda_concurrency=executions)
+        names = dict.fromkeys(("listener_arn", "control_plane_group_arn", "night_watch_group_arn"), "arn")
+        return Settings.from_env(environment(deployment, **names)).max_holds
+
+    assert (held(Deployment.lambda_concurrency), held(1000)) == (6, 900)
+
+
 def test_the_container_is_told_what_its_settings_read(registrations: Registrations) -> None:
     told = {pair["name"]: pair["value"] for pair in container(registrations)["environment"]}
     assert told.pop("AWS_DEFAULT_REGION") == "us-east-1"
@@ -176,6 +188,7 @@ def test_a_function_is_the_image_with_another_command(registrations: Registratio
     assert function.inputs["imageConfig"]["entryPoints"][1:] == ["-m", "awslambdaric"]
     assert function.inputs["timeout"] == TIMEOUT_S
     assert HOLD_S < TIMEOUT_S <= READ_TIMEOUT_S
+    assert TIMEOUT_S <= LASTS_S, "a slot would run out while its client is held"
     assert "reservedConcurrentExecutions" not in function.inputs
     policy = registrations.one(":RolePolicy", f"{name}-role")
     assert policy.urn in function.explicit_dependencies

@@ -26,7 +26,7 @@ from tests.memory_books import MemoryLimits, MemoryUsage
 from tests.memory_cloud import MemoryCloud
 from tests.memory_notices import Notices
 from tests.memory_people import MemoryPeople
-from tests.night.stage import MemoryFront, MemoryStage
+from tests.night.stage import MemoryFront, MemoryHolds, MemoryStage
 
 MODEL = "org/model"
 GROUP = Group("g", MODEL, "on-demand", ("a", "b"), max_size=9, desired=0)
@@ -45,7 +45,7 @@ class Deployment:
         self.fence, self.events = MemoryFence(self.clock), MemoryEvents()
         self.people = MemoryPeople()
         self.usage, self.limits, self.notices = MemoryUsage(), MemoryLimits(), Notices()
-        self.front, self.stage = MemoryFront(), MemoryStage(self.clock)
+        self.front, self.stage, self.holds = MemoryFront(), MemoryStage(self.clock), MemoryHolds()
         self.cloud.add_group(GROUP)
 
     @property
@@ -65,7 +65,7 @@ class Deployment:
 
     @property
     def fronts(self) -> FrontAdapters:
-        return FrontAdapters(self.front, self.stage)
+        return FrontAdapters(self.front, self.stage, self.holds)
 
     def app(self) -> Gateway:
         """As a new function's process has it."""

@@ -1,4 +1,4 @@
-"""The front in memory: the item that all agree on, the service, and the listener."""
+"""The front in memory: the item that all agree on, who is held, the service, and the listener."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from control_plane.errors import Stale
 from control_plane.front import MOVES
+from control_plane.holds import Slot
 from control_plane.ports import Ending, Front, FrontState, Stage
 from gpu_node.protocol import Failure
 from tests.memory import FakeClock, Fallible
@@ -36,6 +37,25 @@ class MemoryFront(Fallible):
         if front.looked_at != self.front.looked_at:
             raise Stale("somebody looks already")
         self.front = replace(self.front, looked_at=at)
+
+
+@dataclass
+class MemoryHolds(Fallible):
+    slots: dict[str, Slot] = field(default_factory=dict)
+    writes: int = 0
+    peak: int = 0  # of so many at a time
+
+    async def take(self, slot: Slot, *, most: int, at: float) -> bool:
+        self.writes += 1
+        taken = {holder: other for holder, other in self.slots.items() if other.until > at or holder == slot.holder}
+        if len(taken) < most or slot.holder in taken:
+            self.slots = taken | {slot.holder: slot}
+            self.peak = max(self.peak, len(self.slots))
+        return slot.holder in self.slots
+
+    async def give_back(self, slot: Slot) -> None:
+        self.writes += 1
+        self.slots.pop(slot.holder, None)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from control_plane.gateway import Gateway
 from control_plane.janitor import EVERY_S, clean
 from control_plane.night import night_app
 from control_plane.ports import FrontState, Term
+from control_plane.settings import Settings
 from gpu_node.protocol import NodeState
 from tests.memory import FakeClock
 from tests.night.deployment import MODEL, Deployment
@@ -234,7 +235,7 @@ class Virtual(Deployment):
 
 async def calls_of(clients: int) -> tuple[int, int, int]:
     """In one hold of so many: looks at AWS, tries to launch while another reconciler acts, and answers with 307."""
-    world = Virtual(clock=LoopClock())
+    world = Virtual(clock=LoopClock(), settings=Settings(max_holds=clients))
     await world.models.seed(MODEL, {"name": MODEL, "instanceTypes": ["g5.xlarge"]})
     key = await _key(world)
     world.stage.start_s = 1000

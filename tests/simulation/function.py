@@ -9,6 +9,7 @@ from control_plane.adapters import Adapters
 from control_plane.app import ControlPlane
 from control_plane.exchange import Application
 from control_plane.front import Doorkeeper
+from control_plane.holds import Holds
 from control_plane.night import _begin, night_app
 from control_plane.ports import Clock
 from control_plane.settings import Settings
@@ -37,8 +38,10 @@ def _waking(plane: ControlPlane, settings: Settings, adapters: Adapters, *, cloc
         Doorkeeper(adapters.front.store, adapters.front.hands, clock=clock, linger_s=settings.linger_s),
         adapters.stores.models,
         plane.reconciler.once,
+        Holds(adapters.front.holds, most=settings.max_holds, clock=clock, holder=plane.request_id),
         clock=clock,
         sleep=asyncio.sleep,
         policy=plane.policy,
         pace=pace,
+        propagation_s=settings.propagation_s,
     )

@@ -219,6 +219,14 @@ MUTANTS: tuple[Mutant, ...] = (
         ("wish",),
     ),
     Mutant(
+        "slot is neither given back nor runs out",
+        "control_plane.holds",
+        "            if not full:",
+        "            if False:",
+        ("wish",),
+        also=(Change("control_plane.holds", "LASTS_S = 60.0", "LASTS_S = 1e6"),),
+    ),
+    Mutant(
         "control plane writes no wish, and its reconciler holds none",
         "control_plane.relay",
         "            await self._ask_until_heard(call, exchange, waiter)\n",

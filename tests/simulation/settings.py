@@ -22,6 +22,7 @@ SETTINGS = Settings(
     scale_in_s=60.0,
     control_plane_idle_timeout_s=60.0,
     propagation_s=30.0,
+    max_holds=3,
     max_wait_s=240.0,
     usage_flush_s=1e6,
     key_cache_s=1e6,

@@ -31,6 +31,7 @@ from gpu_node.protocol import NodeState
 from gpu_node.spot import NONE
 from tests.simulation.call import Answer, Call
 from tests.simulation.cloud import OF_ITSELF
+from tests.simulation.crowd import Crowd
 from tests.simulation.machine import PIECES, ROLE, Machine
 from tests.simulation.money import Money
 from tests.simulation.people import Client
@@ -100,6 +101,7 @@ class Watch:
         self._world = world
         self._timeline: Timeline = world.timeline
         self.breach: Breach | None = None
+        self.crowd = Crowd(world, self.say)
         self.money = Money(world, self.say, self._torn)
         self.wakes = Wakes(world, self.say)
         self.demand_at: dict[str, float] = {}
@@ -139,11 +141,16 @@ class Watch:
             case "stage.face" | "front.move":
                 self.front_changed()
                 self.wakes.moved()
+            case "holds.take":
+                self.crowd.asked(process, args[0], answer)
         if name in ACTS and not self._world.reach.belated:
-            self._superfluous(process, name)
-            if name == "cloud.launch":
-                self._launched(process, args[0])
+            self._acted(process, name, args)
         self._world.happened(name)
+
+    def _acted(self, process: Process, name: str, args: tuple[Any, ...]) -> None:
+        self._superfluous(process, name)
+        if name == "cloud.launch":
+            self._launched(process, args[0])
 
     def _took(self, process: Process, taken: int) -> None:
         if process.kind != "task":
@@ -285,7 +292,7 @@ class Watch:
     def told(self, client: Client, code: str) -> None:
         """A reason must be one that the schedule gives."""
         causes = REASONS.get(code)
-        if code == "model_starting" and client.ask.wait_s is not None:
+        if code == "model_starting" and (client.ask.wait_s is not None or self.crowd.turned_away(client)):
             return
         if code == "engine_lost" and self.overdue:
             return

@@ -24,7 +24,7 @@ from gpu_node.spot import NONE, Notice
 from tests.memory import MemoryFence, MemoryKeys, MemoryModels, MemoryNodes, MemoryProbe, MemoryWishes
 from tests.memory_books import MemoryLimits, MemoryUsage
 from tests.memory_people import MemoryPeople
-from tests.night.stage import MemoryFront
+from tests.night.stage import MemoryFront, MemoryHolds
 from tests.simulation import schedule as events
 from tests.simulation.balancer import Balancer
 from tests.simulation.cloud import Cloud, Launches
@@ -105,9 +105,9 @@ class World:
 
     def _make_stores(self) -> None:
         self.nodes, self.wishes, self.launches = MemoryNodes(), MemoryWishes(), Launches()
-        self.fence, self.front, self.usage = MemoryFence(), MemoryFront(), MemoryUsage()
+        self.fence, self.front, self.holds = MemoryFence(), MemoryFront(), MemoryHolds()
+        self.usage, self.limits = MemoryUsage(), MemoryLimits()
         self.keys = MemoryKeys({KEY_ROW.key_hash: KEY_ROW})
-        self.limits = MemoryLimits()
         if cap := self.schedule.cap:
             self.limits.rows[cap.scope] = Limit(cap.scope, micro(cap.usd), micro(cap.usd))
         self.cloud = Cloud(self._aws, booted=self._boot, gone=self._gone)
@@ -295,7 +295,8 @@ class World:
             port(process, "models", self.models),
             port(process, "fence", self.fence, before=own_clock),
         )
-        front = FrontAdapters(port(process, "front", self.front), port(process, "stage", self.service))
+        ours = (("front", self.front), ("stage", self.service), ("holds", self.holds))
+        front = FrontAdapters(*(port(process, *each) for each in ours))
         return Adapters(
             stores,
             port(process, "keys", self.keys),

@@ -14,7 +14,7 @@ from control_plane.adapters import FrontAdapters
 from control_plane.ports import Front, FrontState
 from control_plane.settings import Settings
 from tests.api.asking import ASK, CHAT, awake
-from tests.night.stage import MemoryFront, MemoryStage
+from tests.night.stage import MemoryFront, MemoryHolds, MemoryStage
 from tests.stories.clients import answer, streamed
 from tests.stories.virtual import story
 from tests.stories.world import EPOCH, World
@@ -27,7 +27,7 @@ DELAY_S, FAREWELL_S, TICK_S = Settings().deregistration_delay_s, Settings().fare
 async def faced() -> AsyncIterator[tuple[World, MemoryStage]]:
     """One node runs, and the load balancer faces the task."""
     stage = MemoryStage(start_s=0.0, desired=1, facing=True)
-    front = FrontAdapters(MemoryFront(Front(FrontState.AWAKE, 1, EPOCH)), stage, ADDRESS)
+    front = FrontAdapters(MemoryFront(Front(FrontState.AWAKE, 1, EPOCH)), stage, MemoryHolds(), ADDRESS)
     async with awake(front=front) as world:
         yield world, stage
 

@@ -158,6 +158,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         "Fargate has no task with cpu 256 and memory 3072: it allows 512, 1024",
     ),
     "a default memory that is too small": ({"cpu": 2048}, "Fargate has no task with cpu 2048 and memory 1024"),
+    "fewer executions than AWS gives anybody": ({"lambdaConcurrency": 5}, "lambdaConcurrency is 5"),
     "a hasty control plane": ({"controlPlaneIdleTimeout": 5}, "controlPlaneIdleTimeout is 5"),
     "an odd retention": (
         {"logRetentionDays": 8},

@@ -52,10 +52,12 @@ def test_a_time_read_is_written_as_it_stood(microseconds: int) -> None:
         (NodeState.READY, {"S": "ready"}),
         ((1, "a"), {"L": [{"N": "1"}, {"S": "a"}]}),
         ({"a": {}}, {"M": {"a": {"M": {}}}}),
+        (frozenset({"b", "a"}), {"SS": ["a", "b"]}),
     ],
 )
 def test_each_kind_of_value_has_its_attribute(value: object, attribute: dict[str, Any]) -> None:
     assert to_attribute(value) == attribute
+    assert to_attribute(from_attribute(attribute)) == attribute
 
 
 @pytest.mark.parametrize("value", [b"bytes", {1, 2}, object()])
@@ -66,7 +68,7 @@ def test_what_the_tables_never_hold_is_refused(value: object) -> None:
 
 def test_an_attribute_of_another_kind_is_refused() -> None:
     with pytest.raises(TypeError):
-        from_attribute({"SS": ["a"]})
+        from_attribute({"NS": ["1"]})
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,39 @@
+"""Who is held by the night watch, and who could not be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from control_plane.holds import Slot
+from tests.simulation.people import RETRIES, Client
+from tests.simulation.timeline import Process
+
+HELD_S = 50.0  # a hold, and the end of its launch
+
+
+class Crowd:
+    """``say`` is the watch's."""
+
+    def __init__(self, world: Any, say: Callable[[str, str], None]) -> None:
+        self._world = world
+        self._say = say
+        self._taken: dict[str, tuple[Process, float]] = {}
+        self.refused: list[float] = []
+
+    def asked(self, process: Process, slot: Slot, taken: bool) -> None:
+        """Of those who have a slot that somebody else would need, each is held, died, or could not give it back."""
+        now = self._world.timeline.now
+        if taken:
+            self._taken[slot.holder] = process, now
+            return
+        self.refused.append(now)
+        for holder in self._world.holds.slots:
+            owner, since = self._taken[holder]
+            if owner.alive and now > since + HELD_S and not self._world.schedule.outages_s:
+                self._say("wish", f"nobody more is held, and a slot is of no use any more since {since:.0f}")
+
+    def turned_away(self, client: Client) -> bool:
+        """Who never comes back is told so in any crowd, and all others only where something makes a wake long."""
+        crowded = any(at >= client.began_at for at in self.refused)
+        return crowded and (not RETRIES[client.ask.manner] or self._world.schedule.disruptions > 0)

@@ -35,6 +35,7 @@ class Call:
     by: str = ""
     server: Process | None = None
     let_go_at: float | None = None  # by a task that had to end, and not to sleep
+    torn: bool = False  # by the load balancer, at the end of the deregistration delay
     overdue: bool = False  # the function was ended at its limit
     task: asyncio.Task[None] | None = None
     _status: int = 0
@@ -69,6 +70,12 @@ class Call:
         self._hung_up = True
         if self._gone and not self._gone.done():
             self._gone.set_result({"type": "http.disconnect"})
+
+    def tear(self) -> None:
+        """The load balancer breaks the connection, to both sides."""
+        self.torn = True
+        self.broken()
+        self.hang_up()
 
     def fail(self, status: int) -> None:
         """The load balancer's own answer."""

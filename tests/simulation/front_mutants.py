@@ -128,4 +128,18 @@ FRONT = (
         "if False:",
         ("wake",),
     ),
+    Mutant(
+        "task does not look whether its target is taken out",
+        "control_plane.departure",
+        "        if self._address not in stage.draining:\n",
+        "        if True:\n",
+        ("wish",),
+    ),
+    Mutant(
+        "what is open when the load balancer breaks it is not ended before",
+        "control_plane.app",
+        "        asyncio.get_running_loop().call_later(max(0.0, ends_at - self._clock()), self._inference.end)\n",
+        "",
+        ("wish",),
+    ),
 )

@@ -21,8 +21,9 @@ from functools import cache, partial
 from typing import Any
 
 from control_plane.errors import DiogenesError, Unavailable
-from tests.simulation.schedule import READS, Outage, Trouble
+from tests.simulation.schedule import Outage, Trouble
 from tests.simulation.timeline import WITHOUT_A_TASK, Process
+from tests.simulation.troubles import READS
 
 Told = Callable[[Process, str, tuple[Any, ...], Any], None]
 

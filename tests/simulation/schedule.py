@@ -9,13 +9,15 @@ from functools import cached_property
 from typing import Any
 
 from tests.simulation.settings import KEY_ROW
-from tests.simulation.starts import WAYS as FATES
+from tests.simulation.starts import FATES
+from tests.simulation.troubles import READS, WAYS, WRITES
 
 MODELS = ("org/small", "org/large")
 SCOPES = (f"user:{KEY_ROW.email}", f"key:{KEY_ROW.id}")
 DEMAND_ENDS_S = 360.0
 
 BAD = 0.015  # of all schedules have starts of tasks that fail
+DEREGISTERS = 0.06  # of all schedules
 AMPLE_USD = 100.0
 TIGHT_USD = (0.45, 1.5)  # from what a first start needs to what a few nodes cost
 CAPPED = 0.04  # of all schedules
@@ -174,6 +176,7 @@ class Schedule:
     spot: bool = False  # Spot is tried before On-Demand
     budget_usd: float = AMPLE_USD
     cap: Cap | None = None
+    deregisters: bool = False  # SIGTERM comes to a task after the deregistration delay, and not at once
 
     @cached_property
     def disruptions(self) -> int:
@@ -188,60 +191,6 @@ class Schedule:
     def all(self) -> Sequence[Event]:
         """The events, and what others bring with them."""
         return [*self.events, *(event.then for event in self.events if isinstance(event, On))]
-
-
-WRITES = {
-    "task": (
-        "fence.take",
-        "fence.hold",
-        "fence.release",
-        "launches.intend",
-        "launches.settle",
-        "cloud.launch",
-        "cloud.terminate",
-        "cloud.release",
-        "nodes.add",
-        "nodes.claim",
-        "nodes.move",
-        "nodes.renew",
-        "wishes.ask",
-        "wishes.drop",
-        "models.failed",
-        "models.started",
-        "front.move",
-        "stage.want",
-        "stage.face",
-    ),
-    "night": (
-        "fence.take_over",
-        "fence.hold",
-        "fence.release",
-        "launches.intend",
-        "launches.settle",
-        "cloud.launch",
-        "nodes.add",
-        "wishes.ask",
-        "models.failed",
-        "front.move",
-        "stage.want",
-        "stage.face",
-    ),
-    "janitor": (
-        "fence.take_over",
-        "fence.hold",
-        "fence.release",
-        "launches.intend",
-        "cloud.launch",
-        "cloud.terminate",
-        "nodes.move",
-        "nodes.add",
-        "front.move",
-        "stage.want",
-        "stage.face",
-    ),
-}
-READS = ("nodes.list", "wishes.list", "launches.list", "models.list", "cloud.groups", "front.read", "stage.look")
-WAYS = ("refused", "lost", "late", "twice", "slow", "crash-before", "crash-after")
 
 
 def draw(seed: int) -> Schedule:
@@ -290,9 +239,20 @@ def draw(seed: int) -> Schedule:
 
 def _rare(seed: int, last: float, *, capped: bool) -> tuple[dict[str, Any], list[Event]]:
     """What few schedules have: other values of theirs, and events."""
-    cap, events = _beyond(random.Random(seed + 8_000_000_000)) if capped else (None, [])
+    cap, habit = _beyond(random.Random(seed + 8_000_000_000)) if capped else (None, [])
     rng = random.Random(seed + 9_000_000_000)
-    return {"cap": cap}, [*events, *_bad_starts(rng, last)]
+    events: list[Event] = [*habit, *_bad_starts(rng, last)]
+    deregisters = rng.random() < DEREGISTERS
+    if deregisters and rng.random() < 0.5:
+        events += _parting(rng, last)
+    return {"cap": cap, "deregisters": deregisters}, events
+
+
+def _parting(rng: random.Random, last: float) -> list[Event]:
+    """Somebody waits in a task that has to go."""
+    at = rng.uniform(30, last + 100)
+    asks = [replace(_ask(rng, 0.0), at=at + rng.uniform(-20, 5), model=MODELS[1]) for _ in range(2)]
+    return [*asks, Retire(at, rolling=rng.random() < 0.6, overlap_s=rng.uniform(0, 25))]
 
 
 def _beyond(rng: random.Random) -> tuple[Cap | None, list[Ask]]:

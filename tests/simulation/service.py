@@ -21,6 +21,7 @@ from tests.simulation.starts import STUCK, UNWELL_S, Starts
 from tests.simulation.timeline import Process, ProcessLoop
 
 BEATS = 2  # of which one is made: what a beat says is due every ten
+DRAINED_S = 1.0  # between two looks whether anything is open
 CLOSE_S = 5.0  # that the server takes to end what is cut
 
 
@@ -78,7 +79,8 @@ class Task:
     token: Callable[[], str]
     registered: bool = True
     healthy: bool = False
-    stopping: bool = False
+    leaving: bool = False  # it was told to end, and its target is out
+    stopping: bool = False  # SIGTERM came
     ended: bool = False
     killed: bool = False  # it did not end in time
     asleep: bool = False  # it ends because the service shall have none
@@ -112,14 +114,22 @@ class Task:
         if self.calls:
             await asyncio.sleep(CLOSE_S)
 
-    def stop(self) -> None:
-        """SIGTERM; its target was taken out before."""
+    def take_out(self) -> None:
+        """The load balancer sends it nobody any more."""
         self.registered = self.healthy = False
-        if not self.stopping:
-            self.stopping = True
-            self._sigterm.set()
-            for call in () if self.asleep else self.calls:
-                call.let_go_at = self.process.timeline.now
+        self.leaving = True
+        for call in () if self.asleep else self.calls:
+            call.let_go_at = self.process.timeline.now
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self.stopping = True
+        self._sigterm.set()
+
+    @property
+    def address(self) -> str:
+        assert self.adapters.front
+        return self.adapters.front.address
 
     def serve(self, call: Call) -> None:
         """Raises ConnectionRefusedError where nothing listens."""
@@ -146,6 +156,7 @@ class Service:
     stopping: Callable[[Task, bool], None]  # and whether another is there
     desired: int = 0
     broken: bool = False  # no task can be started any more
+    delay_s: float | None = None  # of deregistration, which comes before SIGTERM; None: SIGTERM comes at once
     tasks: list[Task] = field(default_factory=list)
     facings: list[tuple[float, bool]] = field(default_factory=lambda: [(0.0, False)])
 
@@ -155,7 +166,10 @@ class Service:
     # -- StageHands
 
     async def look(self) -> Stage:
-        return Stage(self.desired, self.healthy, self.facing)
+        if self.delay_s is None:
+            return Stage(self.desired, self.healthy, self.facing)
+        draining = frozenset(task.address for task in self.tasks if task.leaving and not task.stopping)
+        return Stage(self.desired, self.healthy, self.facing, draining=draining)
 
     async def endings(self, since: float) -> Sequence[Ending]:
         return self.starts.endings(since)
@@ -194,7 +208,7 @@ class Service:
         for task in self.tasks:
             if task.plane is None and task.definition != self.starts.named[0]:
                 self.stop(task)
-        kept = [task for task in self.tasks if not task.stopping]
+        kept = [task for task in self.tasks if not task.leaving]
         for task in kept[: max(0, len(kept) - self.desired)]:
             task.asleep = not self.desired
             self.stop(task)
@@ -211,28 +225,40 @@ class Service:
         return task
 
     def stop(self, task: Task, why: str = "order") -> None:
+        """It is told to end, if it was not yet."""
+        if task.leaving:
+            return
         self.changed()
         self.starts.ended(why, began_at=task.began_at)
-        begun = task.plane is not None
-        if begun and not task.stopping and task.process.alive:
-            self.stopping(task, any(other.healthy for other in self.tasks if other is not task))
-        task.stop()
-        if not begun:
+        if task.plane is None:
+            task.take_out()
             task.ended = True
             if task.fate:
                 self.starts.fails(task.definition, self._now)
             return
+        if task.process.alive:
+            self.stopping(task, any(other.healthy for other in self.tasks if other is not task))
+        task.take_out()
+        self._deregister(task, self._now + (self.delay_s or 0.0))
 
-        def kill() -> None:
-            if not task.ended:
-                task.killed = task.process.killed = True
-                task.process.crash()
+    def _deregister(self, task: Task, until: float) -> None:
+        """What is open when the delay is over is broken, and then SIGTERM comes; at once where nothing is open."""
+        if task.calls and task.process.alive and self._now < until:
+            self._later(DRAINED_S, lambda: self._deregister(task, until))
+            return
+        for call in list(task.calls) if self.delay_s else ():
+            call.tear()
+        task.terminate()
+        self._later(KILL_S, lambda: self._kill(task))
 
-        self._later(KILL_S, kill)
+    def _kill(self, task: Task) -> None:
+        if not task.ended:
+            task.killed = task.process.killed = True
+            task.process.crash()
 
     def retire(self, *, rolling: bool, overlap_s: float) -> None:
         """The task has to go, and another takes its place; ``rolling``: so long before, once that is healthy."""
-        old = [task for task in self.tasks if not task.stopping and task.process.alive]
+        old = [task for task in self.tasks if not task.leaving and task.process.alive]
         if not old:
             return
         if not rolling:
@@ -245,13 +271,13 @@ class Service:
             if new.healthy:
                 self._later(overlap_s, lambda: self.stop(old[0]))
                 self._later(overlap_s + 1.0, self.settle)
-            elif new.process.alive and not new.stopping and not new.ended:
+            elif new.process.alive and not new.leaving and not new.ended:
                 self._later(2.0, follow)
 
         follow()
 
     def _begin(self, task: Task) -> None:
-        if task.stopping or not task.process.alive or task.fate == STUCK:
+        if task.leaving or not task.process.alive or task.fate == STUCK:
             return
         if task.fate:
             self._later(UNWELL_S if task.fate == "unwell" else 0.0, lambda: self._fail(task))
@@ -268,7 +294,7 @@ class Service:
             self._later(pause_s, self.settle)
 
     def _check(self, task: Task) -> None:
-        if task.up:
+        if task.up and not task.leaving:
             task.healthy = True
             self.changed()
 
@@ -279,7 +305,7 @@ class Service:
 
     def _noticed(self, task: Task) -> None:
         """It died some time ago."""
-        if not task.stopping:
+        if not task.leaving:
             self.starts.ended("crash", began_at=task.began_at)
         task.registered = task.healthy = False
         task.ended = True

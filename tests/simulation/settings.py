@@ -27,6 +27,7 @@ SETTINGS = Settings(
     usage_flush_s=1e6,
     key_cache_s=1e6,
     stop_timeout_s=50.0,
+    deregistration_delay_s=60.0,
 )
 IDLE_S = {"org/small": 60.0, "org/large": 40.0}
 MAX_INSTANCES = {"org/small": 1, "org/large": 2}

@@ -40,7 +40,7 @@ ENDED: Mapping[str, Mapping[str, Any]] = {
 """By why it ended: an entry of DescribeTasks."""
 NEVER_RAN = ("image", "permission")  # ECS makes ever longer pauses between these
 PAUSE_S = (1.0, 5.0)
-WAYS = ("image", "permission", "exit", "unwell", STUCK)
+FATES = ("image", "permission", "exit", "unwell", STUCK)
 
 
 @dataclass

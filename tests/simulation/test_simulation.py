@@ -13,8 +13,9 @@ import pytest
 from tests.simulation.hunt import hunted, smallest
 from tests.simulation.mutants import MUTANTS, mutant
 from tests.simulation.planting import Mutant
-from tests.simulation.schedule import Ask, BadStarts, CrashTask, KillMachine, Schedule, draw, shrunk
-from tests.simulation.starts import WAYS as FATES
+from tests.simulation.schedule import MODELS, Ask, BadStarts, CrashTask, KillMachine, Retire, Schedule, draw, shrunk
+from tests.simulation.settings import SETTINGS
+from tests.simulation.starts import FATES
 from tests.simulation.world import World
 
 HELD = range(300)
@@ -73,6 +74,17 @@ def test_two_tasks_that_end_at_their_start_end_no_wake() -> None:
     world = World(Schedule(1, (BadStarts(0.0, "exit", times=2), ask)))
     assert world.run() is None
     assert [client.ending for client in world.people.clients] == ["answered"]
+
+
+@pytest.mark.parametrize("deregisters", [False, True])
+def test_who_waits_in_a_task_that_has_to_go_is_told_so(deregisters: bool) -> None:
+    warm, cold = [
+        Ask(at, model, 5.0, stream=True, manner="curl") for at, model in ((5.0, MODELS[0]), (120.0, MODELS[1]))
+    ]
+    world = World(Schedule(1, (warm, cold, Retire(125.0, rolling=False)), boot_s=90.0, deregisters=deregisters))
+    assert world.run() is None
+    assert [client.ending for client in world.people.clients] == ["answered", "told restarting"]
+    assert world.people.clients[1].ended_at < 125.0 + SETTINGS.deregistration_delay_s
 
 
 def test_shrinking_keeps_what_fails_and_drops_the_rest() -> None:

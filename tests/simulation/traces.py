@@ -133,6 +133,12 @@ TRACES: dict[str, tuple[Event, ...]] = {
         ask(5.0),
         *(Retire(at, rolling=False) for at in (10.0, 16.0, 22.0)),
     ),
+    "what the load balancer would break is ended before": (
+        ask(10.0, seconds=1.0),
+        *(ask(100.0 + n, seconds=40.0) for n in range(4)),
+        ask(110.0, LARGE),
+        Retire(115.0, rolling=False),
+    ),
     "who waits in a task has a wish in the table": (ask(10.0, seconds=40.0), ask(110.0, LARGE)),
 }
 FAILED = (
@@ -305,6 +311,7 @@ CAPS = {
     "who is beyond their hard cap uses nothing": Cap(SCOPES[0], 0.46),
     "a key that is beyond its hard cap uses nothing": Cap(SCOPES[1], 0.46),
 }
+DEREGISTERED = frozenset({"what the load balancer would break is ended before"})
 CLOCKS = 12
 
 
@@ -322,4 +329,5 @@ def varied(number: int) -> tuple[str, Schedule]:
         spot=spot,
         budget_usd=BUDGETS_USD.get(title, AMPLE_USD),
         cap=CAPS.get(title),
+        deregisters=title in DEREGISTERED,
     )

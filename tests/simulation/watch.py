@@ -32,6 +32,7 @@ from gpu_node.spot import NONE
 from tests.simulation.call import Answer, Call
 from tests.simulation.cloud import OF_ITSELF
 from tests.simulation.crowd import Crowd
+from tests.simulation.excuses import PIECE, Excuses
 from tests.simulation.machine import PIECES, ROLE, Machine
 from tests.simulation.money import Money
 from tests.simulation.people import Client
@@ -61,8 +62,6 @@ ALONE_S = 600.0  # what a single guard may take longer
 FRONT_S = 240.0
 HEALTH_LAG_S = 15.0
 QUEUE_S = 180.0  # after a queue, another node may still be on its way
-CRASH_S = 30.0  # from a crash of the task, beyond the start of another one, until that one answers
-GAP_S = 12.0  # from SIGTERM of the only task, by hand, until somebody else answers
 REASONS: dict[str, tuple[type, ...]] = {
     "no_gpu_capacity": (Scarcity,),
     "launch_unanswered": (Trouble, Outage),
@@ -76,8 +75,6 @@ REASONS: dict[str, tuple[type, ...]] = {
     "aws_unavailable": (Trouble, Outage),
     "restarting": (Retire,),
 }
-_PIECE = b'"content":"x"'
-_COMMENT = b"\n: "  # to those who wait
 _ANSWER = re.compile(rb'"id":"c(\d+)"')
 SERVING = frozenset({NodeState.PENDING, NodeState.BOOTING, NodeState.READY})
 
@@ -104,6 +101,7 @@ class Watch:
         self.crowd = Crowd(world, self.say)
         self.money = Money(world, self.say, self._torn)
         self.wakes = Wakes(world, self.say)
+        self.excuses = Excuses(world, self)
         self.demand_at: dict[str, float] = {}
         self.hand_overs: list[float] = []
         self.doubles = 0
@@ -310,39 +308,9 @@ class Watch:
 
     def broken(self, client: Client, answer: Answer, call: Call) -> None:
         """An answer without a reason, or with the reason that something of ours went away."""
-        if not self._unavoidable(answer, call):
+        if not self.excuses.hold(answer, call):
             told = f"{answer.by}:{answer.status} {answer.body[-160:]!r} whole={answer.whole}"
             self.say("wish", f"{client.ask} got {told}; tried {client.tried[-6:]}")
-
-    def _unavoidable(self, answer: Answer, call: Call) -> bool:
-        """What nothing of ours could have helped: it is gone who served, or nobody knows yet that they are."""
-        if answer.by == "edge":
-            schedule = self._world.schedule
-            soon_s = schedule.task_start_s + CRASH_S + self.wakes.longer_s
-            crashed = any(self._now < at + soon_s for at in self.crashes)
-            return crashed or any(self._now < self._seeing(at) + GAP_S + schedule.propagation_s for at in self.stops)
-        if b"engine_lost" in answer.body:
-            return self.overdue or any(isinstance(event, KillMachine | KillAgent) for event in self._world.schedule.all)
-        if call.server is not None and not call.server.alive:
-            return not call.server.killed and not call.overdue
-        if call.let_go_at is None:
-            return False
-        if (
-            answer.body.rfind(_PIECE) > answer.body.rfind(_COMMENT) and not self._taken_back
-        ):  # it streams: it has its time
-            return self._now >= call.let_go_at + SETTINGS.stop_timeout_s
-        return True
-
-    def _seeing(self, at: float) -> float:
-        """From then on whoever looks can turn the listener: neither tables nor listener are out."""
-        outages: Sequence[Outage] = [each for each in self._world.reach.outages if each.what != "cloud"]
-        ends = [each.at + each.seconds for each in outages if each.at <= at + GAP_S and at < each.at + each.seconds]
-        return max([at, *ends])
-
-    @property
-    def _taken_back(self) -> bool:
-        """Does AWS take nodes back? What goes on elsewhere then waits for its turn there."""
-        return any(isinstance(event, Interrupt) for event in self._world.schedule.all)
 
     def sent_on(self, client: Client, began_at: float) -> None:
         """The night watch held somebody since then, and told them to ask again."""
@@ -353,7 +321,7 @@ class Watch:
         """Whatever its engines went through, it is one answer."""
         body = answer.body
         engines = set(_ANSWER.findall(body))
-        if body.count(_PIECE) != PIECES or body.count(ROLE[:-1]) != 1 or len(engines) != 1:
+        if body.count(PIECE) != PIECES or body.count(ROLE[:-1]) != 1 or len(engines) != 1:
             self.say("stream", f"{client.ask} is not one answer: {body!r}")
 
     def replaced(self, machine: Machine) -> None:

@@ -99,6 +99,7 @@ class World:
         self.service = Service(
             self._aws, self.rng, self._task, schedule.task_start_s, self.watch.front_changed, self._stopping
         )
+        self.service.delay_s = SETTINGS.deregistration_delay_s if schedule.deregisters else None
         self.balancer = Balancer(self._aws, self.rng, self.service, schedule.propagation_s, self._night)
         heard = (self.watch.broken, self.watch.told, self.watch.sent_on, self.watch.streamed)
         self.people = People(self.process("people"), KEY, self.balancer.route, *heard)
@@ -282,7 +283,7 @@ class World:
 
     # -- processes of ours
 
-    def adapters(self, process: Process) -> Adapters:
+    def adapters(self, process: Process, address: str = "") -> Adapters:
         port = self.reach.port
 
         def own_clock() -> None:
@@ -296,7 +297,7 @@ class World:
             port(process, "fence", self.fence, before=own_clock),
         )
         ours = (("front", self.front), ("stage", self.service), ("holds", self.holds))
-        front = FrontAdapters(*(port(process, *each) for each in ours))
+        front = FrontAdapters(*(port(process, *each) for each in ours), address=address)
         return Adapters(
             stores,
             port(process, "keys", self.keys),
@@ -313,7 +314,8 @@ class World:
 
     def _task(self) -> Task:
         process = self.process("task")
-        task = Task(process, self.settings, self.adapters(process), self._token)
+        address = f"task {len(self._processes)}"
+        task = Task(process, self.settings, self.adapters(process, address), self._token)
         process.when_dead.append(lambda: None if task.killed else self.watch.crashes.append(self.timeline.now))
         return task
 

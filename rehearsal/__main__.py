@@ -10,7 +10,6 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
 
 import pulumi
 
@@ -49,7 +48,7 @@ DIOGENES_READY base_url={base_url} api_key={api_key} web_url={web_url}
 
 
 def main() -> int:
-    """The exit status: 0 when told to end, 1 when something did not come up or stay up, 2 for odd variables."""
+    """The exit status: 0 when told to end, 1 when something did not come up, 2 for odd variables."""
     try:
         options = options_from(os.environ)
     except ValueError as error:
@@ -60,7 +59,7 @@ def main() -> int:
         with Desk(options, tell=_tell) as desk:
             try:
                 _guide(desk)
-                _until_over(desk)
+                threading.Event().wait()
             finally:
                 _tell("stopping")
                 for number in (signal.SIGINT, signal.SIGTERM):  # a second Ctrl-C must not leave half of it behind
@@ -134,13 +133,6 @@ def _guide(desk: Desk) -> None:
         _GUIDE.format(base_url=desk.base_url, api_key=desk.api_key, web_url=desk.web_url, model=model),
     )
     sys.stdout.flush()
-
-
-def _until_over(desk: Desk) -> NoReturn:
-    forever = threading.Event()
-    while True:
-        forever.wait(1.0)
-        desk.front.check()
 
 
 def _tell(line: str) -> None:

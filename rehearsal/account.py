@@ -17,6 +17,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, ClassVar
@@ -33,6 +35,7 @@ from rehearsal import answers, dashboard, transactions
 from rehearsal.answers import Answer
 from rehearsal.authority import Authority, Credentials, Denial
 from rehearsal.calls import Call, Params
+from rehearsal.ecs_records import End, Tasks
 from rehearsal.faults import Faults
 from rehearsal.groups import ApiError, Groups, Member, Sizes
 from rehearsal.hooks import HookSpec
@@ -88,6 +91,7 @@ class Account:
         self._groups = Groups(REGION, faults=faults, mint=mint, clock=clock)
         self._launch_api = LaunchApi(self._groups)
         self._authority = Authority(REGION)
+        self._tasks = Tasks(REGION, clock=partial(datetime.now, UTC))
         self._handlers: dict[str, Callable[[Params], str]] = {
             "autoscaling:LaunchInstances": self._launch_instances,
             "autoscaling:SetDesiredCapacity": self._set_desired_capacity,
@@ -152,7 +156,7 @@ class Account:
         return Answer.of_wsgi(line, headers, body)
 
     def _told(self, call: Call, answer: Answer) -> Answer:
-        """What moto was told, and Groups has to know as well."""
+        """What moto was told, and others have to know as well."""
         group = call.params.get("AutoScalingGroupName", "")
         if answer.status == HTTPStatus.OK and call.name == "autoscaling:CreateAutoScalingGroup":
             self._groups.add_hooks(group, HookSpec.parse_all(call.params))
@@ -160,6 +164,8 @@ class Account:
             self._groups.drop_hook(group, call.params.get("LifecycleHookName", ""))
         if answer.status == HTTPStatus.OK and call.name == "autoscaling:SetInstanceProtection":
             self._groups.shrink(group)
+        if answer.status == HTTPStatus.OK and call.name == "ecs:UpdateService":
+            self._tasks.pin(call.document)
         return answer
 
     # -- what moto lacks ---------------------------------------------------------------------------------------
@@ -267,8 +273,22 @@ class Account:
     def tasks(self, cluster: str, service: str) -> int:
         """How many tasks the service shall run."""
         with self._lock:
-            found: Any = get_backend("ecs")[DEFAULT_ACCOUNT_ID][REGION]._get_service(cluster, service)
-            return int(found.desired_count)
+            return self._tasks.desired(cluster, service)
+
+    def task_environment(self, cluster: str, service: str) -> Mapping[str, str]:
+        """The variables of the service's container, by the task definition that it has now."""
+        with self._lock:
+            return self._tasks.environment(cluster, service)
+
+    def begin_task(self, cluster: str, service: str) -> str:
+        """ECS shows one more; its ARN."""
+        with self._lock:
+            return self._tasks.begin(cluster, service)
+
+    def end_task(self, arn: str, end: End, exit_code: int | None) -> None:
+        """ECS shows it as stopped, for an hour."""
+        with self._lock:
+            self._tasks.end(arn, end, exit_code)
 
     def show_target(self, group: str, address: str, state: str | None) -> None:
         """In the target group, by ARN, in this of AWS's states; None: not there any more. Twice is once."""

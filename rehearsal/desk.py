@@ -28,7 +28,7 @@ from rehearsal.account import REGION, Account, AccountServer
 from rehearsal.authority import Denial
 from rehearsal.birth import birth
 from rehearsal.ec2 import HOME, MachineOptions, Machines
-from rehearsal.ecs import DeskFailure, Task, reserve
+from rehearsal.ecs import DeskFailure, Task, accepted, reserve
 from rehearsal.faults import Fault, Faults, UnknownFault
 from rehearsal.front import Environments, Front, FrontOptions
 from rehearsal.groups import Member
@@ -189,12 +189,17 @@ class Desk(AbstractContextManager["Desk"]):
         self.aws_url = self._stack.enter_context(AccountServer(self.account)).url
         self.stack = stack.apply(self.aws_url, region=REGION, models=self._models())
         self._open_sign_in()
-        task_env = self._task_env()
-        self._task = Task(self.port, env=task_env, log=self.run_dir / "control-plane.log")
+        task_env = self._task_env(self.stack.task_environment())
+        self._task = Task(
+            self.port,
+            env=task_env,
+            log=self.run_dir / "control-plane.log",
+            stop_timeout_s=accepted(task_env).stop_timeout_s,
+        )
         self._start_machines()
         self._stack.callback(self.stop_control_plane)
         if self.options.front:
-            self._open_front(self.options.front, task_env)
+            self._open_front(self.options.front)
         elif self.options.control_plane:
             self.start_control_plane()
         if self.options.front or self.options.control_plane:
@@ -210,9 +215,9 @@ class Desk(AbstractContextManager["Desk"]):
             self.aws_url, region=REGION, namespace=self.namespace, issuer=self.identity.url, web_url=origin
         )
 
-    def _open_front(self, options: FrontOptions, task_env: Mapping[str, str]) -> None:
+    def _open_front(self, options: FrontOptions) -> None:
         environments = Environments(
-            task_env, {function.handler: self._function_env(function) for function in self.stack.functions()}
+            self._task_env, {function.handler: self._function_env(function) for function in self.stack.functions()}
         )
         self.front = self._stack.enter_context(
             Front(
@@ -275,8 +280,8 @@ class Desk(AbstractContextManager["Desk"]):
             self._tell(f"mail: {mail.subject}")
         self._mails_told = len(mails)
 
-    def _task_env(self) -> Mapping[str, str]:
-        told = self.stack.task_environment()
+    def _task_env(self, told: Mapping[str, str]) -> Mapping[str, str]:
+        """Of one task, with credentials of its own; ``told`` are the variables of its definition."""
         if not self.options.front:
             front = {f"DIOGENES_{name}" for name in _OF_THE_FRONT}
             told = {name: value for name, value in told.items() if name not in front}

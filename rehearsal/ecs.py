@@ -26,24 +26,21 @@ _LOG_LINES = 30
 
 
 class DeskFailure(Exception):
-    """Something did not come up, or does not stay up; the message ends with the last lines of its log."""
+    """Something did not come up; the message ends with the last lines of its log."""
 
 
 class Task:
     """The control plane's process, of which there is one at a time."""
 
-    def __init__(self, port: int, *, env: Mapping[str, str], log: Path, host: str = "127.0.0.1") -> None:
-        """Raises DeskFailure for settings that the control plane would refuse."""
-        env = {**env, "DIOGENES_HOST": host, "DIOGENES_PORT": str(port)}
-        try:
-            settings = Settings.from_env(env)
-        except InvalidSettings as error:
-            raise DeskFailure(f"the control plane would not start: {error}") from error
+    def __init__(
+        self, port: int, *, env: Mapping[str, str], log: Path, stop_timeout_s: float, host: str = "127.0.0.1"
+    ) -> None:
         self.log = log
+        self.exit_code: int | None = None  # of the last process that ``stop`` saw the end of
+        self.stop_timeout_s = stop_timeout_s
         self._host = host
         self._port = port
-        self._env = env
-        self.stop_timeout_s = settings.stop_timeout_s
+        self._env = {**env, "DIOGENES_HOST": host, "DIOGENES_PORT": str(port)}
         self._tree: ProcessTree | None = None
         self._listening = False  # for as long as it lives, once it does
 
@@ -77,13 +74,19 @@ class Task:
         if not tree.exited:
             tree.signal(number)
         limit_s = self.stop_timeout_s + _KILL_AFTER_S
-        if tree.wait(limit_s) is None:
+        self.exit_code = tree.wait(limit_s)
+        if self.exit_code is None:
             tree.kill()
-            tree.wait(limit_s)
+            self.exit_code = tree.wait(limit_s)
+
+    def kill(self) -> None:
+        """SIGKILL, from somebody who tells nobody."""
+        if self._tree:
+            self._tree.signal(signal.SIGKILL)
 
     @property
     def exited(self) -> bool:
-        """True when it ended without being told to."""
+        """True when it ended without being told to; ``stop`` then buries it."""
         return self._tree is not None and self._tree.exited
 
     def last_words(self) -> str:
@@ -115,6 +118,14 @@ class Task:
             connection.request("GET", "/healthz")
             return connection.getresponse().status == 200
         return False
+
+
+def accepted(env: Mapping[str, str]) -> Settings:
+    """The control plane's settings. Raises DeskFailure for those that it would refuse."""
+    try:
+        return Settings.from_env(env)
+    except InvalidSettings as error:
+        raise DeskFailure(f"the control plane would not start: {error}") from error
 
 
 def reserve(port: int) -> socket.socket:

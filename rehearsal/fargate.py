@@ -4,6 +4,9 @@ A task is asked for its health as by the load balancer's target group, and serve
 that shall end is taken out of the target group first: its requests may end within the deregistration delay, then the
 load balancer breaks what is still open. Then it has SIGTERM, then SIGKILL. A deployment starts and ends tasks within
 the bounds that the service has for it.
+
+One that ends by itself is followed by the next, for ever: at once where it was healthy, after ever longer pauses where
+one after another never is.
 """
 
 from __future__ import annotations
@@ -13,10 +16,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from rehearsal.ecs import DeskFailure
+from rehearsal.ecs_records import EXITED, SCALED, UNHEALTHY, End
 
-SHORT_LIFE_S = 5.0
-SHORT_LIVES = 3  # in a row, and no more tasks are started
+PAUSE_S = 1.0  # before the third of tasks in a row that never were healthy; then doubled
+MAX_PAUSE_S = 30.0
 
 
 class Startable(Protocol):
@@ -24,6 +27,10 @@ class Startable(Protocol):
 
     @property
     def exited(self) -> bool: ...
+
+    @property
+    def exit_code(self) -> int | None:
+        """Once ``stop`` returned; of who died of a signal 128 and its number."""
 
     def launch(self) -> None:
         """Begin its start; does not wait."""
@@ -33,14 +40,23 @@ class Startable(Protocol):
 
     def last_words(self) -> str: ...
 
+    def kill(self) -> None:
+        """SIGKILL: to the service it ended by itself."""
+
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL when its time is over. Returns when it is gone."""
+        """SIGTERM, and SIGKILL when its time is over. Returns when it is gone, and at once where it is already."""
 
 
 class Registry(Protocol):
-    """Where the account shows what the load balancer found."""
+    """Where the account shows what ECS does, and what the load balancer found."""
 
     def desired_tasks(self) -> int: ...
+
+    def begin_task(self) -> str:
+        """One more is shown; its ARN."""
+
+    def end_task(self, task: str, end: End, exit_code: int | None) -> None:
+        """It is shown as stopped."""
 
     def show_target(self, address: str, state: str | None) -> None:
         """In this of AWS's states; None: not there any more."""
@@ -80,13 +96,14 @@ class Running:
     """One task of the service."""
 
     address: str  # host of its own
+    arn: str
     task: Startable
-    started_at: float
     next_check_at: float
     row: int = 0  # checks in a row with the same outcome: above zero passed, below failed
     healthy: bool = False
     outdated: bool = False  # a deployment replaces it
     leaving_at: float | None = None  # taken out of the target group then
+    end: End = EXITED  # what is told of it when it is gone
     ending: threading.Thread | None = None
 
     @property
@@ -118,11 +135,13 @@ class Service:
         self._rolling = rolling
         self._carrier = carrier
         self._on_end = ended
+        self.capacity = True  # False: Fargate has none, and no task starts
         self._clock = clock
         self._tell = tell
         self._tasks: list[Running] = []
         self._lock = threading.Lock()
-        self._short_lives = 0
+        self._failed = 0  # tasks in a row that ended before they were healthy
+        self._next_at = 0.0  # is the next one started
 
     # -- what others see
 
@@ -147,7 +166,7 @@ class Service:
     # -- its thread
 
     def step(self) -> None:
-        """One look at all of it. Raises DeskFailure when tasks end soon after their start again and again."""
+        """One look at all of it."""
         for running in self.tasks:
             if running.ending:
                 self._bury(running)
@@ -170,31 +189,46 @@ class Service:
 
     def _ended(self, running: Running) -> None:
         """By itself, or by somebody's kill."""
+        running.task.stop()
+        code = running.task.exit_code
+        if running.leaving:
+            self._tell(f"the control plane is gone before it was told to end (exit code {code})")
+        elif running.healthy:
+            self._tell(f"the control plane ended by itself (exit code {code}); ECS starts the next one")
+        else:
+            self._did_not_start(running)
         self._remove(running)
-        short = self._clock() - running.started_at < SHORT_LIFE_S
-        self._short_lives = self._short_lives + 1 if short else 0
-        if self._short_lives >= SHORT_LIVES:
-            text = f"the control plane ended {SHORT_LIVES} times in a row within {SHORT_LIFE_S:.0f} s of its start"
-            raise DeskFailure(f"{text}\n{running.task.last_words()}")
-        self._tell("the control plane ended by itself; ECS starts it again")
+
+    def _did_not_start(self, running: Running) -> None:
+        """Whoever looks on is shown the end of its log: once a wake, for the next ones say the same."""
+        self._failed += 1
+        pause_s = min(PAUSE_S * 2 ** (self._failed - 2), MAX_PAUSE_S) if self._failed > 1 else 0.0
+        self._next_at = self._clock() + pause_s
+        told = f"the control plane ended before it was healthy (exit code {running.task.exit_code})"
+        words = f". Its log ends so:\n{running.task.last_words()}" if self._failed == 1 else ""
+        self._tell(f"{told}; ECS starts the next one {f'in {pause_s:.0f} s' if pause_s else 'at once'}{words}")
 
     def _settle(self) -> None:
         """As many as desired, of the newest deployment; the older ones go as soon as enough others are healthy."""
         desired = self._registry.desired_tasks()
+        if not desired:
+            self._failed, self._next_at = 0, 0.0
         staying = [each for each in self.tasks if not each.leaving]
         current = [each for each in staying if not each.outdated]
         for running in current[desired:]:
-            self._leave(running)
+            self._leave(running, SCALED)
         for running in staying:
             healthy = sum(each.healthy and not each.leaving for each in staying if each is not running)
             if running.outdated and healthy * 100 >= desired * self._rolling.healthy_percent:
-                self._leave(running)
-        if len(current) < desired and len(self.tasks) * 100 < desired * self._rolling.most_percent:
+                self._leave(running, SCALED)
+        room = len(current) < desired and len(self.tasks) * 100 < desired * self._rolling.most_percent
+        if room and self.capacity and self._clock() >= self._next_at:
             self._start()
 
     def _start(self) -> None:
         address = self._address()
-        running = Running(address, self._make(address), self._clock(), self._clock() + self._checks.interval_s)
+        arn = self._registry.begin_task()
+        running = Running(address, arn, self._make(address), self._clock() + self._checks.interval_s)
         with self._lock:
             self._tasks.append(running)
         self._registry.show_target(address, "initial")
@@ -209,15 +243,17 @@ class Service:
         running.row = max(running.row, 0) + 1 if passed else min(running.row, 0) - 1
         if running.row >= self._checks.healthy and not running.healthy:
             running.healthy = True
+            self._failed = 0
             self._registry.show_target(running.address, "healthy")
             self._tell("the control plane is healthy")
         elif running.row <= -self._checks.unhealthy and running.healthy:
             self._tell("the control plane is not healthy any more: another takes its place")
-            self._leave(running)
+            self._leave(running, UNHEALTHY)
 
-    def _leave(self, running: Running) -> None:
+    def _leave(self, running: Running, end: End) -> None:
         if not running.leaving:
             running.leaving_at = self._clock()
+            running.end = end
             running.healthy = False
             self._registry.show_target(running.address, "draining")
 
@@ -238,6 +274,7 @@ class Service:
 
     def _remove(self, running: Running) -> None:
         self._registry.show_target(running.address, None)
+        self._registry.end_task(running.arn, running.end, running.task.exit_code)
         with self._lock:
             self._tasks.remove(running)
         self._on_end()

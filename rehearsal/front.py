@@ -20,7 +20,8 @@ from types import TracebackType
 from control_plane.settings import Settings
 from rehearsal.account import Account
 from rehearsal.balancer import Balancer, Behind, Turns
-from rehearsal.ecs import DeskFailure, Task
+from rehearsal.ecs import Task, accepted
+from rehearsal.ecs_records import End
 from rehearsal.edge import Edge
 from rehearsal.fargate import Checks, Rolling, Service
 from rehearsal.functions import Function, FunctionFailed
@@ -46,7 +47,7 @@ class FrontOptions:
 class Environments:
     """What each part is started with; each has credentials of its own role."""
 
-    task: Mapping[str, str]
+    task: Callable[[Mapping[str, str]], Mapping[str, str]]  # given the variables of its task definition
     functions: Mapping[str, Mapping[str, str]]  # by handler
 
 
@@ -69,9 +70,9 @@ class Front(AbstractContextManager["Front"]):
         self._closing = threading.Event()
         self._called = threading.Event()  # the janitor, by a rule or because this ends
         self._stack = stack
-        self._failure: DeskFailure | None = None
         self._open = ExitStack()
-        settings = Settings.from_env({k: v for k, v in environments.task.items() if k.startswith("DIOGENES_")})
+        settings = accepted(environments.task(stack.task_environment()))
+        registry = _Registry(account, settings)
         functions = {
             function.handler: Function(
                 function.handler,
@@ -83,8 +84,14 @@ class Front(AbstractContextManager["Front"]):
         }
         self.night_watch, self.janitor = functions[_NIGHT], functions[_JANITOR]
         self.service = Service(
-            _Registry(account, settings),
-            lambda host: Task(PORT, env=environments.task, log=run_dir / "control-plane.log", host=host),
+            registry,
+            lambda host: Task(
+                PORT,
+                env=environments.task(registry.environment()),
+                log=run_dir / "control-plane.log",
+                stop_timeout_s=settings.stop_timeout_s,
+                host=host,
+            ),
             address=_free_address,
             checks=_checks(stack.target_group(settings.control_plane_group_arn), options),
             rolling=Rolling(
@@ -131,11 +138,6 @@ class Front(AbstractContextManager["Front"]):
     ) -> None:
         self._open.close()
 
-    def check(self) -> None:
-        """Raises DeskFailure when the control plane does not stay up."""
-        if self._failure:
-            raise self._failure
-
     def carried(self, address: str) -> int:
         return self.balancer.in_flight[_url(address)]
 
@@ -148,11 +150,7 @@ class Front(AbstractContextManager["Front"]):
 
     def _serve(self) -> None:
         while not self._closing.wait(_STEP_S):
-            try:
-                self.service.step()
-            except DeskFailure as error:
-                self._failure = error
-                return
+            self.service.step()
 
     def _clean(self) -> None:
         while True:
@@ -178,6 +176,15 @@ class _Registry:
 
     def desired_tasks(self) -> int:
         return self.account.tasks(self.settings.cluster, self.settings.service)
+
+    def environment(self) -> Mapping[str, str]:
+        return self.account.task_environment(self.settings.cluster, self.settings.service)
+
+    def begin_task(self) -> str:
+        return self.account.begin_task(self.settings.cluster, self.settings.service)
+
+    def end_task(self, task: str, end: End, exit_code: int | None) -> None:
+        self.account.end_task(task, end, exit_code)
 
     def show_target(self, address: str, state: str | None) -> None:
         self.account.show_target(self.settings.control_plane_group_arn, address, state)

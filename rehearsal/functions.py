@@ -54,6 +54,12 @@ class Function(AbstractContextManager["Function"]):
             return len(self._idle) + len(self._busy)
 
     @property
+    def running(self) -> int:
+        """Invocations at this moment."""
+        with self._lock:
+            return len(self._busy)
+
+    @property
     def resident_bytes(self) -> int:
         """Memory of the largest of its processes."""
         with self._lock:

@@ -29,6 +29,7 @@ _STOP = b"T"
 _KILL = b"K"
 _START_LIMIT_S = 20.0
 _SWEEP_LIMIT_S = 5.0
+_SIGNALLED = 128  # and the signal's number: the exit status of who died of one, as shells and containers have it
 
 
 class ProcessTree:
@@ -128,7 +129,8 @@ def main(arguments: Sequence[str]) -> int:
         _until_over(leader, orders, grace_s=float(arguments[0]))
     finally:
         _sweep()
-    return leader.wait() & 0xFF
+    status = leader.wait()
+    return status if status >= 0 else _SIGNALLED - status
 
 
 def _fresh_leader(prctl: ctypes._NamedFuncPointer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from control_plane.aws_session import aws_session
 from control_plane.errors import Unavailable
 from control_plane.ports import Stage
 from control_plane.stage import AwsStage, StageNames, open_stage
+from rehearsal.ecs_records import EXITED, SCALED
 from rehearsal.faults import Fault
 from tests.contract.under_test import Desk
 
@@ -86,7 +88,7 @@ async def test_the_listener_is_turned_and_turned_back(stage: AwsStage, names: St
     }
 
 
-async def test_a_wake_names_the_family_and_so_its_newest_revision_and_sleep_changes_none(
+async def test_a_wake_takes_the_newest_revision_of_then_and_sleep_changes_none(
     stage: AwsStage, names: StageNames
 ) -> None:
     client = boto3.client("ecs")
@@ -98,10 +100,15 @@ async def test_a_wake_names_the_family_and_so_its_newest_revision_and_sleep_chan
     assert definition() == f"{names.service}:1"
     await stage.want(1)
     assert (await stage.look()).desired == 1
-    assert definition() == names.service
+    assert definition() == f"{names.service}:2"
+    client.register_task_definition(
+        family=names.service, containerDefinitions=[{"name": "control", "image": "y", "memory": 512}]
+    )
     await stage.want(0)
     assert (await stage.look()).desired == 0
-    assert definition() == names.service
+    assert definition() == f"{names.service}:2"
+    await stage.want(1)
+    assert definition() == f"{names.service}:3"
 
 
 async def test_a_registered_target_is_healthy(stage: AwsStage, names: StageNames) -> None:
@@ -114,7 +121,7 @@ async def test_a_registered_target_is_healthy(stage: AwsStage, names: StageNames
 async def test_tasks_that_ended_since_are_told_with_their_reasons_the_newest_first(
     stage: AwsStage, names: StageNames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The emulated ECS runs a task, and ends it by a person's order only: of its end, what ECS would say is put in."""
+    """The emulated ECS has neither their times nor such reasons: what ECS would say of their ends is put in."""
     since = datetime(2026, 11, 29, 12, tzinfo=UTC)
     ends = [
         ("CannotPullContainerError: no such image", "TaskFailedToStart", timedelta(seconds=-1)),
@@ -145,6 +152,37 @@ async def test_tasks_that_ended_since_are_told_with_their_reasons_the_newest_fir
         "CannotPullContainerError: ref not found.",
     ]
     assert f"aws logs tail /{names.cluster}/control-plane --since 30m" in found[0].fix
+
+
+async def test_of_a_services_own_tasks_those_are_told_that_ended_by_themselves(
+    stage: AwsStage, names: StageNames, desk: Desk
+) -> None:
+    crashed, ended_by_order, _living = (desk.account.begin_task(names.cluster, names.service) for _ in range(3))
+    desk.account.end_task(crashed, EXITED, 2)
+    desk.account.end_task(ended_by_order, SCALED, 0)
+    (ending,) = await stage.endings(0.0)
+    assert ending.why == "Essential container in task exited (exit code 2)."
+    assert await stage.endings(time.time() + 1) == []
+
+
+async def test_a_task_has_the_variables_of_the_revision_that_its_wake_took(
+    stage: AwsStage, names: StageNames, desk: Desk
+) -> None:
+    def define(told: str) -> None:
+        boto3.client("ecs").register_task_definition(
+            family=names.service,
+            containerDefinitions=[
+                {"name": "control", "image": "x", "memory": 512, "environment": [{"name": "TOLD", "value": told}]}
+            ],
+        )
+
+    define("first")
+    await stage.want(1)
+    define("second")
+    await stage.want(0)
+    assert desk.account.task_environment(names.cluster, names.service) == {"TOLD": "first"}
+    await stage.want(1)
+    assert desk.account.task_environment(names.cluster, names.service) == {"TOLD": "second"}
 
 
 async def test_where_no_task_ended_there_is_nothing_to_tell(stage: AwsStage) -> None:

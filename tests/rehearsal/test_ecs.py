@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import psutil
 import pytest
 
 from rehearsal.desk import Desk, DeskFailure, Options
-from rehearsal.ecs import reserve
+from rehearsal.ecs import Task, reserve
 
 
 def test_a_reserved_port_is_left_to_the_server_that_listens_on_it() -> None:
@@ -65,3 +68,34 @@ def test_a_stranger_who_came_first_is_not_taken_for_the_control_plane() -> None:
         pytest.raises(DeskFailure, match="did not start"),
     ):
         desk.start_control_plane()
+
+
+def task_with(log: Path, **environment: str) -> Task:
+    env = {**os.environ, "DIOGENES_NAMESPACE": "desk", **environment}
+    return Task(8080, env=env, log=log, stop_timeout_s=1.0, host="127.21.0.1")
+
+
+def gone(task: Task, limit_s: float = 60.0) -> int | None:
+    """The exit code, once it ended by itself and was buried."""
+    limit = time.monotonic() + limit_s
+    while not task.exited:
+        assert time.monotonic() < limit, "it did not end"
+        time.sleep(0.02)
+    task.stop()
+    return task.exit_code
+
+
+def test_a_task_that_ends_by_itself_leaves_its_exit_code_and_its_words_and_nothing_open(tmp_path: Path) -> None:
+    """Nothing open: an unclosed socket or an unread process would be a ResourceWarning, which fails here."""
+    task = task_with(tmp_path / "log", DIOGENES_PORT_OF_CALL="Corinth")
+    task.launch()
+    assert gone(task) == 2
+    assert task.last_words() == "diogenes: DIOGENES_PORT_OF_CALL is not a setting"
+    assert not task.exited
+
+
+def test_a_killed_task_has_the_exit_code_that_containers_have(tmp_path: Path) -> None:
+    task = task_with(tmp_path / "log")
+    task.launch()
+    task.kill()
+    assert gone(task) == 137

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-import pytest
-
-from rehearsal.ecs import DeskFailure
-from rehearsal.fargate import SHORT_LIFE_S, Checks, Rolling, Service
+from rehearsal.ecs_records import EXITED, SCALED, UNHEALTHY, End
+from rehearsal.fargate import MAX_PAUSE_S, PAUSE_S, Checks, Rolling, Service
 
 CHECKS = Checks(interval_s=5.0, healthy=2, unhealthy=3, deregistration_s=30.0)
 ROLLING = Rolling(healthy_percent=100, most_percent=200)
@@ -22,6 +20,7 @@ class Task:
     healthy: bool = False
     launched: int = 0
     stopped: int = 0
+    exit_code: int | None = None
 
     def launch(self) -> None:
         self.launched += 1
@@ -32,8 +31,12 @@ class Task:
     def last_words(self) -> str:
         return "famous last words"
 
+    def kill(self) -> None:
+        self.exited = True
+
     def stop(self) -> None:
         self.stopped += 1
+        self.exit_code = 1 if self.exited else 0
 
 
 @dataclass
@@ -48,6 +51,8 @@ class Bench:
     shown: dict[str, str] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
     gone: int = 0
+    began: int = 0
+    ends: list[tuple[str, End, int | None]] = field(default_factory=list)
     made: list[Task] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
 
@@ -80,6 +85,13 @@ class Bench:
 
     def desired_tasks(self) -> int:
         return self.desired
+
+    def begin_task(self) -> str:
+        self.began += 1
+        return f"arn-{self.began}"
+
+    def end_task(self, task: str, end: End, exit_code: int | None) -> None:
+        self.ends.append((task, end, exit_code))
 
     def show_target(self, address: str, state: str | None) -> None:
         self.shown.pop(address, None)
@@ -252,34 +264,100 @@ def test_a_task_that_is_not_healthy_any_more_is_replaced() -> None:
     assert len(bench.made) == 2
 
 
-def test_a_task_that_ends_by_itself_is_started_again_and_one_line_says_so() -> None:
+def test_a_healthy_task_that_ends_by_itself_is_buried_and_the_next_one_starts_at_once() -> None:
     bench = Bench()
-    bench.up().exited = True
+    task = bench.up()
+    task.kill()
     bench.after()
-    assert len(bench.made) == 2
-    assert bench.healthy == set()
-    assert bench.told.count("the control plane ended by itself; ECS starts it again") == 1
+    assert (len(bench.made), bench.healthy, task.stopped) == (2, set(), 1)
+    assert bench.ends == [("arn-1", EXITED, 1)]
+    assert "the control plane ended by itself (exit code 1); ECS starts the next one" in bench.told
 
 
-def test_the_third_short_life_in_a_row_is_the_last() -> None:
+def test_tasks_that_never_are_healthy_go_on_for_ever_after_ever_longer_pauses() -> None:
+    bench = Bench(desired=1)
+    bench.after()
+    pauses = []
+    for number in range(1, 9):
+        bench.made[-1].kill()
+        bench.after()
+        paused = 0.0
+        while len(bench.made) == number:
+            paused += PAUSE_S
+            bench.after(PAUSE_S)
+        pauses.append(paused)
+    assert pauses == [0, 1, 2, 4, 8, 16, MAX_PAUSE_S, MAX_PAUSE_S]
+    assert bench.ends == [(f"arn-{number}", EXITED, 1) for number in range(1, 9)]
+
+
+def test_the_first_of_them_in_a_row_shows_the_end_of_its_log_and_the_others_one_line() -> None:
     bench = Bench(desired=1)
     bench.after()
     for _ in range(2):
-        bench.made[-1].exited = True
-        bench.after(SHORT_LIFE_S - 1)
-    bench.made[-1].exited = True
-    with pytest.raises(DeskFailure, match=r"3 times in a row.*\nfamous last words"):
-        bench.after(SHORT_LIFE_S - 1)
-    assert len(bench.made) == 3
+        bench.made[-1].kill()
+        bench.after()
+    first, second = (line for line in bench.told if "before it was healthy" in line)
+    assert first == (
+        "the control plane ended before it was healthy (exit code 1); ECS starts the next one at once. "
+        "Its log ends so:\nfamous last words"
+    )
+    assert second.endswith("ECS starts the next one in 1 s")
 
 
-def test_a_long_life_in_between_forgives_the_short_ones() -> None:
+def test_a_healthy_one_and_a_new_wake_end_the_row() -> None:
     bench = Bench(desired=1)
     bench.after()
-    for seconds in (1, 1, 60, 1, 1):
-        bench.made[-1].exited = True
-        bench.after(seconds)
+    for _ in range(3):
+        bench.made[-1].kill()
+        bench.after(MAX_PAUSE_S)
+    bench.after(MAX_PAUSE_S)
+    bench.up().kill()
+    bench.after()
+    bench.made[-1].kill()
+    bench.after()
+    assert len(bench.made) == 5  # neither of the last two was waited for
+    bench.made[-1].kill()
+    bench.after()
+    bench.desired = 0
+    bench.after()
+    bench.desired = 1
+    bench.after()
     assert len(bench.made) == 6
+
+
+def test_where_fargate_has_no_capacity_no_task_starts() -> None:
+    bench = Bench()
+    bench.up().kill()
+    bench.service.capacity = False
+    for _ in range(3):
+        bench.after(MAX_PAUSE_S)
+    assert (len(bench.made), bench.shown) == (1, {})
+    bench.service.capacity = True
+    bench.after()
+    assert len(bench.made) == 2
+
+
+def test_each_end_is_told_with_its_reason() -> None:
+    bench = Bench(early=True)
+    bench.up().healthy = False
+    for _ in range(CHECKS.unhealthy + 2):
+        bench.after(CHECKS.interval_s)
+    assert bench.ends == [("arn-1", UNHEALTHY, 0)]
+    bench.up()
+    bench.desired = 0
+    for _ in range(3):
+        bench.after()
+    assert bench.ends[1:] == [("arn-2", SCALED, 0)]
+
+
+def test_one_that_dies_while_it_drains_has_no_successor_of_its_own() -> None:
+    bench = Bench()
+    task = bench.up()
+    bench.open_requests, bench.desired = 1, 0
+    bench.after()
+    task.kill()
+    bench.after()
+    assert (bench.service.tasks, bench.ends, len(bench.made)) == ([], [("arn-1", SCALED, 1)], 1)
 
 
 def test_in_the_end_everything_is_stopped() -> None:

@@ -297,14 +297,14 @@ class World:
             port(process, "fence", self.fence, before=own_clock),
         )
         ours = (("front", self.front), ("stage", self.service), ("holds", self.holds))
-        front = FrontAdapters(*(port(process, *each) for each in ours), address=address)
+        store, hands, holds = (port(process, *each) for each in ours)
         return Adapters(
             stores,
             port(process, "keys", self.keys),
             port(process, "usage", self.usage),
             port(process, "cloud", self.cloud),
             MemoryProbe(),
-            front,
+            FrontAdapters(store, hands, holds, address),
             people=MemoryPeople().adapters,
             limits=port(process, "limits", self.limits) if self.schedule.cap else None,
         )

@@ -51,7 +51,8 @@ class Observer:
         self._cloud_watch_s = cloud_watch_s
         self._saw = saw
         self._demand = Demand(out_s=policy.scale_out_s, in_s=policy.scale_in_s)
-        self._looked_at = float("-inf")
+        self._cloud_looked_at = float("-inf")
+        self.looked_at = float("-inf")  # the nodes: when the last look began
         self._noticed: frozenset[NodeId] = frozenset()  # nodes that AWS wants back
         self.groups: Sequence[Group] | None = None  # as last seen; None: not yet
         self.starting: frozenset[NodeId] = frozenset()  # at the last observation
@@ -59,7 +60,9 @@ class Observer:
 
     async def look(self) -> Sequence[Node]:
         """Read the nodes and tell the fleet. Raises Unavailable."""
+        began = self._clock()
         nodes = await self._stores.nodes.list()
+        self.looked_at = began
         self._fleet.update(nodes)
         self._saw(nodes)
         arrived = {node.id for node in nodes if node.state in (NodeState.READY, NodeState.FAILED)}
@@ -147,18 +150,18 @@ class Observer:
         now = self._clock()
         leaving = any(node.state in LEAVING for node in nodes)
         unknown = set(self._catalogue.models) - {group.model for group in self.groups or ()}
-        if now < self._looked_at + self._cloud_watch_s and not leaving and not unknown:
+        if now < self._cloud_looked_at + self._cloud_watch_s and not leaving and not unknown:
             return None
         try:
             self.groups = await self._cloud.groups()
         except Unavailable as error:  # leases must be renewed all the same
             log.warning("cloud not seen", extra={"error": str(error)})
             return None
-        self._looked_at = now
+        self._cloud_looked_at = now
         return self.groups
 
     def _tell(self, rows: Iterable[ModelRow]) -> None:
         now = self._clock()
         failures = {row.name: standing_failure(row, now, self._policy) for row in rows}
-        usual = {row.name: row.usual_start_s for row in rows if row.usual_start_s is not None}
+        usual = {row.name: usual_s for row in rows if (usual_s := row.usual_start_s) is not None}
         self._fleet.learn(failures={name: f for name, f in failures.items() if f}, usual_s=usual)

@@ -26,6 +26,7 @@ from control_plane.policy import Policy
 from control_plane.ports import Clock, Fence, Term
 
 ABANDONED_S = 60.0  # a reconciler that gave no sign of life for so long is gone
+LOOK_S = 0.6 * OTHERS_NOTICE_S  # the most between two looks at the nodes: a tick, and what its reads take
 
 log = logging.getLogger(__name__)
 
@@ -90,12 +91,15 @@ class Reconciler:
     async def watch(self) -> None:
         """Tell the fleet what runs: often while somebody waits or something starts. Raises Unavailable.
 
-        At any time often enough to send nothing to a node that another reconciler drains: it counts on that.
+        At any time often enough to send nothing to a node that another reconciler drains: it counts on that. As a rule
+        the looks of the ticks are enough for it.
         """
         if self._fleet.waiters or self._observer.starting:
             await asyncio.sleep(self._cadence.watch_s)
         else:
-            await either(self._fleet.waited_for, min(self._cadence.tick_s, OTHERS_NOTICE_S / 2))
+            await either(self._fleet.waited_for, self._unseen_s)
+            if self._unseen_s and not self._fleet.waiters:
+                return  # a tick looked meanwhile
         await self._observer.look()
 
     async def tick(self) -> None:
@@ -123,6 +127,8 @@ class Reconciler:
         False when one is there, or was a moment ago. Raises Unavailable.
         """
         self._launches = launches
+        if self._clock() - await self._fence.seen_at() < ABANDONED_S:
+            return False  # so most end here, with one read: what is prepared is a month's facts
         await self._observer.prepare()
         try:
             self._term = await self._fence.take_over(self._holder, silent_s=ABANDONED_S)
@@ -150,6 +156,11 @@ class Reconciler:
         if self._term is not None:
             with contextlib.suppress(Stale, Unavailable):
                 await self._fence.release(self._term)
+
+    @property
+    def _unseen_s(self) -> float:
+        """How long the last look at the nodes is enough for, while nobody waits."""
+        return min(max(0.0, self._observer.looked_at + LOOK_S - self._clock()), LOOK_S)
 
     # -- who acts
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from control_plane.books import Bill, BillKind, Limit, Tally
+from control_plane.errors import Unavailable
+from control_plane.janitor import clean
 from control_plane.ledger import cost
 from control_plane.nodes import Cause
 from control_plane.ports import FrontState
@@ -60,6 +64,17 @@ async def test_a_model_that_is_picked_is_started_and_the_control_plane_woken() -
         (launch,) = world.cloud.launches
         assert launch.cause.speculative
         assert world.stage.desired == 1
+
+
+async def test_the_janitor_reads_no_month_where_a_control_plane_is_at_work() -> None:
+    async with asleep() as (world, _):
+        world.usage.broken.fail("bills")
+        await world.fence.take("task-1")
+        front = world.outside.front
+        assert front
+        assert not (await clean(world.settings, world.outside, front, clock=world.clock)).acted
+        with pytest.raises(Unavailable, match="bills"):
+            await world.usage.bills("2026-11")  # nobody met it
 
 
 async def test_a_spend_that_cannot_be_known_refuses_for_a_while_and_wakes_nothing() -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import pytest
 
 from control_plane.errors import NoCapacity, Unavailable
-from control_plane.ports import Wish
+from control_plane.plan import OTHERS_NOTICE_S
+from control_plane.ports import Clock, Wish
+from control_plane.settings import Settings
 from gpu_node.protocol import Failure
 from tests.stories.clients import ASK, answer, streamed
 from tests.stories.virtual import story
@@ -15,6 +20,8 @@ from tests.stories.world import MODEL, World, deployment
 
 FULL = NoCapacity("InsufficientInstanceCapacity", "none left")
 OTHER = "org/other"
+TICK_S = Settings().tick_s
+T = TypeVar("T")
 
 
 def _refuse_everything(world: World, model: str = MODEL) -> None:
@@ -53,6 +60,45 @@ async def test_an_older_control_plane_acts_again_when_its_successor_dies() -> No
         await world.fence.take("a successor that takes over and dies")
         assert await answer(client) == "Hello there!"
         assert world.fence.epoch == 3
+
+
+@story
+async def test_a_task_that_idles_reads_the_nodes_once_a_tick() -> None:
+    async with deployment() as world:
+        looks: list[float] = []
+        world.nodes.list = counted(world.nodes.list, looks, world.clock)  # type: ignore[method-assign]
+        await asyncio.sleep(120)
+        assert 120 / TICK_S <= len(looks) <= 120 / TICK_S + 5  # and now and then for the month's spend
+
+
+@story
+async def test_what_another_task_drains_is_seen_in_time_by_one_whose_ticks_take_long() -> None:
+    async with deployment() as world:
+        looks: list[float] = []
+        world.nodes.list = counted(world.nodes.list, looks, world.clock)  # type: ignore[method-assign]
+        await asyncio.sleep(20)
+        world.wishes.list = delayed(world.wishes.list, 60.0)  # type: ignore[method-assign]
+        await asyncio.sleep(50)
+        between = [later - earlier for earlier, later in pairwise([*looks, world.clock()])]
+        assert max(between) < OTHERS_NOTICE_S
+
+
+def counted(
+    call: Callable[[], Coroutine[Any, Any, T]], at: list[float], clock: Clock
+) -> Callable[[], Coroutine[Any, Any, T]]:
+    async def seen() -> T:
+        at.append(clock())
+        return await call()
+
+    return seen
+
+
+def delayed(call: Callable[[], Coroutine[Any, Any, T]], seconds: float) -> Callable[[], Coroutine[Any, Any, T]]:
+    async def late() -> T:
+        await asyncio.sleep(seconds)
+        return await call()
+
+    return late
 
 
 @story

@@ -32,6 +32,7 @@ class Accounts:
         clock: Clock,
         allowance: Allowance,
         sizes: Sizes,
+        spend_fresh_s: float,
         holder: str,
         billed: bool,
     ) -> None:
@@ -47,6 +48,7 @@ class Accounts:
             clock=clock,
             allowance=allowance,
             sizes=sizes,
+            fresh_s=spend_fresh_s,
             keys=keys.list if keys else None,  # not what the door remembers: a key that is new would not be in it
             users=self.meter.users,
         )

@@ -108,6 +108,7 @@ class ControlPlane:
             clock=clock,
             allowance=allowance(settings),
             sizes=self.policy.sizes,
+            spend_fresh_s=settings.spend_fresh_s,
             holder=holder,
             billed=streams and adapters.front is not None,
         )

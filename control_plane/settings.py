@@ -56,6 +56,7 @@ class Settings:
     watch_s: float = 0.25  # between looks at the tables while somebody waits
     cloud_watch_s: float = 15.0  # between looks at the cloud when nothing happens
     usage_flush_s: float = 5.0
+    spend_fresh_s: float = 30.0  # the month's facts are read again after this; what runs is counted to the moment
     key_cache_s: float = 10.0  # a revoked key dies within this
     stop_timeout_s: float = 110.0  # what streams may still take after SIGTERM; ECS kills 10 s later
     deregistration_delay_s: float = 120.0  # what they may take since the load balancer began to take the task out

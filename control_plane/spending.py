@@ -21,9 +21,6 @@ from control_plane.rates import Sizes, node_rate
 from control_plane.usage import month_of
 from gpu_node.protocol import NodeState
 
-FRESH_S = 30.0
-"""How old a reading of the facts may be; what runs is counted to the moment all the same."""
-
 QUICK_S = 1.0
 """How old the budgets may be that a request is checked against."""
 
@@ -56,10 +53,12 @@ class Spending:
         clock: Clock,
         allowance: Allowance,
         sizes: Sizes,
+        fresh_s: float,
         keys: Callable[[], Awaitable[Sequence[KeyRow]]] | None = None,
         users: Callable[[], Mapping[NodeId, frozenset[Cause]]] = dict,
     ) -> None:
-        """``keys`` tells all of them, for the limits that they carry; None: only the door knows those. ``users`` tells
+        """``fresh_s`` is how old a reading of the facts may be; what runs is counted to the moment all the same.
+        ``keys`` tells all of them, for the limits that they carry; None: only the door knows those. ``users`` tells
         who uses which node right now."""
         self.users = users
         self._keys = keys
@@ -69,6 +68,7 @@ class Spending:
         self._clock = clock
         self.allowance = allowance
         self.sizes = sizes
+        self._fresh_s = fresh_s
         self._reading: _Reading | None = None
         self._living: Sequence[Node] = ()
         self._asking: asyncio.Future[_Reading] | None = None
@@ -100,7 +100,7 @@ class Spending:
         """Read the facts again where the last reading is old."""
         now = self._clock()
         reading = self._reading
-        if reading is None or now >= reading.at + FRESH_S or reading.month != month_of(now):
+        if reading is None or now >= reading.at + self._fresh_s or reading.month != month_of(now):
             return await self._read_again(reading, now)
         return reading
 

@@ -18,13 +18,14 @@ from control_plane.ledger import cost, entries, running, spent_by_scope
 from control_plane.nodes import Cause, Node
 from control_plane.ports import KeyRow
 from control_plane.rates import Sizes
-from control_plane.spending import FRESH_S, Spending
+from control_plane.spending import Spending
 from control_plane.usage import slice_name
 from tests.memory import FakeClock, MemoryKeys, MemoryNodes
 from tests.memory_books import MemoryLimits, MemoryUsage
 from tests.unit.planning import node
 
 EDGE = datetime(2026, 12, 1, tzinfo=UTC).timestamp()
+FRESH_S = 30.0
 ANN = Cause("ann@example.com", "k" * 16)
 SCOPE = f"key:{ANN.key}"
 
@@ -51,6 +52,7 @@ class World:
             clock=self.clock,
             allowance=Allowance(),
             sizes=Sizes(),
+            fresh_s=FRESH_S,
             keys=self.keys.list,
         )
 

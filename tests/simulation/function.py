@@ -16,7 +16,7 @@ from control_plane.settings import Settings
 from control_plane.waking import Pace, Waking
 from tests.simulation.scaling import scaling, services_of
 
-POLL_S = 2.0  # every look is a race with all that moves meanwhile, however many there are
+POLL_S = 4.0  # every look is a race with all that moves meanwhile, however many there are
 
 
 def function(settings: Settings, adapters: Adapters, *, clock: Clock) -> Application:

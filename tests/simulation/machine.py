@@ -22,8 +22,8 @@ from tests.memory import MemoryModels, MemoryNodes, changed
 from tests.simulation.timeline import Process
 
 HEARTBEAT_S = 10.0
-POLL_S = 5.0
-BOOT_POLL_S = 2.5
+POLL_S = 10.5  # every turn has something to report
+BOOT_POLL_S = 5.0
 
 CHUNK = b'data: {"id":"c%d","object":"chat.completion.chunk","choices":[{"index":0,"delta":{%b"content":"x"}}]}\n\n'
 ROLE = b'"role":"assistant",'

@@ -8,7 +8,7 @@ from typing import Any
 
 from control_plane.ports import Launch
 from control_plane.rates import MICRO, Sizes, node_rate
-from tests.simulation.schedule import AMPLE_USD, CrashTask, Outage, Retire, Trouble
+from tests.simulation.schedule import CrashTask, Outage, Retire, Trouble
 from tests.simulation.settings import IDLE_S
 from tests.simulation.timeline import EPOCH
 
@@ -29,7 +29,7 @@ class Money:
     @property
     def tight(self) -> bool:
         """May it come to an end?"""
-        return self._budget_usd < AMPLE_USD
+        return bool(self._world.schedule.limited)
 
     @property
     def _budget_usd(self) -> float:

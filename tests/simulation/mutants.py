@@ -44,6 +44,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "await self._fence.take_over(self._holder, silent_s=ABANDONED_S)",
         "await self._fence.take(self._holder)",
         ("reconciler",),
+        also=(
+            Change(
+                "control_plane.reconciler",
+                "        if self._clock() - await self._fence.seen_at() < ABANDONED_S:\n",
+                "        if False:\n",
+            ),
+        ),
     ),
     Mutant(
         "launch leaves no intent",

@@ -30,8 +30,7 @@ Told = Callable[[Process, str, tuple[Any, ...], Any], None]
 _SIDES = {"cloud": "cloud", "stage": "stage"}  # all other ports are tables
 _LATENCY_S = {"tables": 0.05, "cloud": 1.5, "stage": 0.4}  # at most
 _LAUNCH_S = 6.0
-AT_ONCE = 0.5  # of the calls to a table: most ticks are not torn apart
-LATE_HALF = 0.75  # below: it happens at the end of the latency, above: at its beginning
+AT_ONCE = 0.7  # of the calls to a table: most ticks are not torn apart
 
 
 class Reach:
@@ -156,7 +155,8 @@ class _Kind:
     name: str
     side: str
     most_s: float
-    torn: float
+    at_once: float
+    at_its_end: float  # below: it happens at the end of the latency, above: at its beginning
     reads: bool
     work: Callable[..., Coroutine[Any, Any, Any]]
 
@@ -164,11 +164,13 @@ class _Kind:
 @cache
 def _kind(port: str, method: str, inner: Any) -> _Kind:
     name, side = f"{port}.{method}", _SIDES.get(port, "tables")
+    at_once = AT_ONCE if side == "tables" else 0.0
     return _Kind(
         name,
         side,
         most_s=_LAUNCH_S if name == "cloud.launch" else _LATENCY_S[side],
-        torn=AT_ONCE if side == "tables" else 0.0,
+        at_once=at_once,
+        at_its_end=(1 + at_once) / 2,
         reads=name in READS,
         work=_work(inner, method),
     )
@@ -186,13 +188,14 @@ async def _called(way: _Way, *args: Any, **kwargs: Any) -> Any:
         raise Unavailable("the schedule is over")
     if way.struck and (how := reach.strike(way.process.kind, kind.name)):
         return await reach.wrong(way.process, how, lambda: _effect(way, args, kwargs))
-    until, when = way.loop.timeline.now + way.random() * kind.most_s, way.random()
     if reach.outages and reach.down(kind.side):
-        await way.loop.nap_until(until)
+        await way.loop.nap_until(way.loop.timeline.now + way.random() * kind.most_s)
         raise Unavailable(f"{kind.side}: outage")
-    if when < kind.torn:
+    when = way.random()
+    if when < kind.at_once:
         return _effect(way, args, kwargs)
-    if when < LATE_HALF:
+    until = way.loop.timeline.now + way.random() * kind.most_s
+    if when < kind.at_its_end:
         await way.loop.nap_until(until)
         return _effect(way, args, kwargs)
     try:

@@ -178,6 +178,11 @@ class Schedule:
     cap: Cap | None = None
     deregisters: bool = False  # SIGTERM comes to a task after the deregistration delay, and not at once
 
+    @property
+    def limited(self) -> bool:
+        """Does it matter what the month has cost?"""
+        return self.cap is not None or self.budget_usd < AMPLE_USD
+
     @cached_property
     def disruptions(self) -> int:
         return sum(isinstance(event, DISRUPTIONS) for event in self.all)
@@ -199,7 +204,7 @@ def draw(seed: int) -> Schedule:
     guard = rng.choice(GUARDS) if rng.random() < 0.15 else None
     alone_at = rng.uniform(30, 200) if guard else 0.0
     last = alone_at if guard else DEMAND_ENDS_S * rng.choice((0.2, 0.5, 1.0))
-    events: list[Event] = [_ask(rng, last) for _ in range(rng.randint(1, 5))]
+    events: list[Event] = [_ask(rng, last) for _ in range(rng.randint(1, 4))]
     events += [Scale(rng.uniform(0, last), rng.choice(MODELS), rng.choice((0, 0, 1, 2))) for _ in range(_few(rng))]
     if rng.random() < 0.8:
         for _ in range(_few(rng) + 1):
@@ -212,8 +217,8 @@ def draw(seed: int) -> Schedule:
     more = random.Random(seed + 7_000_000_000)  # so that what was drawn before stays as it was
     spot = more.random() < 0.4
     if spot and not guard:
-        events += [_interrupt(more, last) for _ in range(more.randint(1, 3))]
-    if not guard and more.random() < 0.15:
+        events += [_interrupt(more, last) for _ in range(more.randint(1, 2))]
+    if not guard and more.random() < 0.08:
         events += _burst(more, last)
     if spot and not guard and more.random() < 0.2:
         events.append(Scarcity(more.uniform(0, last), more.uniform(60, 200), market="spot"))
@@ -225,8 +230,8 @@ def draw(seed: int) -> Schedule:
         tuple(sorted(events, key=lambda event: event.at)),
         propagation_s=rng.uniform(0, 25),
         task_start_s=rng.uniform(10, 40),
-        boot_s=rng.uniform(5, 40),
-        load_s=rng.uniform(5, 60),
+        boot_s=rng.uniform(5, 30),
+        load_s=rng.uniform(5, 40),
         janitor_at=rng.uniform(0, 120),
         skew_s=rng.choice((0.0, 0.5, 2.0)),
         guard=guard,
@@ -259,7 +264,7 @@ def _beyond(rng: random.Random) -> tuple[Cap | None, list[Ask]]:
     """Seldom: a cap, and somebody who asks often enough to come to it."""
     if rng.random() >= CAPPED:
         return None, []
-    return Cap(rng.choice(SCOPES), rng.uniform(*CAPPED_USD)), [_ask(rng, 600.0) for _ in range(20)]
+    return Cap(rng.choice(SCOPES), rng.uniform(*CAPPED_USD)), [_ask(rng, 600.0) for _ in range(12)]
 
 
 def _bad_starts(rng: random.Random, last: float) -> list[Event]:
@@ -281,7 +286,7 @@ def _interrupt(rng: random.Random, last: float) -> Interrupt:
 def _burst(rng: random.Random, last: float) -> list[Ask]:
     """More at once than an engine works on, for longer than a queue may last."""
     at, model = rng.uniform(0, last), rng.choice(MODELS)
-    return [Ask(at + n, model, seconds=20.0, stream=True, manner="python") for n in range(8)]
+    return [Ask(at + n, model, seconds=20.0, stream=True, manner="python") for n in range(7)]
 
 
 def _few(rng: random.Random) -> int:

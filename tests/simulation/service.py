@@ -20,7 +20,7 @@ from tests.simulation.settings import KILL_S
 from tests.simulation.starts import STUCK, UNWELL_S, Starts
 from tests.simulation.timeline import Process, ProcessLoop
 
-BEATS = 2  # of which one is made: what a beat says is due every ten
+BEATS = 5  # of which one is made: what a beat says is due every ten seconds
 DRAINED_S = 1.0  # between two looks whether anything is open
 CLOSE_S = 5.0  # that the server takes to end what is cut
 

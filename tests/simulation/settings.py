@@ -7,8 +7,8 @@ from control_plane.ports import KeyRow
 from control_plane.settings import Settings
 
 SETTINGS = Settings(
-    tick_s=10.0,
-    watch_s=3.0,
+    tick_s=12.0,
+    watch_s=4.0,
     cloud_watch_s=15.0,
     cancel_grace_s=40.0,
     lease_s=120.0,
@@ -19,8 +19,8 @@ SETTINGS = Settings(
     failure_memory_s=30.0,
     launch_limit_s=40.0,
     scale_out_s=15.0,
-    scale_in_s=60.0,
-    control_plane_idle_timeout_s=60.0,
+    scale_in_s=45.0,
+    control_plane_idle_timeout_s=45.0,
     propagation_s=30.0,
     max_holds=3,
     max_wait_s=240.0,
@@ -29,7 +29,7 @@ SETTINGS = Settings(
     stop_timeout_s=50.0,
     deregistration_delay_s=60.0,
 )
-IDLE_S = {"org/small": 60.0, "org/large": 40.0}
+IDLE_S = {"org/small": 45.0, "org/large": 30.0}
 MAX_INSTANCES = {"org/small": 1, "org/large": 2}
 BOUND_S = 300.0  # the blueprint's, beyond idle timeout and drain
 KILL_S = 60.0  # from SIGTERM until ECS kills

@@ -111,6 +111,8 @@ _asyncio_gather = asyncio.gather
 
 async def _gather(*works: Awaitable[Any], return_exceptions: bool = False) -> list[Any]:
     """Calls to ports need no tasks: most are at their end without a wait, and the others are carried on by strands."""
+    if not works:
+        return []
     if return_exceptions or not all(getattr(work, "cr_code", None) in WITHOUT_A_TASK for work in works):
         return await _asyncio_gather(*works, return_exceptions=return_exceptions)
     loop = asyncio.get_running_loop()
@@ -230,26 +232,9 @@ class Timeline:
             events._set_running_loop(None)
 
     def _run(self, until: float) -> None:
-        ready, timers, steps = self.ready, self.timers, self._steps
-        while True:
-            if ready:
-                steps()
-            if self.stopped:
-                return
-            if not timers or timers[0][0] > until:
-                self.now = max(self.now, until)
-                return
-            at, _, handle = heappop(timers)
-            if handle.callback is not None:
-                if at > self.now:
-                    self.now = at
-                ready.append(handle)
-
-    def _steps(self) -> None:
-        """Whatever is ready, and what that makes ready. Everything that happens comes by here: it is kept short."""
+        """Everything that happens comes by here: it is kept short."""
         ready, current = self.ready, self._current
-        while ready:
-            handle = ready.popleft()
+        while handle := ready.popleft() if ready else self._due(until):
             callback, loop = handle.callback, handle.loop
             if callback is None:
                 continue
@@ -258,7 +243,7 @@ class Timeline:
                 continue
             self.steps += 1
             if loop is not current:
-                events._set_running_loop(loop)  # asks the system for the process's number each time
+                events._set_running_loop(loop)
                 self._current = current = loop
             try:
                 if handle.context is None:
@@ -267,6 +252,19 @@ class Timeline:
                     handle.context.run(callback, *handle.args)
             except Exception as error:  # noqa: BLE001 - as asyncio: the loop goes on, and it is told
                 loop.call_exception_handler({"message": f"in {callback!r}", "exception": error})
+
+    def _due(self, until: float) -> Handle | None:
+        """The next timer, whose time it is then; None where it is not to be waited for."""
+        timers = self.timers
+        if self.stopped:
+            return None
+        if not timers or timers[0][0] > until:
+            self.now = max(self.now, until)
+            return None
+        at, _, handle = heappop(timers)
+        if at > self.now and handle.callback is not None:
+            self.now = at
+        return handle
 
 
 class ProcessLoop(asyncio.AbstractEventLoop):

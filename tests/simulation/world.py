@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +14,6 @@ from control_plane.effects import Stores
 from control_plane.errors import NoCapacity
 from control_plane.exchange import Application
 from control_plane.janitor import clean
-from control_plane.model import Model
 from control_plane.nodes import NodeId
 from control_plane.ports import Group, Instance, Launch, ModelRow
 from control_plane.rates import micro
@@ -30,6 +27,7 @@ from tests.simulation.balancer import Balancer
 from tests.simulation.cloud import Cloud, Launches
 from tests.simulation.function import function
 from tests.simulation.machine import AgentTable, Machine, Wire
+from tests.simulation.parsing import checked_once
 from tests.simulation.people import People
 from tests.simulation.reach import Reach
 from tests.simulation.schedule import MODELS, Schedule
@@ -51,27 +49,6 @@ SPEND_FRESH_S = 30.0
 SELDOM = 4  # what nothing is limited by is read as much less often
 REST_S = 1100.0  # from the end of demand until everything rests
 EACH_DISRUPTION_S = 120.0
-
-
-_checked: dict[str, Model] = {}
-_parse = vars(Model)["parse"]
-
-
-def _parsed(config: Mapping[str, Any], override: Mapping[str, Any] | None = None) -> Model:
-    key = f"{config} {override}"
-    if key not in _checked:
-        _checked[key] = _parse.__func__(Model, config, override)
-    return _checked[key]
-
-
-@contextlib.contextmanager
-def _checked_once() -> Iterator[None]:
-    """A model's configuration is checked once, and not by every process of every schedule."""
-    Model.parse = _parsed  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        Model.parse = _parse  # type: ignore[method-assign]
 
 
 class World:
@@ -134,7 +111,7 @@ class World:
 
     def run(self) -> Breach | None:
         """The first breach, or None."""
-        with short_ways(), _checked_once():
+        with short_ways(), checked_once():
             self._run()
         return self.watch.breach
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from control_plane.exchange import Application
 from tests.simulation.call import Call
 from tests.simulation.service import Service
-from tests.simulation.settings import FUNCTION_LIMIT_S
+from tests.simulation.settings import FUNCTION_LIMIT_S, PROPAGATION_S
 from tests.simulation.timeline import Process
+
+SLOW = 0.8  # of the longest time: so old are all weights where the listener turns slowly
 
 
 @dataclass
@@ -35,9 +37,13 @@ class Balancer:
     night_crashes: int = 0
 
     def route(self, call: Call) -> None:
-        at = self.aws.timeline.now - self.rng.uniform(0.0, self.propagation_s)
+        """To a task at once, to the function when the whole body is there: it is handed that in one piece."""
+        least = SLOW if self.propagation_s > PROPAGATION_S else 0.0
+        at = self.aws.timeline.now - self.rng.uniform(least * self.propagation_s, self.propagation_s)
         if self.service.faced(at):
             self._to_task(call)
+        elif call.upload_s:
+            self.aws.loop.call_later(call.upload_s, lambda: None if call.hung_up else self._to_night(call))
         else:
             self._to_night(call)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,7 @@ class Call:
     path: str
     headers: dict[bytes, bytes]
     body: bytes
+    upload_s: float = 0.0  # until all of the body is there
     by: str = ""
     server: Process | None = None
     let_go_at: float | None = None  # by a task that had to end, and not to sleep
@@ -41,14 +43,15 @@ class Call:
     _status: int = 0
     _headers: dict[bytes, bytes] = field(default_factory=dict)
     _chunks: list[bytes] = field(default_factory=list)
+    _began_at: float = 0.0
     _heard_at: float = 0.0
     _silent_s: float = 0.0
     _gone: asyncio.Future[dict[str, Any]] | None = None
-    _hung_up: bool = False
+    hung_up: bool = False
 
     def __post_init__(self) -> None:
         self.answer: asyncio.Future[Answer] = self.client.loop.create_future()
-        self._heard_at = self.client.timeline.now
+        self._heard_at = self._began_at = self.client.timeline.now
 
     def answered_by(self, process: Process, app: Callable[..., Any], *, done: Callable[[], None]) -> None:
         self.server = process
@@ -66,8 +69,13 @@ class Call:
 
         self.task = process.spawn(serve())
 
+    @property
+    def left_s(self) -> float:
+        """Until all of the body is there; below 0 it is."""
+        return self._began_at + self.upload_s - self.client.timeline.now
+
     def hang_up(self) -> None:
-        self._hung_up = True
+        self.hung_up = True
         if self._gone and not self._gone.done():
             self._gone.set_result({"type": "http.disconnect"})
 
@@ -99,19 +107,24 @@ class Call:
 
     def _receiver(self) -> Callable[[], Any]:
         given = False
+        gone = self._gone
+        assert gone
 
         async def receive() -> dict[str, Any]:
             nonlocal given
             if not given:
                 given = True
+                if self.left_s > 0:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(self.left_s):
+                            return await asyncio.shield(gone)
                 return {"type": "http.request", "body": self.body, "more_body": False}
-            assert self._gone
-            return await asyncio.shield(self._gone)
+            return await asyncio.shield(gone)
 
         return receive
 
     async def _send(self, message: dict[str, Any]) -> None:
-        if self._hung_up:
+        if self.hung_up:
             return
         now = self.client.timeline.now
         self._silent_s = max(self._silent_s, now - self._heard_at)

@@ -142,4 +142,25 @@ FRONT = (
         "",
         ("wish",),
     ),
+    Mutant(
+        "who uploads is nobody to stay awake for",
+        "control_plane.routes.inference",
+        "        self._admitted.add(self._task)\n        since = self._clock()\n",
+        "        since = self._clock()\n",
+        ("stream", "wish"),
+        also=(
+            Change(
+                "control_plane.routes.inference",
+                "        passage.upload_s = self._clock() - since\n",
+                "        passage.upload_s = self._clock() - since\n        self._admitted.add(self._task)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "who was sent on too early is sent on as early again",
+        "control_plane.waking",
+        "pause_s = min(age_s + self._pace.settle_s, self._pace.max_settle_s)",
+        "pause_s = self._pace.settle_s",
+        ("wish",),
+    ),
 )

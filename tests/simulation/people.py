@@ -1,4 +1,4 @@
-"""Clients and persons: they ask as stock libraries do (two retries, twenty redirects, ``Retry-After``), and hang up."""
+"""Clients and persons: they ask as stock libraries do (retries, redirects, ``Retry-After``), and hang up."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.simulation.call import Answer, Call
 from tests.simulation.schedule import Ask, Scale
 from tests.simulation.timeline import Process
 
-RETRIES = {"python": 2, "js": 2, "curl": 0}
-REDIRECTS = 20  # in one try
+RETRIES = {"python": 2, "js": 2, "curl": 0, "aiohttp": 0}
+REDIRECTS = {"python": 20, "js": 20, "curl": 20, "aiohttp": 10}  # in one try
 RETRY_S = 1.0  # of a person
 CHAT = "/v1/chat/completions"
 
@@ -22,6 +22,7 @@ _SAYS = {
     "python": {b"user-agent": b"OpenAI/Python", b"x-stainless-lang": b"python"},
     "js": {b"user-agent": b"OpenAI/JS", b"x-stainless-lang": b"js"},
     "curl": {b"user-agent": b"curl/8"},
+    "aiohttp": {b"user-agent": b"Python/3.12 aiohttp/3.11"},
 }
 
 
@@ -88,7 +89,7 @@ class People:
         return ending
 
     async def _tried(self, client: Client, retries: int) -> tuple[Call, Answer]:
-        for _ in range(REDIRECTS + 1):
+        for _ in range(REDIRECTS[client.ask.manner] + 1):
             call = self._call(client, retries)
             began_at = self._now
             self.send(call)
@@ -145,7 +146,7 @@ class People:
             headers[b"x-diogenes-wait"] = str(ask.wait_s).encode()
         words = [{"role": "user", "content": str(ask.seconds)}]
         body = orjson.dumps({"model": ask.model, "stream": ask.stream, "messages": words})
-        return Call(self.process, "POST", CHAT, headers, body)
+        return Call(self.process, "POST", CHAT, headers, body, upload_s=ask.upload_s)
 
     async def _scale(self, scale: Scale) -> None:
         headers = {b"authorization": f"Bearer {self.key}".encode(), b"content-type": b"application/json"}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from tests.simulation.settings import KEY_ROW
+from tests.simulation.settings import KEY_ROW, PROPAGATION_S
 from tests.simulation.starts import FATES
 from tests.simulation.troubles import READS, WAYS, WRITES
 
@@ -18,6 +18,9 @@ DEMAND_ENDS_S = 360.0
 
 BAD = 0.015  # of all schedules have starts of tasks that fail
 DEREGISTERS = 0.06  # of all schedules
+ODD = 0.03  # of all schedules have clients that upload slowly, or follow few redirects
+SLOW = 0.03  # of all schedules have a listener that turns slowly
+SLOWEST_S = 35.0
 AMPLE_USD = 100.0
 TIGHT_USD = (0.45, 1.5)  # from what a first start needs to what a few nodes cost
 CAPPED = 0.04  # of all schedules
@@ -40,9 +43,10 @@ class Ask:
     model: str
     seconds: float  # that the engine works on it
     stream: bool
-    manner: str  # "python", "js" or "curl"
+    manner: str  # "python", "js", "curl" or "aiohttp"
     patience_s: float | None = None
     wait_s: int | None = None  # the header
+    upload_s: float = 0.0  # that its body takes to arrive
 
 
 @dataclass(frozen=True)
@@ -223,34 +227,50 @@ def draw(seed: int) -> Schedule:
     if spot and not guard and more.random() < 0.2:
         events.append(Scarcity(more.uniform(0, last), more.uniform(60, 200), market="spot"))
     tight = not guard and more.random() < 0.08
-    rare, with_them = ({}, []) if guard else _rare(seed, last, capped=not tight)
-    events += with_them
-    return Schedule(
-        seed,
-        tuple(sorted(events, key=lambda event: event.at)),
-        propagation_s=rng.uniform(0, 25),
-        task_start_s=rng.uniform(10, 40),
-        boot_s=rng.uniform(5, 30),
-        load_s=rng.uniform(5, 40),
-        janitor_at=rng.uniform(0, 120),
-        skew_s=rng.choice((0.0, 0.5, 2.0)),
-        guard=guard,
-        alone_at=alone_at,
-        spot=spot,
-        budget_usd=more.uniform(*TIGHT_USD) if tight else AMPLE_USD,
-        **rare,
-    )
+    rare = {} if guard else _rare(seed, events, last, capped=not tight)
+    values: dict[str, Any] = {
+        "propagation_s": rng.uniform(0, PROPAGATION_S),
+        "task_start_s": rng.uniform(10, 40),
+        "boot_s": rng.uniform(5, 30),
+        "load_s": rng.uniform(5, 40),
+        "janitor_at": rng.uniform(0, 120),
+        "skew_s": rng.choice((0.0, 0.5, 2.0)),
+        "guard": guard,
+        "alone_at": alone_at,
+        "spot": spot,
+        "budget_usd": more.uniform(*TIGHT_USD) if tight else AMPLE_USD,
+    }
+    return Schedule(seed, tuple(sorted(events, key=lambda event: event.at)), **(values | rare))
 
 
-def _rare(seed: int, last: float, *, capped: bool) -> tuple[dict[str, Any], list[Event]]:
-    """What few schedules have: other values of theirs, and events."""
+def _rare(seed: int, events: list[Event], last: float, *, capped: bool) -> dict[str, Any]:
+    """What few schedules have: other values of theirs, which are returned, and events."""
     cap, habit = _beyond(random.Random(seed + 8_000_000_000)) if capped else (None, [])
     rng = random.Random(seed + 9_000_000_000)
-    events: list[Event] = [*habit, *_bad_starts(rng, last)]
-    deregisters = rng.random() < DEREGISTERS
-    if deregisters and rng.random() < 0.5:
+    rare: dict[str, Any] = {"cap": cap, "deregisters": rng.random() < DEREGISTERS}
+    events += [*habit, *_bad_starts(rng, last)]
+    if rare["deregisters"] and rng.random() < 0.5:
         events += _parting(rng, last)
-    return {"cap": cap, "deregisters": deregisters}, events
+    if rng.random() < ODD:
+        events[:] = [_odd(rng, event) for event in events]
+    if rng.random() < SLOW:
+        rare["propagation_s"] = rng.uniform(PROPAGATION_S, SLOWEST_S)
+    return rare
+
+
+def _odd(rng: random.Random, event: Event) -> Event:
+    """Whoever asks by it, as an odd client."""
+    match event:
+        case Ask():
+            return _odd_ask(rng, event)
+        case On(then=Ask() as then):
+            return replace(event, then=_odd_ask(rng, then))
+    return event
+
+
+def _odd_ask(rng: random.Random, ask: Ask) -> Ask:
+    """Half of them follow few redirects, and half are slow to send."""
+    return replace(ask, manner=rng.choice((ask.manner, "aiohttp")), upload_s=rng.choice((0.0, rng.uniform(3, 60))))
 
 
 def _parting(rng: random.Random, last: float) -> list[Event]:

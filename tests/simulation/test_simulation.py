@@ -16,6 +16,7 @@ from tests.simulation.planting import Mutant
 from tests.simulation.schedule import MODELS, Ask, BadStarts, CrashTask, KillMachine, Retire, Schedule, draw, shrunk
 from tests.simulation.settings import SETTINGS
 from tests.simulation.starts import FATES
+from tests.simulation.timeline import EPOCH
 from tests.simulation.world import World
 
 HELD = range(300)
@@ -85,6 +86,20 @@ def test_who_waits_in_a_task_that_has_to_go_is_told_so(deregisters: bool) -> Non
     assert world.run() is None
     assert [client.ending for client in world.people.clients] == ["answered", "told restarting"]
     assert world.people.clients[1].ended_at < 125.0 + SETTINGS.deregistration_delay_s
+
+
+def test_a_body_that_is_slow_to_come_wakes_nobody_before_it_is_there() -> None:
+    left, stays = (
+        Ask(5.0, "org/small", 5.0, True, "aiohttp", patience_s, upload_s=30.0) for patience_s in (20.0, None)
+    )
+    world = World(Schedule(1, (left,)))
+    assert world.run() is None
+    assert world.launched == 0
+    world = World(Schedule(1, (left, stays)))
+    assert world.run() is None
+    assert [client.ending for client in world.people.clients] == ["hung up", "answered"]
+    assert world.front.history[0] == "waking"
+    assert min(life.launched_at or 0.0 for life in world.cloud.lifetimes.values()) > EPOCH + 35.0
 
 
 def test_shrinking_keeps_what_fails_and_drops_the_rest() -> None:

@@ -23,8 +23,16 @@ from tests.simulation.schedule import (
 SMALL, LARGE = "org/small", "org/large"
 
 
-def ask(at: float, model: str = SMALL, *, seconds: float = 5.0, stream: bool = True, manner: str = "curl") -> Ask:
-    return Ask(at, model, seconds, stream, manner)
+def ask(
+    at: float,
+    model: str = SMALL,
+    *,
+    seconds: float = 5.0,
+    stream: bool = True,
+    manner: str = "curl",
+    upload_s: float = 0.0,
+) -> Ask:
+    return Ask(at, model, seconds, stream, manner, upload_s=upload_s)
 
 
 TRACES: dict[str, tuple[Event, ...]] = {
@@ -139,6 +147,11 @@ TRACES: dict[str, tuple[Event, ...]] = {
         ask(110.0, LARGE),
         Retire(115.0, rolling=False),
     ),
+    "a task does not fall asleep on an upload": (
+        ask(10.0),
+        *(On("front.move", 3, delay_s, ask(0.0, upload_s=80.0)) for delay_s in (0.2, 1.0, 3.0, 6.0)),
+    ),
+    "a client that follows few redirects outlasts a slow listener": (ask(10.0, manner="aiohttp"),),
     "who waits in a task has a wish in the table": (ask(10.0, seconds=40.0), ask(110.0, LARGE)),
 }
 FAILED = (
@@ -312,6 +325,7 @@ CAPS = {
     "a key that is beyond its hard cap uses nothing": Cap(SCOPES[1], 0.46),
 }
 DEREGISTERED = frozenset({"what the load balancer would break is ended before"})
+SLOWLY = frozenset({"a client that follows few redirects outlasts a slow listener"})
 CLOCKS = 12
 
 
@@ -324,7 +338,7 @@ def varied(number: int) -> tuple[str, Schedule]:
     return title, Schedule(
         clock,
         TRACES[title],
-        propagation_s=2.0 * spread,
+        propagation_s=34.0 if title in SLOWLY else 2.0 * spread,
         task_start_s=12.0 + 2 * spread,
         spot=spot,
         budget_usd=BUDGETS_USD.get(title, AMPLE_USD),

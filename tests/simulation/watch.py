@@ -58,6 +58,7 @@ PATIENCE_S = ABANDONED_S - 5.0  # clocks differ by as much as 4 s
 UNWISHED_S = 45.0  # from the beginning of a wait until its wish stands, without a disruption
 ASKED_S = 300.0  # beyond the longest wait: the wake, the retries of a library, and the answer
 EACH_ASKED_S = 100.0  # for each disruption
+UPLOADS = 6  # of one question: a body is sent again with every redirect, and with every retry
 ALONE_S = 600.0  # what a single guard may take longer
 FRONT_S = 240.0
 HEALTH_LAG_S = 15.0
@@ -223,6 +224,7 @@ class Watch:
                 self.queued(machine.launch.model)
         for client in self._world.people.clients:
             limit = SETTINGS.max_wait_s + ASKED_S + EACH_ASKED_S * self._world.schedule.disruptions
+            limit += UPLOADS * client.ask.upload_s
             if client.ending is None and self._now > client.began_at + limit:
                 self.say("wish", f"open for {limit:.0f} s: {client.ask} tried {client.tried[-6:]}")
         self._unwished()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter, defaultdict
-from dataclasses import replace
 from typing import Any
 
 from control_plane.adapters import Adapters, FrontAdapters
@@ -40,13 +39,12 @@ from tests.simulation.settings import (
     KEY_ROW,
     MAX_INSTANCES,
     SETTINGS,
+    deployed,
 )
 from tests.simulation.timeline import EPOCH, Process, Timeline, short_ways
 from tests.simulation.watch import Breach, Watch
 
 ROUND_S = 10.0
-SPEND_FRESH_S = 30.0
-SELDOM = 4  # what nothing is limited by is read as much less often
 REST_S = 1100.0  # from the end of demand until everything rests
 EACH_DISRUPTION_S = 120.0
 
@@ -58,10 +56,8 @@ class World:
         self.schedule = schedule
         self.timeline = Timeline()
         self.rng = random.Random(schedule.seed + 1)
-        self.settings = replace(
-            SETTINGS,
-            monthly_budget_usd=schedule.budget_usd,
-            spend_fresh_s=SPEND_FRESH_S if schedule.limited else SPEND_FRESH_S * SELDOM,
+        self.settings = deployed(
+            budget_usd=schedule.budget_usd, limited=schedule.limited, propagation_s=schedule.propagation_s
         )
         self.over = False
         self.broken = False  # no task can be started any more

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from control_plane.errors import Unavailable
 from control_plane.holds import Slot
+from tests.night.stage import MemoryHolds
 from tests.simulation.people import RETRIES, Client
+from tests.simulation.reach import Reach
 from tests.simulation.timeline import Process
 
 HELD_S = 50.0  # a hold, and the end of its launch
@@ -37,3 +40,28 @@ class Crowd:
         """Who never comes back is told so in any crowd, and all others only where something makes a wake long."""
         crowded = any(at >= client.began_at for at in self.refused)
         return crowded and (not RETRIES[client.ask.manner] or self._world.schedule.disruptions > 0)
+
+
+class Slots:
+    """HoldStore of one process. It takes no time, and nothing is drawn for it: where nobody is turned away, a schedule
+    is what it would be without it. It is out when the tables are."""
+
+    def __init__(self, holds: MemoryHolds, crowd: Crowd, reach: Reach, process: Process) -> None:
+        self._holds = holds
+        self._crowd = crowd
+        self._reach = reach
+        self._process = process
+
+    async def take(self, slot: Slot, *, most: int, at: float) -> bool:
+        self._answers()
+        taken = await self._holds.take(slot, most=most, at=at)
+        self._crowd.asked(self._process, slot, taken)
+        return taken
+
+    async def give_back(self, slot: Slot) -> None:
+        self._answers()
+        await self._holds.give_back(slot)
+
+    def _answers(self) -> None:
+        if self._reach.over or self._reach.down("tables"):
+            raise Unavailable("the tables are out, or the schedule is over")

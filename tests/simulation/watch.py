@@ -140,16 +140,11 @@ class Watch:
             case "stage.face" | "front.move":
                 self.front_changed()
                 self.wakes.moved()
-            case "holds.take":
-                self.crowd.asked(process, args[0], answer)
         if name in ACTS and not self._world.reach.belated:
-            self._acted(process, name, args)
+            self._superfluous(process, name)
+            if name == "cloud.launch":
+                self._launched(process, args[0])
         self._world.happened(name)
-
-    def _acted(self, process: Process, name: str, args: tuple[Any, ...]) -> None:
-        self._superfluous(process, name)
-        if name == "cloud.launch":
-            self._launched(process, args[0])
 
     def _took(self, process: Process, taken: int) -> None:
         if process.kind != "task":

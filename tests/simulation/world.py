@@ -24,6 +24,7 @@ from tests.night.stage import MemoryFront, MemoryHolds
 from tests.simulation import schedule as events
 from tests.simulation.balancer import Balancer
 from tests.simulation.cloud import Cloud, Launches
+from tests.simulation.crowd import Slots
 from tests.simulation.function import function
 from tests.simulation.machine import AgentTable, Machine, Wire
 from tests.simulation.parsing import checked_once
@@ -275,8 +276,8 @@ class World:
             port(process, "models", self.models),
             port(process, "fence", self.fence, before=own_clock),
         )
-        ours = (("front", self.front), ("stage", self.service), ("holds", self.holds))
-        store, hands, holds = (port(process, *each) for each in ours)
+        store, hands = port(process, "front", self.front), port(process, "stage", self.service)
+        holds = Slots(self.holds, self.watch.crowd, self.reach, process)
         return Adapters(
             stores,
             port(process, "keys", self.keys),

@@ -221,7 +221,7 @@ def draw(seed: int) -> Schedule:
     more = random.Random(seed + 7_000_000_000)  # so that what was drawn before stays as it was
     spot = more.random() < 0.4
     if spot and not guard:
-        events += [_interrupt(more, last) for _ in range(more.randint(1, 2))]
+        events += [_interrupt(more, last) for _ in range(more.randint(1, 3))]
     if not guard and more.random() < 0.08:
         events += _burst(more, last)
     if spot and not guard and more.random() < 0.2:

@@ -8,19 +8,16 @@ and what roles may do (``authority``).
 from __future__ import annotations
 
 import io
-import logging
 import os
 import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
-from types import TracebackType
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
@@ -28,7 +25,6 @@ from moto.backends import get_backend
 from moto.core.base_backend import BackendDict
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import WSGIRequestHandler, make_server
 
 from gpu_node.protocol import from_attributes
 from rehearsal import answers, dashboard, transactions
@@ -67,6 +63,9 @@ class Account:
     share everything with it. Raises AccountOpen while the server of another is open.
     """
 
+    opened: ClassVar[str] = ""
+    """Where this process's account is served, while it is."""
+
     def __init__(
         self,
         faults: Faults,
@@ -74,8 +73,8 @@ class Account:
         mint: Callable[[], str] = lambda: str(uuid.uuid4()),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if AccountServer.opened:
-            raise AccountOpen(f"an account is open in this process, at {AccountServer.opened}")
+        if Account.opened:
+            raise AccountOpen(f"an account is open in this process, at {Account.opened}")
         os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"  # half a second, for images that nobody starts
         BackendDict.reset()
         dashboard.close()
@@ -360,44 +359,3 @@ class Account:
         """How often each service:Operation was called."""
         with self._lock:
             return dict(self._counts)
-
-
-class AccountServer(AbstractContextManager["AccountServer"]):
-    """The account on a free port of this machine; of an address that containers reach, where one is named."""
-
-    opened: ClassVar[str] = ""
-    """Where this process's account is served, while it is."""
-
-    def __init__(self, account: Account, *, host: str = "127.0.0.1") -> None:
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        self._server = make_server(host, 0, account, threaded=True, request_handler=_Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
-        self.url = f"http://{host}:{self._server.server_port}"
-
-    def __enter__(self) -> AccountServer:
-        self._thread.start()
-        AccountServer.opened = self.url
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-        AccountServer.opened = ""
-
-
-class _Handler(WSGIRequestHandler):
-    protocol_version = "HTTP/1.1"  # keep connections
-    disable_nagle_algorithm = True  # headers and body leave apart: with Nagle, each answer waits 40 ms for an ACK
-    wbufsize = -1
-
-    def handle_expect_100(self) -> bool:
-        """At once: S3's clients wait a second for it before they send an object."""
-        going_on = super().handle_expect_100()
-        self.wfile.flush()
-        return going_on
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Thousands of lines that nobody reads; the account counts calls."""

@@ -24,7 +24,8 @@ from typing import Any
 
 from control_plane.schema import CALLBACK_PATH
 from rehearsal import stack
-from rehearsal.account import REGION, Account, AccountServer
+from rehearsal.account import REGION, Account
+from rehearsal.account_server import AccountServer
 from rehearsal.authority import Denial
 from rehearsal.birth import birth
 from rehearsal.ec2 import HOME, MachineOptions, Machines

@@ -73,15 +73,7 @@ class Front(AbstractContextManager["Front"]):
         self._open = ExitStack()
         settings = accepted(environments.task(stack.task_environment()))
         registry = _Registry(account, settings)
-        functions = {
-            function.handler: Function(
-                function.handler,
-                env=environments.functions[function.handler],
-                limit_s=function.timeout_s,
-                log=run_dir / f"{function.handler}.log",
-            )
-            for function in stack.functions()
-        }
+        functions = _functions(stack, environments, run_dir)
         self.night_watch, self.janitor = functions[_NIGHT], functions[_JANITOR]
         self.service = Service(
             registry,
@@ -188,6 +180,19 @@ class _Registry:
 
     def show_target(self, address: str, state: str | None) -> None:
         self.account.show_target(self.settings.control_plane_group_arn, address, state)
+
+
+def _functions(stack: Stack, environments: Environments, run_dir: Path) -> Mapping[str, Function]:
+    """By handler."""
+    return {
+        function.handler: Function(
+            function.handler,
+            env=environments.functions[function.handler],
+            limit_s=function.timeout_s,
+            log=run_dir / f"{function.handler}.log",
+        )
+        for function in stack.functions()
+    }
 
 
 def _checks(group: Mapping[str, object], options: FrontOptions) -> Checks:

@@ -20,7 +20,8 @@ from control_plane.api_keys import SHOWN_CHARS, hash_key, mint
 from control_plane.ports import KeyRow
 from control_plane.schema import API_KEYS, INSTANCES, Table
 from gpu_node.protocol import NodeState, to_attributes
-from rehearsal.account import REGION, Account, AccountServer
+from rehearsal.account import REGION, Account
+from rehearsal.account_server import AccountServer
 from rehearsal.faults import Faults
 from rehearsal.groups import Member
 from rehearsal.program import PROJECT

@@ -26,7 +26,8 @@ from control_plane.dynamo import (
 )
 from control_plane.ec2 import Ec2
 from control_plane.schema import TABLES, Table
-from rehearsal.account import REGION, Account, AccountServer
+from rehearsal.account import REGION, Account
+from rehearsal.account_server import AccountServer
 from rehearsal.faults import Faults
 from tests.contract.groups import AwsGroups, GroupsUnderTest, MemoryGroups
 from tests.contract.under_test import Desk, Stores

@@ -12,7 +12,8 @@ import pytest
 
 from control_plane.deployment import PLACEHOLDER_OWNER
 from rehearsal import stack
-from rehearsal.account import REGION, AccountServer
+from rehearsal.account import REGION
+from rehearsal.account_server import AccountServer
 from rehearsal.program import HOME
 from tests.doctor.account import Examined
 

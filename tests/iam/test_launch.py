@@ -14,7 +14,8 @@ from botocore.exceptions import ClientError
 
 from control_plane import schema
 from control_plane.aws_session import add_overlay
-from rehearsal.account import REGION, Account, AccountServer
+from rehearsal.account import REGION, Account
+from rehearsal.account_server import AccountServer
 from rehearsal.authority import Credentials
 from rehearsal.faults import Faults
 from rehearsal.stack import NAMESPACE, Stack, apply

@@ -13,7 +13,8 @@ from gpu_node.compile_cache import CacheKey, CacheUnusable, CompileCache
 from gpu_node.mirror import ClaimLost, Made, Mirror
 from gpu_node.policies import NodeAccess, node_policy
 from gpu_node.weights import Manifest
-from rehearsal.account import REGION, Account, AccountServer
+from rehearsal.account import REGION, Account
+from rehearsal.account_server import AccountServer
 from rehearsal.faults import Faults
 from tests.gpu_node.fake_hub import COMMIT, weight_file
 from tests.gpu_node.files import PART_BYTES

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rehearsal import stack
-from rehearsal.account import REGION, Account, AccountServer
+from rehearsal.account import REGION, Account
+from rehearsal.account_server import AccountServer
 from rehearsal.faults import Faults
 from rehearsal.stack import Stack
 

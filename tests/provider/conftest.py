@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.account import REGION, Account, AccountServer
+from rehearsal.account import REGION, Account
+from rehearsal.account_server import AccountServer
 from rehearsal.faults import Faults
 from tests.provider import executable
 from tests.provider.plugin import Provider

@@ -13,7 +13,8 @@ import psutil
 import pulumi
 import pytest
 
-from rehearsal.account import REGION, AccountServer
+from rehearsal.account import REGION
+from rehearsal.account_server import AccountServer
 from tests.provider import executable
 from tests.provider.plugin import Provider
 from tests.provider.programs import small

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from control_plane import schema
-from rehearsal.account import AccountServer
+from rehearsal.account_server import AccountServer
 from tests.provider.desk import NAMESPACE, Desk, configured, group, published_models
 from tests.provider.gaps import DROPPED, FAKED, forgotten
 from tests.provider.inventory import inventory

@@ -14,7 +14,8 @@ from botocore.loaders import Loader
 
 from control_plane.aws_session import OVERLAY
 from gpu_node.protocol import DRAIN_HOOK
-from rehearsal.account import REGION, Account, AccountServer
+from rehearsal.account import REGION, Account
+from rehearsal.account_server import AccountServer
 from rehearsal.faults import Fault, Faults
 from rehearsal.groups import Member
 from rehearsal.stack import NAMESPACE as NAMESPACE

@@ -13,7 +13,8 @@ from pulumi.runtime import mocks
 
 from control_plane.schema import CONFIGURED, INSTANCES, MODELS, TABLES
 from gpu_node.protocol import DRAIN_HOOK, DRAIN_HOOK_S
-from rehearsal.account import REGION, Account, AccountServer
+from rehearsal.account import REGION, Account
+from rehearsal.account_server import AccountServer
 from rehearsal.birth import agent_environment, birth
 from rehearsal.faults import Faults
 from rehearsal.resources.given import Api, Given, Unmade

@@ -117,7 +117,8 @@ class Reconciler:
                     if known and self._launches:
                         self._launch(model, action)
                 case Repeat(launch):
-                    self._launch(launch.model, action)
+                    if self._launches:  # it may be the first time that AWS hears of it
+                        self._launch(launch.model, action)
                 case _:
                     await self._try(action)
 
@@ -142,20 +143,25 @@ class Reconciler:
         except Superseded:
             return False
         finally:
+            await self._cut_off()  # a function stands still between two calls, and would go on with it in the next
             self._term = None
             with contextlib.suppress(Stale):
                 await self._fence.release(term)
         return True
 
     async def close(self) -> None:
-        """Stop, and let go. A launch cut off here left its intent: the next reconciler repeats it."""
+        """Stop, and let go."""
+        await self._cut_off()
+        if self._term is not None:
+            with contextlib.suppress(Stale, Unavailable):
+                await self._fence.release(self._term)
+
+    async def _cut_off(self) -> None:
+        """The launches that are under way. Each left its intent: the next reconciler repeats it."""
         tasks = list(self._launching.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._term is not None:
-            with contextlib.suppress(Stale, Unavailable):
-                await self._fence.release(self._term)
 
     @property
     def _unseen_s(self) -> float:

@@ -75,6 +75,11 @@ class Waking:
         self._pace = pace
         self._propagation_s = propagation_s
 
+    @property
+    def least_s(self) -> float:
+        """Nobody is held who has no more than this left: sent here again, they would be sent on at once."""
+        return self._pace.poll_s
+
     async def hold(self, model: str, limit_s: float, *, since: float) -> bool:
         """True once the control plane answers, False when the time is over. The model's wish must stand already.
 

@@ -37,7 +37,6 @@ CROWDED = (
     "answered or waits on: the libraries of OpenAI and Anthropic do that by themselves (curl: --retry 2)."
 )
 COME_BACK_S = 5
-LEAST_S = 1.0  # of a wait: who has less left is not sent on
 AGAIN_S = 30.0  # who was sent on is back by then, or asks anew
 MAX_SENT_ON = 1000
 
@@ -123,7 +122,7 @@ class Asleep:
                 await self._take_back(model.name, error.failure)
             raise
         wait_until = None if limit_s is None else came_at + limit_s
-        patient = wait_until is None or self._clock() + LEAST_S < wait_until
+        patient = wait_until is None or self._clock() + self._waking.least_s < wait_until
         goes_on = _follows(headers) and (awake or patient)
         if goes_on:
             self._sent_on.add(question)

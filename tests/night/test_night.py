@@ -215,6 +215,16 @@ async def test_a_client_that_will_not_wait_gets_its_answer_at_once_and_the_start
         assert world.stage.desired == 1
 
 
+async def test_who_has_too_little_left_to_be_held_is_not_sent_on() -> None:
+    """They would be here again at once, until their redirects are used up."""
+    async with asleep() as (world, key):
+        world.stage.never = True
+        pace = Pace(poll_s=4.0)
+        app = night_app(world.settings, world.outside, world.fronts, clock=world.clock, sleep=world.sleep, pace=pace)
+        answer = await call(app, "POST", "/v1/chat/completions", key=key, body=ASK, x_diogenes_wait="3")
+        assert (answer.status, answer.code) == (503, "model_starting")
+
+
 async def test_an_anthropic_client_reads_its_own_shape() -> None:
     async with asleep() as (world, key):
         answer = await call(

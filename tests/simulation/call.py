@@ -34,6 +34,7 @@ class Call:
     headers: dict[bytes, bytes]
     body: bytes
     upload_s: float = 0.0  # until all of the body is there
+    query: bytes = b""
     by: str = ""
     server: Process | None = None
     let_go_at: float | None = None  # by a task that had to end, and not to sleep
@@ -96,7 +97,7 @@ class Call:
             "method": self.method,
             "path": self.path,
             "raw_path": self.path.encode(),
-            "query_string": b"",
+            "query_string": self.query,
             "headers": list(self.headers.items()),
             "http_version": "1.1",
             "scheme": "http",

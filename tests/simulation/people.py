@@ -89,8 +89,9 @@ class People:
         return ending
 
     async def _tried(self, client: Client, retries: int) -> tuple[Call, Answer]:
+        query = b""
         for _ in range(REDIRECTS[client.ask.manner] + 1):
-            call = self._call(client, retries)
+            call = self._call(client, retries, query)
             began_at = self._now
             self.send(call)
             try:
@@ -102,6 +103,7 @@ class People:
             if answer.status != 307:
                 return call, answer
             self.sent_on(client, began_at)
+            query = answer.headers[b"location"].partition(b"?")[2]
         return call, answer
 
     def _judged(self, client: Client, answer: Answer, call: Call) -> tuple[str, bool]:
@@ -134,7 +136,7 @@ class People:
             self.broken(client, answer, call)
         return f"told {code}"
 
-    def _call(self, client: Client, retries: int) -> Call:
+    def _call(self, client: Client, retries: int, query: bytes) -> Call:
         ask = client.ask
         headers = {
             b"authorization": f"Bearer {self.key}".encode(),
@@ -146,7 +148,7 @@ class People:
             headers[b"x-diogenes-wait"] = str(ask.wait_s).encode()
         words = [{"role": "user", "content": str(ask.seconds)}]
         body = orjson.dumps({"model": ask.model, "stream": ask.stream, "messages": words})
-        return Call(self.process, "POST", CHAT, headers, body, upload_s=ask.upload_s)
+        return Call(self.process, "POST", CHAT, headers, body, upload_s=ask.upload_s, query=query)
 
     async def _scale(self, scale: Scale) -> None:
         headers = {b"authorization": f"Bearer {self.key}".encode(), b"content-type": b"application/json"}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from control_plane.front import ENDINGS, ENDINGS_EVERY_S, REST_S, WAKE_LIMIT_S
-from control_plane.ports import FrontState
+from control_plane.ports import FrontState, Instance, Launch
 from tests.simulation.settings import JANITOR_S
 from tests.simulation.timeline import EPOCH, Process
 
@@ -27,6 +27,7 @@ class Wakes:
         self._failing_since = math.inf  # no wake has succeeded since one was given up
         self._woken_at = 0.0
         self._hopeless_at = 0.0  # when the last one began that was given up
+        self.given_up = False  # any: for a while the janitor was alone with the nodes
 
     def moved(self) -> None:
         """The front was."""
@@ -38,12 +39,19 @@ class Wakes:
             return
         self._failing_since = min(self._failing_since, self._now)
         if front.state is FrontState.ASLEEP:
+            self.given_up = True
             self._hopeless_at = self._woken_at
 
-    def launched(self, process: Process, model: str) -> None:
-        """A wake that follows a failed one launches nothing before there is a task, which does it then."""
+    def launched(self, process: Process, launch: Launch, instance: Instance) -> None:
+        """A wake that follows a failed one launches nothing before there is a task, which does it then. An order that
+        is only repeated is none."""
+        machine = self._world.machines.get(instance.id)
+        if machine is None or machine.launched_at < self._now:
+            return
         if process.kind != "task" and self._now > self._failing_since + UNDER_WAY_S:
-            self._say("wake", f"{model} launched, {self._now - self._failing_since:.0f} s after a wake was given up")
+            self._say(
+                "wake", f"{launch.model} launched, {self._now - self._failing_since:.0f} s after a wake was given up"
+            )
 
     def round(self) -> None:
         """Is one given up in time?"""

@@ -143,7 +143,7 @@ class Watch:
         if name in ACTS and not self._world.reach.belated:
             self._superfluous(process, name)
             if name == "cloud.launch":
-                self._launched(process, args[0])
+                self._launched(process, args[0], answer)
         self._world.happened(name)
 
     def _took(self, process: Process, taken: int) -> None:
@@ -164,7 +164,7 @@ class Watch:
         if lost_at is not None and self._now > lost_at + HAND_OVER_S:
             self.say("reconciler", f"{name} by a {process.kind} {self._now - lost_at:.0f} s after it lost its epoch")
 
-    def _launched(self, process: Process, launch: Any) -> None:
+    def _launched(self, process: Process, launch: Any, instance: Any) -> None:
         launches = self._world.launches
         if launch.token not in launches.rows and launch.token not in launches.settled:
             self.say("reconciler", f"{process.kind} launched without an intent")
@@ -172,7 +172,7 @@ class Watch:
             self.say("reconciler", f"{process.kind} launched without an epoch")
         self.wishes()
         self.money.launched(launch)
-        self.wakes.launched(process, launch.model)
+        self.wakes.launched(process, launch, instance)
         serving = [m for m in self._world.machines.values() if m.launch.model == launch.model and self._serves(m)]
         wanted = max((n for at, n in self._wanted.get(launch.model, []) if at >= self._now - 60), default=1)
         if self._queued_at.get(launch.model, -QUEUE_S) > self._now - QUEUE_S:
@@ -250,7 +250,8 @@ class Watch:
         schedule = self._world.schedule
         model = machine.launch.model
         since = max(self.demand_at.get(model, 0.0), machine.launched_at, schedule.alone_at)
-        bound = IDLE_S[model] + SETTINGS.drain_timeout_s + BOUND_S + (ALONE_S if schedule.guard else 0.0)
+        bound = IDLE_S[model] + SETTINGS.drain_timeout_s + BOUND_S
+        bound += ALONE_S if schedule.guard or self.wakes.given_up else 0.0
         bound += schedule.outages_s
         if machine.process.alive and self._now > since + bound:
             row = self._world.nodes.rows.get(machine.instance.id)

@@ -16,7 +16,7 @@ from control_plane.infra.functions import JANITOR_SCHEDULE, TIMEOUT_S
 from control_plane.janitor import EVENTS_S, EVERY_S, MEND_S, NOTICES_S, Round, clean
 from control_plane.nodes import Node
 from control_plane.ports import Front, FrontState, Launch, Stage, Wish
-from gpu_node.protocol import Failure, NodeState
+from gpu_node.protocol import NodeState
 from tests.night.deployment import GROUP, MODEL, Deployment
 from tests.stories.virtual import story
 
@@ -101,51 +101,6 @@ async def test_an_instance_whose_row_says_that_it_is_gone_is_not_called_adopted(
     await cleaned(world)
     assert world.cloud.terminated == [node.id]
     assert told(world) == [(EventKind.NODE_TERMINATING, f"Instance {node.id} was taken out of its group.")]
-
-
-async def test_no_launch_is_repeated_while_the_last_wake_stands_as_failed() -> None:
-    """AWS may never have heard of it."""
-    world = await deployment()
-    await wished(world)
-    intent = Launch("t", MODEL, GROUP.name, "a", GROUP.market, world.clock())
-    await world.launches.intend(intent)
-    world.front.front = Front(failure=Failure("control_plane_not_starting", "Broken."), failed_at=world.clock())
-    await cleaned(world)
-    assert (world.cloud.launches, list(world.launches.rows)) == ([], ["t"])
-    world.front.front = Front()
-    await cleaned(world)
-    assert (world.cloud.launches, list(world.launches.rows)) == ([intent], [])
-
-
-async def test_a_round_that_is_cut_off_leaves_no_launch_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A function stands still afterwards, and would go on with it in its next call: without an epoch."""
-    world = await deployment()
-    await launched(world)
-    other = replace(GROUP, name="other", model="org/other")
-    world.cloud.add_group(other)
-    await world.models.seed(other.model, {"name": other.model, "instanceTypes": ["g6.xlarge"]})
-    now = world.clock()
-    await world.wishes.ask(Wish(other.model, 1, now + 120, "ann@example.com", now))
-    told, begun = list[str](), asyncio.Event()
-
-    async def launch(_: Launch) -> None:
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            told.append("is cut off")
-
-    async def release(_: object) -> None:
-        told.append("lets go")
-
-    monkeypatch.setattr(world.cloud, "launch", launch)
-    monkeypatch.setattr(world.nodes, "add", lambda _: asyncio.Event().wait())  # of the one that has no row
-    monkeypatch.setattr(world.fence, "release", release)
-    round_ = asyncio.ensure_future(cleaned(world))
-    await begun.wait()
-    round_.cancel()
-    await asyncio.gather(round_, return_exceptions=True)
-    assert told == ["is cut off", "lets go"]
 
 
 async def test_a_leaked_node_is_drained_terminated_and_buried_and_each_is_reported() -> None:

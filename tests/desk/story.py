@@ -10,10 +10,11 @@ import asyncio
 import time
 import urllib.request
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
+import boto3
 import httpx
 import openai
 import psutil
@@ -21,6 +22,7 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from control_plane.model import Model, slug
 from control_plane.schema import INSTANCES, group_name
+from rehearsal.account import REGION
 from rehearsal.desk import Desk, FrontOptions, Options
 from rehearsal.groups import Member
 from rehearsal.stack import NAMESPACE as NAMESPACE
@@ -270,6 +272,14 @@ def opened(
         lacking = [str(denial) for denial in desk.denied() if denial.action not in denied]
         assert lacking == [], "a role lacks a permission"
     assert {process.pid for process in _below()} <= before, "a process outlived the desk"
+
+
+@contextmanager
+def owner(story: Story, service: Literal["dynamodb", "ecs"]) -> Iterator[Any]:
+    """A client of AWS as the account's owner has it."""
+    session = boto3.Session(aws_access_key_id="owner", aws_secret_access_key="owner", region_name=REGION)
+    with closing(session.client(service, endpoint_url=story.desk.aws_url)) as client:
+        yield client
 
 
 async def until(what: Callable[[], bool], name: str, limit_s: float = BOUND_S, *, seen: Seen = lambda: "") -> None:

@@ -7,17 +7,20 @@ the control plane comes and goes as ECS would have it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
 
+from control_plane.schema import CONTROL
 from control_plane.settings import Settings
 from rehearsal import alb
 from tests.clients.node import ask_node, node_missing
 from tests.desk.sleep import ENVIRONMENT, FRONT, asleep, faces_night, front_state
-from tests.desk.story import Answer, Story, opened, until
+from tests.desk.story import NAMESPACE, Answer, Story, opened, owner, until
 
 pytestmark = [pytest.mark.desk, pytest.mark.timeout(240)]
 
@@ -30,6 +33,7 @@ MODELS = SDKS, SCARCE, NIGHTLY, LATE, DEPLOYED = (
 )
 NO_NODE = node_missing()
 WAKE_LIMIT_S = 60.0
+MAX_HOLDS = int(ENVIRONMENT["DIOGENES_MAX_HOLDS"])
 NIGHT_LIMIT_BYTES = 256 * 1024**2  # half of what the function has
 
 
@@ -63,6 +67,28 @@ async def test_all_stock_clients_are_answered_from_sleep_and_one_start_serves_th
     (task,) = story.desk.front.service.tasks
     await _counted_inside_alone(story, task.address)
     await asleep(story)
+    assert "slots" not in _held(story)
+
+
+async def _turned_away(story: Story, model: str) -> None:
+    """Where as many are held as may be, whoever comes next is told so, and waits for nothing."""
+    table, row = CONTROL.full_name(NAMESPACE), {"item": {"S": "holds"}}
+    others = [f"{time.time() + WAKE_LIMIT_S:.3f} other-{number}" for number in range(MAX_HOLDS)]
+    with owner(story, "dynamodb") as dynamodb:
+        dynamodb.put_item(TableName=table, Item={**row, "slots": {"SS": others}})
+        async with story.http() as http:
+            asked = {"model": model, "messages": [{"role": "user", "content": "Hello"}]}
+            told = await http.post("v1/chat/completions", json=asked)
+        assert (told.status_code, told.json()["error"]["code"]) == (503, "model_starting")
+        assert "as many requests wait for it as can be held" in told.json()["error"]["message"]
+        assert 1 <= int(told.headers["retry-after"]) <= 59
+        assert len(_held(story)["slots"]) == MAX_HOLDS
+        dynamodb.delete_item(TableName=table, Key=row)
+    assert front_state(story) != "asleep"
+
+
+def _held(story: Story) -> Mapping[str, Any]:
+    return story.desk.account.row(CONTROL.full_name(NAMESPACE), {"item": {"S": "holds"}}) or {}
 
 
 async def _counted_inside_alone(story: Story, address: str) -> None:
@@ -119,6 +145,8 @@ async def test_a_body_is_too_large_for_the_night_watch_only_and_wakes_nothing(st
     told = await story.ask(LATE, prompt)
     assert (told.status, told.error) == (413, "APIStatusError")
     assert (front_state(story), story.desk.front.service.tasks, story.launched(LATE)) == ("asleep", [], before)
+    await _turned_away(story, LATE)  # as long as all sleeps
+    assert len(story.launched(LATE)) == len(before) + 1
     await story.scale(LATE, 1)  # as README's Limits say
     await until(lambda: not faces_night(story), "the control plane answers", WAKE_LIMIT_S)
     await asyncio.sleep(FRONT.propagation_s)

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal
 
-import boto3
 import pytest
 
 from control_plane.front import REST_S
 from control_plane.schema import CONTROL
-from rehearsal.account import REGION
 from tests.desk.sleep import ENVIRONMENT, FRONT, asleep, faces_night, front_state, tasks
-from tests.desk.story import BOUND_S, NAMESPACE, POLL_S, Story, opened, until
+from tests.desk.story import BOUND_S, NAMESPACE, POLL_S, Story, opened, owner, until
 
 pytestmark = [pytest.mark.desk, pytest.mark.timeout(240)]
 
@@ -111,14 +108,6 @@ def no_capacity(story: Story) -> Iterator[None]:
         yield
     finally:
         service.capacity = True
-
-
-@contextmanager
-def owner(story: Story, service: Literal["dynamodb", "ecs"]) -> Iterator[Any]:
-    """A client of AWS as the account's owner has it."""
-    session = boto3.Session(aws_access_key_id="owner", aws_secret_access_key="owner", region_name=REGION)
-    with closing(session.client(service, endpoint_url=story.desk.aws_url)) as client:
-        yield client
 
 
 @contextmanager

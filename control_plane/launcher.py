@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import nullcontext
+from typing import Any
 
 from control_plane.bookkeeper import Bookkeeper
 from control_plane.errors import LaunchRefused, NoCapacity, Stale, Unavailable
@@ -39,6 +41,24 @@ class CannotLaunch(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.sentence)
         self.failure = failure
+
+
+class _Patience:
+    """What is left of the time that AWS has for the answers of one ladder: entered around each of its calls. Tables may
+    be as slow as they are: that is no lack of instances."""
+
+    def __init__(self, left_s: float, *, clock: Clock) -> None:
+        self.left_s = left_s
+        self._clock = clock
+
+    async def __aenter__(self) -> None:
+        self._began_at = self._clock()
+        self._limit = asyncio.timeout(self.left_s)
+        await self._limit.__aenter__()
+
+    async def __aexit__(self, *error: Any) -> None:
+        self.left_s -= self._clock() - self._began_at
+        await self._limit.__aexit__(*error)
 
 
 class Launcher:
@@ -77,18 +97,17 @@ class Launcher:
         first, Unavailable when AWS did not answer: the same launch can be repeated. Stale when ``hold``, asked before
         each rung, says so: whoever acts now goes on from the tables."""
         refusals: list[Refusal] = []
-        until = self._clock() + self._limit_s
+        patience = _Patience(self._limit_s, clock=self._clock)
         ended: set[str] = set()  # groups that no other zone can help
         for rung in self._rungs(model, groups, refusals):
             if rung.group.name in ended:
                 continue
-            left_s = until - self._clock()
-            if left_s <= 0:
+            if patience.left_s <= 0:
                 refusals.append(Refusal(rung, None))
                 break
             await hold()
             try:
-                return await self._try(rung, model, cause, left_s)
+                return await self._try(rung, model, cause, patience)
             except TimeoutError:
                 refusals.append(Refusal(rung, None))
                 break
@@ -110,9 +129,18 @@ class Launcher:
             group = Group(launch.group, launch.model, launch.market, (launch.zone,), max_size=0, desired=0)
             raise CannotLaunch(explain(model, [Refusal(Rung(group, launch.zone), None)])) from error
 
-    async def settle(self, launch: Launch) -> Instance:
-        """Make the launch's call, again or for the first time, and write its row. Raises LaunchRefused."""
-        return await self._kept(await self._called(launch), launch)
+    async def settle(self, launch: Launch, *, patience: _Patience | None = None) -> Instance:
+        """Make the launch's call, again or for the first time, and write its row. Raises LaunchRefused; TimeoutError
+        where the ``patience`` with AWS is over: what becomes of the launch is not known, and its intent stands."""
+        try:
+            async with patience or nullcontext():
+                instance = await self._called(launch)
+        except LaunchRefused:
+            await self._settled(launch)
+            raise
+        await self.adopt(instance, model=launch.model, group=launch.group, market=launch.market, cause=launch.cause)
+        await self._settled(launch)
+        return instance
 
     def shun(self, node: Node) -> None:
         """AWS takes this node back: where it was, there is none to be had for a while."""
@@ -160,17 +188,12 @@ class Launcher:
         passed_over = {refusal.rung for refusal in known}
         return [rung for rung in rungs if rung not in passed_over]
 
-    async def _try(self, rung: Rung, model: Model, cause: Cause, limit_s: float) -> Instance:
-        """Raises TimeoutError: what becomes of the launch is not known, and its intent stands.
-
-        The limit is AWS's: an instance that is there is no lack of them, however slow its row is to write.
-        """
+    async def _try(self, rung: Rung, model: Model, cause: Cause, patience: _Patience) -> Instance:
+        """Raises as ``settle``."""
         group = rung.group
         launch = Launch(self._token(), model.name, group.name, rung.zone, group.market, self._clock(), cause)
         await self._launches.intend(launch)
-        async with asyncio.timeout(limit_s):
-            instance = await self._called(launch)
-        return await self._kept(instance, launch)
+        return await self.settle(launch, patience=patience)
 
     async def _called(self, launch: Launch) -> Instance:
         self._silent_since.setdefault(launch.token, self._clock())
@@ -178,13 +201,7 @@ class Launcher:
             return await self._cloud.launch(launch)
         except LaunchRefused as error:
             self._memory.note(launch.group, launch.zone, error)
-            await self._settled(launch)
             raise
-
-    async def _kept(self, instance: Instance, launch: Launch) -> Instance:
-        await self.adopt(instance, model=launch.model, group=launch.group, market=launch.market, cause=launch.cause)
-        await self._settled(launch)
-        return instance
 
     async def _settled(self, launch: Launch) -> None:
         await self._launches.settle(launch.token)

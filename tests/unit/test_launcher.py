@@ -280,6 +280,23 @@ async def test_a_ladder_ends_at_its_deadline_with_everything_that_it_tried(bench
     assert "on-demand in a: InsufficientInstanceCapacity; on-demand in b: no answer)" in failure.message
 
 
+@pytest.mark.parametrize("method", ["intend", "settle"])
+async def test_a_ladder_does_not_end_since_its_table_is_slow(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    bench.refuse(SPOT, NONE)
+    done = getattr(bench.launches, method)
+
+    async def slow(told: object) -> None:
+        bench.clock.step(40.0)  # two of them are more than AWS has for its answers
+        await done(told)
+
+    monkeypatch.setattr(bench.launches, method, slow)
+    await bench.launcher.start(model("spot-then-on-demand"), BOTH, ANN)
+    assert bench.tried == [("g-spot", "a"), ("g-spot", "b"), ("g-od", "a")]
+    assert bench.launches.rows == {}
+
+
 async def test_aws_that_stays_silent_ends_the_repeats_with_a_reason(bench: Bench) -> None:
     bench.cloud.broken.fail("launch", times=9)
     with pytest.raises(Unavailable):

@@ -22,7 +22,8 @@ from typing import Any
 
 from control_plane.errors import DiogenesError, Unavailable
 from tests.simulation.schedule import Outage, Trouble
-from tests.simulation.timeline import WITHOUT_A_TASK, Process
+from tests.simulation.short_ways import WITHOUT_A_TASK
+from tests.simulation.timeline import Process
 from tests.simulation.troubles import READS
 
 Told = Callable[[Process, str, tuple[Any, ...], Any], None]

@@ -42,7 +42,8 @@ from tests.simulation.settings import (
     SETTINGS,
     deployed,
 )
-from tests.simulation.timeline import EPOCH, Process, Timeline, short_ways
+from tests.simulation.short_ways import short_ways
+from tests.simulation.timeline import EPOCH, Process, Timeline
 from tests.simulation.watch import Breach, Watch
 
 ROUND_S = 10.0

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from control_plane.errors import Unavailable
 from control_plane.ports import Front, Launch, Wish
 from gpu_node.protocol import Failure
 from tests.night.deployment import GROUP, MODEL
 from tests.night.test_janitor import cleaned, deployment, launched, wished
+from tests.night.test_night import asleep, call
 
 
 async def test_no_launch_is_repeated_while_the_last_wake_stands_as_failed() -> None:
@@ -56,3 +58,13 @@ async def test_a_round_that_is_cut_off_leaves_no_launch_behind(monkeypatch: pyte
     round_.cancel()
     await asyncio.gather(round_, return_exceptions=True)
     assert told == ["is cut off", "lets go"]
+
+
+async def test_an_order_by_hand_launches_nothing_after_a_failed_wake_though_aws_lets_nobody_look() -> None:
+    async with asleep() as (world, key):
+        world.front.front = Front(failure=Failure("control_plane_not_starting", "Broken."), failed_at=1.0)
+        world.stage.broken.fail("look", Unavailable("ECS"), times=2)
+        order = {"model": MODEL, "desired": 1}
+        answer = await call(world.app(), "POST", "/api/cluster/scale", key=key, body=order)
+        assert answer.status == 202
+        assert world.cloud.launches == []

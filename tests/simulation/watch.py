@@ -175,13 +175,19 @@ class Watch:
         self.wakes.launched(process, launch, instance)
         serving = [m for m in self._world.machines.values() if m.launch.model == launch.model and self._serves(m)]
         wanted = max((n for at, n in self._wanted.get(launch.model, []) if at >= self._now - 60), default=1)
-        if self._queued_at.get(launch.model, -QUEUE_S) > self._now - QUEUE_S:
+        if self._queued_at.get(launch.model, -QUEUE_S) > self._now - QUEUE_S or self._takes_back(launch.model):
             wanted = MAX_INSTANCES[launch.model]
         if len(serving) > max(1, wanted):
             if any(at > self._now - HAND_OVER_S for at in self.hand_overs[1:]):
                 self.doubles += 1
             else:
                 self.say("reconciler", f"{len(serving)} nodes of {launch.model}, wanted {wanted}")
+
+    def _takes_back(self, model: str) -> bool:
+        """Does AWS take a node back that was at work? It has another in its place, if there were two."""
+        leaving = [m for m in self._world.machines.values() if m.launch.model == model and m.notice != NONE]
+        rows = [self._world.nodes.rows.get(machine.instance.id) for machine in leaving]
+        return any(row is not None and row.running + row.waiting for row in rows)
 
     def _torn(self) -> bool:
         """May two act, since the one has not learned of the other?"""

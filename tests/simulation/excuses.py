@@ -9,7 +9,9 @@ from tests.simulation.call import Answer, Call
 from tests.simulation.schedule import Interrupt, KillAgent, KillMachine, Outage, Trouble
 from tests.simulation.settings import SETTINGS
 
-CRASH_S = 30.0  # from a crash of the task, beyond the start of another one, until that one answers
+CRASH_S = (
+    30.0  # from a crash of the task until the janitor turned the listener; and, beyond the start, until another answers
+)
 GAP_S = 12.0  # from SIGTERM of the only task, by hand, until somebody else answers
 LOOK_S = 3.0  # that a task's look at the front takes
 STRUCK_S = 13.0  # the same, where it is struck
@@ -28,8 +30,7 @@ class Excuses:
         """What nothing of ours could have helped: it is gone who served, or nobody knows yet that they are."""
         if answer.by == "edge":
             schedule = self._world.schedule
-            soon_s = schedule.task_start_s + CRASH_S + self._watch.wakes.longer_s
-            crashed = any(self._now < at + soon_s for at in self._watch.crashes)
+            crashed = any(self._now < at + self._turned_away_s for at in self._watch.crashes)
             gap_s = GAP_S + schedule.propagation_s + (SETTINGS.tick_s if schedule.deregisters else 0.0)
             return crashed or any(self._now < self._seeing(at) + gap_s for at in self._watch.stops)
         if b"engine_lost" in answer.body:
@@ -45,6 +46,13 @@ class Excuses:
             # It streams: it has its time.
             return self._now >= call.let_go_at + self._parting_s(call.let_go_at)
         return True
+
+    @property
+    def _turned_away_s(self) -> float:
+        """From a crash until the listener turned, or another task is up."""
+        schedule, wakes = self._world.schedule, self._watch.wakes
+        by_janitor_s = CRASH_S + schedule.propagation_s + wakes.slack_s
+        return float(by_janitor_s if wakes.failing else min(by_janitor_s, schedule.task_start_s + CRASH_S))
 
     def _parting_s(self, at: float) -> float:
         """What a stream has from when its task has to go."""

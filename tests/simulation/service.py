@@ -154,6 +154,7 @@ class Service:
     start_s: float
     changed: Callable[[], None]
     stopping: Callable[[Task, bool], None]  # and whether another is there
+    fell: Callable[[], None]  # a task, by itself
     desired: int = 0
     broken: bool = False  # no task can be started any more
     delay_s: float | None = None  # of deregistration, which comes before SIGTERM; None: SIGTERM comes at once
@@ -291,6 +292,7 @@ class Service:
             task.registered, task.ended = False, True
             self.starts.fails(task.definition, self._now)
             pause_s = self.starts.failed(task.fate, began_at=task.began_at, now=self._now)
+            self.fell()
             self._later(pause_s, self.settle)
 
     def _check(self, task: Task) -> None:
@@ -311,6 +313,7 @@ class Service:
         task.ended = True
         self.changed()
         self.settle()
+        self.fell()
 
     def _later(self, seconds: float, do: Callable[[], Any]) -> None:
         self.timeline_process.loop.call_later(seconds, do)

@@ -59,40 +59,34 @@ class Wakes:
         if front.state is not FrontState.WAKING or self._world.broken:
             return
         woken_at = front.since - EPOCH
-        if self._now > woken_at + WAKE_LIMIT_S + LOOKED_S + self._slack_s:
+        if self._now > woken_at + WAKE_LIMIT_S + LOOKED_S + self.slack_s:
             self._say("wake", f"under way for {self._now - woken_at:.0f} s")
         starts = self._world.service.starts
         if not math.isfinite(starts.failed_at):
             return
         failed = starts.failures(woken_at)[(0 if front.failure else ENDINGS - 1) :]
-        if failed and self._now > failed[0] + ENOUGH_S + self._slack_s and self._waited_since(failed[0]):
+        if failed and self._now > failed[0] + ENOUGH_S + self.slack_s and self._waited_since(failed[0]):
             self._say("wake", f"goes on {self._now - failed[0]:.0f} s after enough of its tasks ended")
 
     def excuses(self) -> bool:
         """May somebody be told now that the control plane does not start? Not where what was mended is not taken."""
         starts = self._world.service.starts
-        if self._now <= max(self._world.watch.crashes, default=-math.inf) + TOLD_S + self._slack_s:
+        if self._now <= max(self._world.watch.crashes, default=-math.inf) + TOLD_S + self.slack_s:
             return True
-        return self._failing and not (starts.outdated and self._hopeless_at > starts.good_at)
+        return self.failing and not (starts.outdated and self._hopeless_at > starts.good_at)
 
     @property
-    def longer_s(self) -> float:
-        """Where the task before crashed, and the next does not start: nobody is there to turn the listener away but
-        the janitor, and it takes its time."""
-        return JANITOR_S + float(self._world.schedule.propagation_s) + self._slack_s if self._failing else 0.0
-
-    @property
-    def _failing(self) -> bool:
+    def failing(self) -> bool:
         """Does a start, or did one a moment ago?"""
         service = self._world.service
         doomed = any(task.fate and not task.ended for task in service.tasks)
-        return doomed or self._now <= service.starts.failed_at + TOLD_S + self._slack_s
+        return doomed or self._now <= service.starts.failed_at + TOLD_S + self.slack_s
 
     def _waited_since(self, at: float) -> bool:
         return any(client.ending is None and client.began_at < at for client in self._world.people.clients)
 
     @property
-    def _slack_s(self) -> float:
+    def slack_s(self) -> float:
         schedule = self._world.schedule
         return float(schedule.outages_s + EACH_S * (schedule.disruptions - 1))
 

@@ -78,7 +78,7 @@ class World:
         self.reach = Reach(rng=self.rng, troubles=troubles, background=self._aws, told=self.watch.effect)
         self._make_stores()
         self.service = Service(
-            self._aws, self.rng, self._task, schedule.task_start_s, self.watch.front_changed, self._stopping
+            self._aws, self.rng, self._task, schedule.task_start_s, self.watch.front_changed, self._stopping, self._fell
         )
         self.service.delay_s = SETTINGS.deregistration_delay_s if schedule.deregisters else None
         self.balancer = Balancer(self._aws, self.rng, self.service, schedule.propagation_s, self._night)
@@ -307,6 +307,16 @@ class World:
         if self.over:
             return
         self.later(JANITOR_S, self._janitor)
+        self._clean()
+
+    def _fell(self) -> None:
+        """A task ended by itself, and a rule calls the janitor. So it does for those that were told to end, which is
+        left out here: they are many, and it finds nothing."""
+        self.later(self.rng.uniform(0.5, 3.0), self._clean)
+
+    def _clean(self) -> None:
+        if self.over:
+            return
         if self.schedule.guard in ("reconciler", "lease") and self.timeline.now >= self.schedule.alone_at:
             return
         process = self.process("janitor")

@@ -35,6 +35,7 @@ SPEND_FRESH_S = 30.0
 SELDOM = 4  # what nothing is limited by is read as much less often
 PROPAGATION_S = 25.0  # what a turn of the listener takes at most, but in few schedules
 SLOWLY_S = 40.0  # the setting for it in those
+LONG_DRAIN_S = 100.0
 IDLE_S = {"org/small": 45.0, "org/large": 30.0}
 MAX_INSTANCES = {"org/small": 1, "org/large": 2}
 BOUND_S = 300.0  # the blueprint's, beyond idle timeout and drain
@@ -46,12 +47,13 @@ KEY = mint(b"k" * 32)
 KEY_ROW = KeyRow(hash_key(KEY), "ann@example.com", "laptop", 0.0, PREFIX)
 
 
-def deployed(*, budget_usd: float, limited: bool, propagation_s: float) -> Settings:
+def deployed(*, budget_usd: float, limited: bool, propagation_s: float, deregisters: bool) -> Settings:
     """The deployment with that budget, which is read rarely where nobody is limited by it, and a listener whose turn
-    takes so long at most."""
+    takes so long at most. A drain outlasts a deregistration, where there is one."""
     return replace(
         SETTINGS,
         monthly_budget_usd=budget_usd,
         spend_fresh_s=SPEND_FRESH_S if limited else SPEND_FRESH_S * SELDOM,
         propagation_s=SLOWLY_S if propagation_s > PROPAGATION_S else SETTINGS.propagation_s,
+        drain_timeout_s=LONG_DRAIN_S if deregisters else SETTINGS.drain_timeout_s,
     )

@@ -34,6 +34,7 @@ WRITES = {
         "nodes.add",
         "wishes.ask",
         "models.failed",
+        "front.claim",
         "front.move",
         "stage.want",
         "stage.face",

@@ -256,7 +256,7 @@ class Watch:
         schedule = self._world.schedule
         model = machine.launch.model
         since = max(self.demand_at.get(model, 0.0), machine.launched_at, schedule.alone_at)
-        bound = IDLE_S[model] + SETTINGS.drain_timeout_s + BOUND_S
+        bound = IDLE_S[model] + self._world.settings.drain_timeout_s + BOUND_S
         bound += ALONE_S if schedule.guard or self.wakes.given_up else 0.0
         bound += schedule.outages_s
         if machine.process.alive and self._now > since + bound:
@@ -345,7 +345,7 @@ class Watch:
         # Without its agent, a node cannot tell a new reconciler what another task streams from it.
         untold = machine.agent_killed and len(self.hand_overs) > 1
         row = self._world.nodes.rows.get(machine.instance.id)
-        overdue = row is not None and 0 < row.draining_since - EPOCH < self._now - SETTINGS.drain_timeout_s
+        overdue = row is not None and 0 < row.draining_since - EPOCH < self._now - self._world.settings.drain_timeout_s
         self.overdue = self.overdue or (overdue and streams > 0)
         if streams and not machine.killed and not untold and not overdue:
             self.say("stream", f"{machine.instance.id} went away with {streams} streams: {row}")

@@ -59,7 +59,10 @@ class World:
         self.timeline = Timeline()
         self.rng = random.Random(schedule.seed + 1)
         self.settings = deployed(
-            budget_usd=schedule.budget_usd, limited=schedule.limited, propagation_s=schedule.propagation_s
+            budget_usd=schedule.budget_usd,
+            limited=schedule.limited,
+            propagation_s=schedule.propagation_s,
+            deregisters=schedule.deregisters,
         )
         self.over = False
         self.broken = False  # no task can be started any more

@@ -299,6 +299,8 @@ class _Planner:
         surplus: list[NodeId] = []
         for name, model in self._world.models.items():
             ready = [node for node in self._wants.nodes(name, {NodeState.READY}) if not self._taken(node)]
+            if len(ready) < 2:  # one at least is always needed
+                continue
             ready.sort(key=lambda node: (not self._wants.stays(node), node.ready_at))  # what goes anyway counts last
             surplus += [node.id for node in ready[self._wants.needed(model, unheard=model.max_instances) :]]
         return frozenset(surplus)

@@ -20,6 +20,9 @@ class Wants:
         self._world = world
         self._now = now
         self._policy = policy
+        self._of: dict[str, list[Node]] = {}  # nodes by model
+        for node in world.nodes:
+            self._of.setdefault(node.model, []).append(node)
 
     def there(self, name: str) -> int:
         """Nodes that serve and stay, or will serve."""
@@ -58,7 +61,7 @@ class Wants:
 
     def bereft(self, name: str) -> bool:
         """Does a node that has to go work for somebody, or is to be kept, with none to take its place?"""
-        if self.sound(name):
+        if name not in self._of or self.sound(name):
             return False
         return self.succeeds(name) or bool(self._aged(name) and self.kept_awake(name))
 
@@ -77,7 +80,7 @@ class Wants:
 
     def _parting(self, name: str) -> Node | None:
         """The first node that has to go, and still works for somebody."""
-        at_risk = [node for node in self._world.nodes if node.model == name and node.at_risk and node.ready_at]
+        at_risk = [node for node in self._of.get(name, ()) if node.at_risk and node.ready_at]
         return next(filter(self._at_work, [*at_risk, *self._aged(name)]), None)
 
     def _aged(self, name: str) -> list[Node]:
@@ -118,7 +121,7 @@ class Wants:
         return self._world.budgets.state(DEPLOYMENT) if self._world.budgets else BudgetState.OK
 
     def nodes(self, name: str, states: Iterable[NodeState]) -> list[Node]:
-        return [node for node in self._world.nodes if node.model == name and node.state in states]
+        return [node for node in self._of.get(name, ()) if node.state in states]
 
 
 def keeps_warm(world: World | None, now: float) -> bool:

@@ -32,6 +32,7 @@ _SIDES = {"cloud": "cloud", "stage": "stage"}  # all other ports are tables
 _LATENCY_S = {"tables": 0.05, "cloud": 1.5, "stage": 0.4}  # at most
 _LAUNCH_S = 6.0
 AT_ONCE = 0.7  # of the calls to a table: most ticks are not torn apart
+SEEN_AT_ONCE = 0.5  # of the looks at anything else
 
 
 class Reach:
@@ -165,7 +166,7 @@ class _Kind:
 @cache
 def _kind(port: str, method: str, inner: Any) -> _Kind:
     name, side = f"{port}.{method}", _SIDES.get(port, "tables")
-    at_once = AT_ONCE if side == "tables" else 0.0
+    at_once = AT_ONCE if side == "tables" else SEEN_AT_ONCE if name in READS else 0.0
     return _Kind(
         name,
         side,

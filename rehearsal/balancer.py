@@ -187,7 +187,7 @@ class Balancer(AbstractContextManager["Balancer"]):
         try:
             result = await self._loop.run_in_executor(self._pool, self._behind.night_watch.invoke, event)
             reply = alb.reply(result)
-        except (FunctionFailed, alb.BadReply):
+        except (FunctionFailed, alb.BadReply):  # also where Lambda throttles it: nothing of ours is said then
             return web.Response(status=502)
         kept = [(name, value) for name, value in reply.headers if name.lower() != "content-length"]
         return web.Response(status=reply.status, headers=kept, body=reply.body)

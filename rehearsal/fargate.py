@@ -6,7 +6,9 @@ load balancer breaks what is still open. Then it has SIGTERM, then SIGKILL. A de
 the bounds that the service has for it.
 
 One that ends by itself is followed by the next, for ever: at once where it was healthy, after ever longer pauses where
-one after another never is.
+one after another never is. Its target knows nothing of it: it stays as it was, and is sent requests, until its checks
+failed often enough or ECS has taken it out, a moment later. One whose checks fail, or never pass, is replaced as soon
+as the grace period after its start is over.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from rehearsal.ecs_records import EXITED, SCALED, UNHEALTHY, End
 
 PAUSE_S = 1.0  # before the third of tasks in a row that never were healthy; then doubled
 MAX_PAUSE_S = 30.0
+
+DEPROVISIONING = "DEPROVISIONING"  # nothing of a task runs any more
+STOPPED = "STOPPED"  # its network interface, and its target, are gone as well
 
 
 class Startable(Protocol):
@@ -74,12 +79,14 @@ class Carrier(Protocol):
 
 @dataclass(frozen=True)
 class Checks:
-    """As the target group has them. Seconds."""
+    """As target group and service have them. Seconds."""
 
     interval_s: float
     healthy: int  # in a row
     unhealthy: int
     deregistration_s: float
+    grace_s: float  # from a task's start on: meanwhile it is not replaced, whatever they find
+    removal_s: float  # from a task's end until it is STOPPED
     early: bool = False  # not as AWS: a target without open requests is gone at once, not when the delay is over
 
 
@@ -98,13 +105,24 @@ class Running:
     address: str  # host of its own
     arn: str
     task: Startable
+    started_at: float
     next_check_at: float
     row: int = 0  # checks in a row with the same outcome: above zero passed, below failed
-    healthy: bool = False
+    state: str = "initial"  # of its target, in AWS's word
+    answered: bool = False  # it was healthy once
     outdated: bool = False  # a deployment replaces it
     leaving_at: float | None = None  # taken out of the target group then
     end: End = EXITED  # what is told of it when it is gone
     ending: threading.Thread | None = None
+    gone_at: float | None = None  # nothing of it runs any more since
+
+    @property
+    def healthy(self) -> bool:
+        return self.state == "healthy"
+
+    @property
+    def gone(self) -> bool:
+        return self.gone_at is not None
 
     @property
     def leaving(self) -> bool:
@@ -125,9 +143,9 @@ class Service:
         carrier: Carrier,
         clock: Callable[[], float],
         tell: Callable[[str], None],
-        ended: Callable[[], None] = lambda: None,
+        ended: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """``make`` makes a task for a new ``address``; ``ended`` hears of every task that is gone."""
+        """``make`` makes a task for a new ``address``; ``ended`` hears how far each one's end has come."""
         self._registry = registry
         self._make = make
         self._address = address
@@ -146,7 +164,10 @@ class Service:
     # -- what others see
 
     def targets(self) -> Sequence[str]:
-        """The addresses that a load balancer sends requests to: the healthy ones, or all where none is."""
+        """The addresses that a load balancer sends requests to: the healthy ones, or all where none is.
+
+        It does not know which of them are gone.
+        """
         with self._lock:
             registered = [each for each in self._tasks if not each.leaving]
         healthy = [each.address for each in registered if each.healthy]
@@ -154,7 +175,7 @@ class Service:
 
     @property
     def tasks(self) -> Sequence[Running]:
-        """Those that live, ending ones too; oldest first."""
+        """Those that are not STOPPED, oldest first."""
         with self._lock:
             return list(self._tasks)
 
@@ -168,7 +189,9 @@ class Service:
     def step(self) -> None:
         """One look at all of it."""
         for running in self.tasks:
-            if running.ending:
+            if running.gone:
+                self._take_out(running)
+            elif running.ending:
                 self._bury(running)
             elif running.task.exited:
                 self._ended(running)
@@ -185,6 +208,8 @@ class Service:
                 running.task.stop()
             else:
                 running.ending.join()
+            if not running.gone:
+                self._lay_down(running)
             self._remove(running)
 
     def _ended(self, running: Running) -> None:
@@ -193,11 +218,11 @@ class Service:
         code = running.task.exit_code
         if running.leaving:
             self._tell(f"the control plane is gone before it was told to end (exit code {code})")
-        elif running.healthy:
+        elif running.answered:
             self._tell(f"the control plane ended by itself (exit code {code}); ECS starts the next one")
         else:
             self._did_not_start(running)
-        self._remove(running)
+        self._lay_down(running)
 
     def _did_not_start(self, running: Running) -> None:
         """Whoever looks on is shown the end of its log: once a wake, for the next ones say the same."""
@@ -213,7 +238,8 @@ class Service:
         desired = self._registry.desired_tasks()
         if not desired:
             self._failed, self._next_at = 0, 0.0
-        staying = [each for each in self.tasks if not each.leaving]
+        alive = [each for each in self.tasks if not each.gone]
+        staying = [each for each in alive if not each.leaving]
         current = [each for each in staying if not each.outdated]
         for running in current[desired:]:
             self._leave(running, SCALED)
@@ -221,17 +247,18 @@ class Service:
             healthy = sum(each.healthy and not each.leaving for each in staying if each is not running)
             if running.outdated and healthy * 100 >= desired * self._rolling.healthy_percent:
                 self._leave(running, SCALED)
-        room = len(current) < desired and len(self.tasks) * 100 < desired * self._rolling.most_percent
+        room = len(current) < desired and len(alive) * 100 < desired * self._rolling.most_percent
         if room and self.capacity and self._clock() >= self._next_at:
             self._start()
 
     def _start(self) -> None:
         address = self._address()
         arn = self._registry.begin_task()
-        running = Running(address, arn, self._make(address), self._clock() + self._checks.interval_s)
+        now = self._clock()
+        running = Running(address, arn, self._make(address), now, now + self._checks.interval_s)
         with self._lock:
             self._tasks.append(running)
-        self._registry.show_target(address, "initial")
+        self._show(running, "initial")
         running.task.launch()
         self._tell("the control plane starts")
 
@@ -242,20 +269,29 @@ class Service:
         passed = running.task.answers()
         running.row = max(running.row, 0) + 1 if passed else min(running.row, 0) - 1
         if running.row >= self._checks.healthy and not running.healthy:
-            running.healthy = True
+            running.answered = True
             self._failed = 0
-            self._registry.show_target(running.address, "healthy")
+            self._show(running, "healthy")
             self._tell("the control plane is healthy")
-        elif running.row <= -self._checks.unhealthy and running.healthy:
-            self._tell("the control plane is not healthy any more: another takes its place")
+        elif running.row <= -self._checks.unhealthy:
+            self._show(running, "unhealthy")
+            self._replace_unhealthy(running)
+
+    def _replace_unhealthy(self, running: Running) -> None:
+        """Once its grace period is over. Of one that is gone, the next was begun at its end."""
+        if not running.gone and self._clock() >= running.started_at + self._checks.grace_s:
+            self._tell("the control plane is not healthy: another takes its place")
             self._leave(running, UNHEALTHY)
 
     def _leave(self, running: Running, end: End) -> None:
         if not running.leaving:
             running.leaving_at = self._clock()
             running.end = end
-            running.healthy = False
-            self._registry.show_target(running.address, "draining")
+            self._show(running, "draining")
+
+    def _show(self, running: Running, state: str) -> None:
+        running.state = state
+        self._registry.show_target(running.address, state)
 
     def _end_when_drained(self, running: Running) -> None:
         assert running.leaving_at is not None
@@ -270,11 +306,23 @@ class Service:
     def _bury(self, running: Running) -> None:
         if running.ending and not running.ending.is_alive():
             self._tell("the control plane is gone")
+            self._lay_down(running)
+
+    def _lay_down(self, running: Running) -> None:
+        """Its process is no more; where that was its own doing, the load balancer has yet to find out."""
+        running.gone_at = self._clock()
+        self._registry.end_task(running.arn, running.end, running.task.exit_code)
+        self._on_end(DEPROVISIONING)
+
+    def _take_out(self, running: Running) -> None:
+        assert running.gone_at is not None
+        if self._clock() >= running.gone_at + self._checks.removal_s:
             self._remove(running)
+        elif not running.leaving:
+            self._check(running)
 
     def _remove(self, running: Running) -> None:
         self._registry.show_target(running.address, None)
-        self._registry.end_task(running.arn, running.end, running.task.exit_code)
         with self._lock:
             self._tasks.remove(running)
-        self._on_end()
+        self._on_end(STOPPED)

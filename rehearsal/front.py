@@ -17,14 +17,16 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
+from control_plane.quotas import NEW_EXECUTIONS
 from control_plane.settings import Settings
 from rehearsal.account import Account
 from rehearsal.balancer import Balancer, Behind, Turns
 from rehearsal.ecs import Task, accepted
 from rehearsal.ecs_records import End
 from rehearsal.edge import Edge
+from rehearsal.event_queue import EventQueue
 from rehearsal.fargate import Checks, Rolling, Service
-from rehearsal.functions import Function, FunctionFailed
+from rehearsal.functions import Executions, Function
 from rehearsal.stack import Stack
 
 PORT = 8080  # of every task, on an address of its own
@@ -34,12 +36,14 @@ _STEP_S = 0.1
 
 @dataclass(frozen=True)
 class FrontOptions:
-    """Seconds."""
+    """Seconds; but ``executions`` are a number."""
 
     propagation_s: float = 2.0  # until the last request takes the listener's new way
     check_interval_s: float = 1.0  # of the target group; the program says 5
     deregistration_s: float | None = None  # that a task's requests have before it is told to end; None: the program's
+    removal_s: float = 2.0  # from a task's end until ECS has taken out its target and is done with it
     early: bool = False  # not as AWS: a task without open requests is told to end at once
+    executions: int = NEW_EXECUTIONS  # that Lambda runs at a time, of both functions together
     janitor_every_s: float = 120.0
 
 
@@ -68,13 +72,14 @@ class Front(AbstractContextManager["Front"]):
         self._tell = tell
         self._options = options
         self._closing = threading.Event()
-        self._called = threading.Event()  # the janitor, by a rule or because this ends
         self._stack = stack
         self._open = ExitStack()
         settings = accepted(environments.task(stack.task_environment()))
         registry = _Registry(account, settings)
-        functions = _functions(stack, environments, run_dir)
+        self.executions = Executions(options.executions)
+        functions = _functions(stack, environments, run_dir, self.executions)
         self.night_watch, self.janitor = functions[_NIGHT], functions[_JANITOR]
+        self._calls = EventQueue("janitor", self.janitor, wait=self._closing.wait, tell=tell)
         self.service = Service(
             registry,
             lambda host: Task(
@@ -85,7 +90,11 @@ class Front(AbstractContextManager["Front"]):
                 host=host,
             ),
             address=_free_address,
-            checks=_checks(stack.target_group(settings.control_plane_group_arn), options),
+            checks=_checks(
+                stack.target_group(settings.control_plane_group_arn),
+                options,
+                grace_s=float(stack.service["healthCheckGracePeriodSeconds"]),
+            ),
             rolling=Rolling(
                 int(stack.service["deploymentMinimumHealthyPercent"]), int(stack.service["deploymentMaximumPercent"])
             ),
@@ -117,11 +126,11 @@ class Front(AbstractContextManager["Front"]):
         self._open.enter_context(self.janitor)
         self._open.enter_context(self.balancer)
         self._open.callback(self.service.close)  # its streams end while the balancer still carries them
-        for name, work in (("service", self._serve), ("schedule", self._clean)):
+        self._open.enter_context(self._calls)
+        for name, work in (("service", self._serve), ("schedule", self._schedule)):
             thread = threading.Thread(target=work, name=name, daemon=True)
             thread.start()
             self._open.callback(thread.join)
-        self._open.callback(self._called.set)
         self._open.callback(self._closing.set)
         return self
 
@@ -136,27 +145,21 @@ class Front(AbstractContextManager["Front"]):
     def break_off(self, address: str) -> None:
         self.balancer.break_off(_url(address))
 
-    def _task_ended(self) -> None:
-        if _JANITOR in self._stack.called_by(self._stack.task_ended()):
-            self._called.set()
+    def _task_ended(self, status: str) -> None:
+        event = self._stack.task_ended(status)
+        if _JANITOR in self._stack.called_by(event) and not self._closing.is_set():
+            self._tell(f"a task is {status}: the janitor is called")
+            self._calls.send(event)
 
     def _serve(self) -> None:
         while not self._closing.wait(_STEP_S):
             self.service.step()
 
-    def _clean(self) -> None:
-        while True:
-            called = self._called.wait(self._options.janitor_every_s)
-            self._called.clear()
-            if self._closing.is_set():
-                return
-            if called:
-                self._tell("a task is gone: the janitor is called")
-            try:
-                self._tell(f"janitor: {self.janitor.invoke({})}")
-            except FunctionFailed as error:
-                if not self._closing.is_set():
-                    self._tell(f"janitor: {error}")
+    def _schedule(self) -> None:
+        """A desk's schedule may be so dense that it would overtake itself on a busy machine: it does not."""
+        while not self._closing.wait(self._options.janitor_every_s):
+            if not self.janitor.running:
+                self._calls.send({})
 
 
 @dataclass(frozen=True)
@@ -182,7 +185,9 @@ class _Registry:
         self.account.show_target(self.settings.control_plane_group_arn, address, state)
 
 
-def _functions(stack: Stack, environments: Environments, run_dir: Path) -> Mapping[str, Function]:
+def _functions(
+    stack: Stack, environments: Environments, run_dir: Path, executions: Executions
+) -> Mapping[str, Function]:
     """By handler."""
     return {
         function.handler: Function(
@@ -190,12 +195,13 @@ def _functions(stack: Stack, environments: Environments, run_dir: Path) -> Mappi
             env=environments.functions[function.handler],
             limit_s=function.timeout_s,
             log=run_dir / f"{function.handler}.log",
+            executions=executions,
         )
         for function in stack.functions()
     }
 
 
-def _checks(group: Mapping[str, object], options: FrontOptions) -> Checks:
+def _checks(group: Mapping[str, object], options: FrontOptions, *, grace_s: float) -> Checks:
     check = group["healthCheck"]
     assert isinstance(check, Mapping)
     delay_s = options.deregistration_s
@@ -204,6 +210,8 @@ def _checks(group: Mapping[str, object], options: FrontOptions) -> Checks:
         healthy=int(check["healthyThreshold"]),
         unhealthy=int(check["unhealthyThreshold"]),
         deregistration_s=float(str(group["deregistrationDelay"])) if delay_s is None else delay_s,
+        grace_s=grace_s,
+        removal_s=options.removal_s,
         early=options.early,
     )
 

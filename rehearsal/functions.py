@@ -6,8 +6,8 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,22 +18,57 @@ from rehearsal.ec2 import HOME
 from rehearsal.lambda_service import LambdaService
 from rehearsal.tree import ProcessTree
 
-_CONCURRENCY = 32  # more at a time are refused, as by an account's limit
 _CLOSE_LIMIT_S = 10.0
 
 
 class FunctionFailed(Exception):
-    """It raised, did not start, took too long, or runs too often at a time."""
+    """It raised, did not start or took too long; or it is Throttled."""
+
+
+class Throttled(FunctionFailed):
+    """Nothing of it ran: the account runs as much as it may."""
+
+
+class Executions:
+    """How many functions may run at a time, whichever: an account has one limit for all of them."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._free = threading.BoundedSemaphore(limit)
+        self._lock = threading.Lock()
+        self._refused = 0
+
+    @property
+    def refused(self) -> int:
+        """How often there was none left."""
+        with self._lock:
+            return self._refused
+
+    @contextmanager
+    def one(self, handler: str) -> Iterator[None]:
+        """For the time within. Raises Throttled at once: nobody queues for one."""
+        if not self._free.acquire(blocking=False):
+            with self._lock:
+                self._refused += 1
+            raise Throttled(f"{handler} is not run: {self._limit} executions go on already")
+        try:
+            yield
+        finally:
+            self._free.release()
 
 
 class Function(AbstractContextManager["Function"]):
     """``invoke`` from any thread. Output of all its processes goes to ``log``."""
 
-    def __init__(self, handler: str, *, env: Mapping[str, str], limit_s: float, log: Path) -> None:
+    def __init__(
+        self, handler: str, *, env: Mapping[str, str], limit_s: float, log: Path, executions: Executions
+    ) -> None:
+        """``executions`` are shared with whatever else the account runs."""
         self.log = log
         self._handler = handler
         self._env = env
         self._limit_s = limit_s
+        self._executions = executions
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
         self._busy: set[_Worker] = set()
@@ -68,6 +103,10 @@ class Function(AbstractContextManager["Function"]):
 
     def invoke(self, event: object) -> Any:
         """What the handler returns. Raises FunctionFailed."""
+        with self._executions.one(self._handler):
+            return self._invoke(event)
+
+    def _invoke(self, event: object) -> Any:
         worker = self._take()
         alive = False
         try:
@@ -83,12 +122,7 @@ class Function(AbstractContextManager["Function"]):
 
     def _take(self) -> _Worker:
         with self._lock:
-            if self._idle:
-                worker = self._idle.pop()
-            elif len(self._busy) < _CONCURRENCY:
-                worker = _Worker(self._handler, env=self._env, log=self.log)
-            else:
-                raise FunctionFailed(f"{self._handler} runs {_CONCURRENCY} times already")
+            worker = self._idle.pop() if self._idle else _Worker(self._handler, env=self._env, log=self.log)
             self._busy.add(worker)
             return worker
 

@@ -100,14 +100,14 @@ class Stack:
         arns = {told["arn"]: told["imageConfig"]["commands"][0] for told in self.made[_FUNCTION]}
         return sorted(arns[arn] for arn in called)
 
-    def task_ended(self) -> Any:
-        """What EventBridge is told when a task of the service is gone."""
+    def task_ended(self, status: str) -> Any:
+        """What EventBridge is told when a task of the service has come so far in its end."""
         (cluster,) = self.made[_CLUSTER]
         detail = {
             "clusterArn": cluster["arn"],
             "group": f"service:{self.service['name']}",
             "desiredStatus": "STOPPED",
-            "lastStatus": "STOPPED",
+            "lastStatus": status,
         }
         return {"source": "aws.ecs", "detail-type": "ECS Task State Change", "detail": detail}
 

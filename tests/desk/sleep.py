@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 
 from control_plane.schema import CONTROL
 from rehearsal.desk import FrontOptions
 from tests.desk.story import NAMESPACE, Story, until
 
-ENVIRONMENT = {
+QUICK_TO_SLEEP = {
     "DIOGENES_CONTROL_PLANE_IDLE_TIMEOUT_S": "3",
     "DIOGENES_LINGER_S": "2",
     "DIOGENES_PROPAGATION_S": "3",
     "DIOGENES_CANCEL_GRACE_S": "20",
     "DIOGENES_DEREGISTRATION_DELAY_S": "20",
     "DIOGENES_FAREWELL_S": "8",
-    "DIOGENES_MAX_HOLDS": "24",  # whoever finds none waits for a minute, and no story here is about that
 }
-FRONT = FrontOptions(propagation_s=1.5, check_interval_s=0.5, deregistration_s=20.0, early=True, janitor_every_s=5.0)
+DELIVERED = FrontOptions(
+    propagation_s=1.5, check_interval_s=0.5, deregistration_s=20.0, removal_s=1.0, early=True, janitor_every_s=5.0
+)
+"""With as many executions as a new account has."""
+
+# Whoever cannot be held waits for a minute, and only test_crowd.py is about that: elsewhere the account is larger.
+ENVIRONMENT = {**QUICK_TO_SLEEP, "DIOGENES_MAX_HOLDS": "24"}
+FRONT = replace(DELIVERED, executions=32)
 
 SLEEP_LIMIT_S = 90.0
 
@@ -38,6 +46,17 @@ def front_state(story: Story) -> str:
 def tasks(story: Story) -> int:
     """How many live, those that end as well."""
     return len(story.desk.front.service.tasks)
+
+
+@contextmanager
+def no_capacity(story: Story) -> Iterator[None]:
+    """Fargate has none: however quick the machine is, no task is there for as long as this takes."""
+    service = story.desk.front.service
+    service.capacity = False
+    try:
+        yield
+    finally:
+        service.capacity = True
 
 
 async def asleep(story: Story) -> None:

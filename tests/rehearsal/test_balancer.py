@@ -15,7 +15,7 @@ import pytest
 from rehearsal import alb
 from rehearsal.balancer import Balancer, Behind, Turns
 from rehearsal.ecs import reserve
-from rehearsal.functions import FunctionFailed
+from rehearsal.functions import FunctionFailed, Throttled
 
 NIGHT, DAY = {"night": 1, "day": 0}, {"night": 0, "day": 1}
 
@@ -119,6 +119,7 @@ async def test_a_body_above_the_limit_does_not_reach_the_night_watch() -> None:
     "result",
     [
         FunctionFailed("it raised"),
+        Throttled("too many run"),
         {"body": "no status"},
         "no object",
         {"statusCode": 200, "isBase64Encoded": True, "body": "?"},

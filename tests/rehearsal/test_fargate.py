@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from rehearsal.ecs_records import EXITED, SCALED, UNHEALTHY, End
-from rehearsal.fargate import MAX_PAUSE_S, PAUSE_S, Checks, Rolling, Service
+from rehearsal.fargate import DEPROVISIONING, MAX_PAUSE_S, PAUSE_S, STOPPED, Checks, Rolling, Service
 
-CHECKS = Checks(interval_s=5.0, healthy=2, unhealthy=3, deregistration_s=30.0)
+CHECKS = Checks(interval_s=5.0, healthy=2, unhealthy=3, deregistration_s=30.0, grace_s=60.0, removal_s=2.0)
+EARLY = replace(CHECKS, early=True)
 ROLLING = Rolling(healthy_percent=100, most_percent=200)
 
 
@@ -26,7 +27,7 @@ class Task:
         self.launched += 1
 
     def answers(self) -> bool:
-        return self.healthy
+        return self.healthy and not self.exited
 
     def last_words(self) -> str:
         return "famous last words"
@@ -47,10 +48,10 @@ class Bench:
     now: float = 100.0
     open_requests: int = 0
     rolling: Rolling = ROLLING
-    early: bool = False
+    checks: Checks = CHECKS
     shown: dict[str, str] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
-    gone: int = 0
+    heard: list[str] = field(default_factory=list)
     began: int = 0
     ends: list[tuple[str, End, int | None]] = field(default_factory=list)
     made: list[Task] = field(default_factory=list)
@@ -61,16 +62,13 @@ class Bench:
             self,
             self.make,
             address=lambda: f"task-{len(self.made) + 1}",
-            checks=replace(CHECKS, early=self.early),
+            checks=self.checks,
             rolling=self.rolling,
             carrier=self,
             clock=lambda: self.now,
             tell=self.told.append,
-            ended=self.end,
+            ended=self.heard.append,
         )
-
-    def end(self) -> None:
-        self.gone += 1
 
     def carried(self, address: str) -> int:
         return self.open_requests
@@ -160,11 +158,12 @@ def test_a_task_that_shall_end_gets_no_new_request_and_is_told_so_only_when_the_
     assert (bench.shown, bench.service.targets(), task.stopped) == ({task.address: "draining"}, [], 0)
     bench.after(1)
     bench.after()
+    bench.after(CHECKS.removal_s)
     assert (task.stopped, bench.service.tasks, bench.shown, bench.broken) == (1, [], {}, [])
 
 
 def test_a_task_without_open_requests_goes_at_once_where_nobody_wants_to_wait() -> None:
-    bench = Bench(early=True)
+    bench = Bench(checks=EARLY)
     task = bench.up()
     bench.open_requests, bench.desired = 1, 0
     bench.after()
@@ -173,6 +172,7 @@ def test_a_task_without_open_requests_goes_at_once_where_nobody_wants_to_wait() 
     bench.open_requests = 0
     bench.after()
     bench.after()
+    bench.after(CHECKS.removal_s)
     assert (task.stopped, bench.service.tasks) == (1, [])
 
 
@@ -191,12 +191,48 @@ def test_a_target_is_initial_then_healthy_then_draining_then_gone_and_its_end_is
     bench = Bench(desired=1)
     bench.after()
     (task,) = bench.made
-    assert (bench.shown, bench.gone) == ({task.address: "initial"}, 0)
+    assert bench.shown == {task.address: "initial"}
     bench.up()
     assert bench.shown == {task.address: "healthy"}
-    task.exited, bench.desired = True, 0
+    bench.desired = 0
     bench.after()
-    assert (bench.shown, bench.gone) == ({}, 1)
+    assert (bench.shown, bench.heard) == ({task.address: "draining"}, [])
+    bench.after(CHECKS.deregistration_s)
+    bench.after()
+    assert (bench.shown, bench.heard) == ({}, [DEPROVISIONING])
+    bench.after(CHECKS.removal_s)
+    assert (bench.shown, bench.heard) == ({}, [DEPROVISIONING, STOPPED])
+
+
+def test_the_target_of_a_task_that_died_is_faced_until_ecs_has_taken_it_out() -> None:
+    """Whoever looks when the task is only just DEPROVISIONING finds all in order."""
+    bench = Bench()
+    task = bench.up()
+    bench.service.capacity = False
+    task.kill()
+    bench.after()
+    bench.after(CHECKS.removal_s - 1)
+    assert (bench.service.targets(), bench.shown) == ([task.address], {task.address: "healthy"})
+    assert (len(bench.service.tasks), bench.heard) == (1, [DEPROVISIONING])
+    bench.after(1)
+    assert (bench.service.targets(), bench.shown, bench.service.tasks) == ([], {}, [])
+    assert bench.heard == [DEPROVISIONING, STOPPED]
+
+
+def test_it_is_unhealthy_where_its_checks_find_out_sooner() -> None:
+    """Then the next one, which was begun at once, is the only healthy one."""
+    bench = Bench(checks=replace(CHECKS, removal_s=3600.0))
+    task = bench.up()
+    task.kill()
+    bench.after()
+    (_, new) = bench.made
+    new.healthy = True
+    for _ in range(CHECKS.unhealthy):
+        bench.after(CHECKS.interval_s)
+    assert bench.shown == {task.address: "unhealthy", new.address: "healthy"}
+    for _ in range(20):
+        bench.after(CHECKS.interval_s)
+    assert (bench.service.targets(), len(bench.made), bench.ends) == ([new.address], 2, [("arn-1", EXITED, 1)])
 
 
 def test_a_deployment_ends_a_task_when_the_next_one_is_healthy() -> None:
@@ -215,6 +251,7 @@ def test_a_deployment_ends_a_task_when_the_next_one_is_healthy() -> None:
     assert (bench.service.targets(), bench.healthy, old.stopped) == ([new.address], {new.address}, 0)
     bench.after(CHECKS.deregistration_s)
     bench.after()
+    bench.after(CHECKS.removal_s)
     assert (old.stopped, len(bench.made), len(bench.service.tasks)) == (1, 2, 1)
 
 
@@ -238,7 +275,7 @@ def test_who_wakes_while_a_task_ends_does_not_wait_for_its_end() -> None:
 
 
 def test_there_are_never_two_tasks_where_the_service_allows_one() -> None:
-    bench = Bench(rolling=Rolling(healthy_percent=0, most_percent=100), early=True)
+    bench = Bench(rolling=Rolling(healthy_percent=0, most_percent=100), checks=EARLY)
     bench.up()
     bench.open_requests = 1
     bench.service.replace()
@@ -254,14 +291,46 @@ def test_there_are_never_two_tasks_where_the_service_allows_one() -> None:
 def test_a_task_that_is_not_healthy_any_more_is_replaced() -> None:
     bench = Bench()
     task = bench.up()
+    bench.after(CHECKS.grace_s)
     task.healthy = False
     for _ in range(CHECKS.unhealthy - 1):
         bench.after(CHECKS.interval_s)
     assert bench.healthy == {task.address}
-    for _ in range(2):
-        bench.after(CHECKS.deregistration_s)
+    bench.after(CHECKS.interval_s)
+    assert (bench.shown, len(bench.made)) == ({task.address: "draining", "task-2": "initial"}, 2)
+    bench.after(CHECKS.deregistration_s)
     assert task.stopped == 1
-    assert len(bench.made) == 2
+
+
+def test_within_its_grace_period_it_is_unhealthy_faced_for_want_of_another_and_not_replaced() -> None:
+    bench = Bench()
+    task = bench.up()
+    task.healthy = False
+    for _ in range(CHECKS.unhealthy):
+        bench.after(CHECKS.interval_s)
+    assert (bench.shown, bench.service.targets(), len(bench.made)) == (
+        {task.address: "unhealthy"},
+        [task.address],
+        1,
+    )
+    task.healthy = True
+    for _ in range(20):
+        bench.after(CHECKS.interval_s)
+    assert (bench.shown, len(bench.made)) == ({task.address: "healthy"}, 1)
+
+
+def test_a_task_that_never_gets_healthy_is_replaced_when_its_grace_period_is_over_and_so_is_the_next() -> None:
+    bench = Bench(desired=1)
+    bench.after()
+    for _ in range(int(CHECKS.grace_s / CHECKS.interval_s) - 1):
+        bench.after(CHECKS.interval_s)
+    assert (bench.shown, len(bench.made)) == ({"task-1": "unhealthy"}, 1)
+    bench.after(CHECKS.interval_s)
+    assert (bench.shown, len(bench.made)) == ({"task-1": "draining", "task-2": "initial"}, 2)
+    for _ in range(int(CHECKS.grace_s / CHECKS.interval_s)):
+        bench.after(CHECKS.interval_s)
+    assert bench.ends == [("arn-1", UNHEALTHY, 0)]
+    assert (bench.shown, len(bench.made)) == ({"task-2": "draining", "task-3": "initial"}, 3)
 
 
 def test_a_healthy_task_that_ends_by_itself_is_buried_and_the_next_one_starts_at_once() -> None:
@@ -269,7 +338,7 @@ def test_a_healthy_task_that_ends_by_itself_is_buried_and_the_next_one_starts_at
     task = bench.up()
     task.kill()
     bench.after()
-    assert (len(bench.made), bench.healthy, task.stopped) == (2, set(), 1)
+    assert (len(bench.made), bench.shown, task.stopped) == (2, {task.address: "healthy", "task-2": "initial"}, 1)
     assert bench.ends == [("arn-1", EXITED, 1)]
     assert "the control plane ended by itself (exit code 1); ECS starts the next one" in bench.told
 
@@ -338,9 +407,10 @@ def test_where_fargate_has_no_capacity_no_task_starts() -> None:
 
 
 def test_each_end_is_told_with_its_reason() -> None:
-    bench = Bench(early=True)
+    bench = Bench(checks=EARLY)
     bench.up().healthy = False
-    for _ in range(CHECKS.unhealthy + 2):
+    bench.after(CHECKS.grace_s)
+    for _ in range(CHECKS.unhealthy + 1):
         bench.after(CHECKS.interval_s)
     assert bench.ends == [("arn-1", UNHEALTHY, 0)]
     bench.up()
@@ -357,6 +427,7 @@ def test_one_that_dies_while_it_drains_has_no_successor_of_its_own() -> None:
     bench.after()
     task.kill()
     bench.after()
+    bench.after(CHECKS.removal_s)
     assert (bench.service.tasks, bench.ends, len(bench.made)) == ([], [("arn-1", SCALED, 1)], 1)
 
 

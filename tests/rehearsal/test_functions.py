@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rehearsal.functions import Function, FunctionFailed
+from rehearsal.functions import Executions, Function, FunctionFailed, Throttled
 
 HANDLERS = """
 import os, threading, time
@@ -38,9 +38,12 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Function]]:
     (tmp_path / "handlers.py").write_text(HANDLERS)
     made: list[Function] = []
 
-    def function(handler: str = "handlers.handle", limit_s: float = 20.0) -> Function:
+    def function(
+        handler: str = "handlers.handle", limit_s: float = 20.0, executions: Executions | None = None
+    ) -> Function:
         env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)}
-        made.append(Function(handler, env=env, limit_s=limit_s, log=tmp_path / "log"))
+        shared = executions or Executions(10)
+        made.append(Function(handler, env=env, limit_s=limit_s, log=tmp_path / "log", executions=shared))
         return made[-1]
 
     yield function
@@ -99,3 +102,23 @@ def test_one_that_takes_too_long_is_killed(make: Callable[..., Function]) -> Non
 def test_a_function_that_cannot_be_imported_says_so(make: Callable[..., Function]) -> None:
     with pytest.raises(FunctionFailed, match="nobody"):
         make("nobody.handle").invoke({})
+
+
+def test_functions_share_the_accounts_executions_and_one_too_many_is_refused_at_once(
+    make: Callable[..., Function],
+) -> None:
+    executions = Executions(1)
+    one, other = make(executions=executions), make(executions=executions)
+    with executions.one("a third"), pytest.raises(Throttled, match="1 executions go on already"):
+        one.invoke({})
+    with pytest.raises(FunctionFailed, match="no such luck"):
+        one.invoke({"fail": True})  # which gives its execution back
+    first = threading.Thread(target=one.invoke, args=({"s": 1.0},))
+    first.start()
+    while not one.running:
+        threading.Event().wait(0.01)
+    with pytest.raises(Throttled):
+        other.invoke({})
+    first.join()
+    assert other.invoke({})["pid"]
+    assert (executions.refused, other.workers) == (2, 1)

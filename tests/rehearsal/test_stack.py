@@ -16,6 +16,7 @@ from gpu_node.protocol import DRAIN_HOOK, DRAIN_HOOK_S
 from rehearsal.account import REGION, Account
 from rehearsal.account_server import AccountServer
 from rehearsal.birth import agent_environment, birth
+from rehearsal.fargate import DEPROVISIONING, STOPPED
 from rehearsal.faults import Faults
 from rehearsal.resources.given import Api, Given, Unmade
 from rehearsal.resources.kinds import MADE, answer
@@ -97,10 +98,11 @@ def test_tables_have_their_expiry_and_can_be_recovered(cloud: Cloud) -> None:
 def test_the_end_of_a_task_of_the_service_calls_the_janitor() -> None:
     with AccountServer(Account(Faults())) as server:
         made = apply(server.url, region=REGION)
-    ended = made.task_ended()
-    assert made.called_by(ended) == ["control_plane.janitor.handler"]
-    assert made.called_by({**ended, "detail": {**ended["detail"], "group": "service:another"}}) == []
-    assert made.called_by({**ended, "detail": {**ended["detail"], "lastStatus": "RUNNING"}}) == []
+    for status in (DEPROVISIONING, STOPPED):
+        ended = made.task_ended(status)
+        assert made.called_by(ended) == ["control_plane.janitor.handler"]
+        assert made.called_by({**ended, "detail": {**ended["detail"], "group": "service:another"}}) == []
+    assert made.called_by(made.task_ended("RUNNING")) == []
 
 
 def test_the_front_begins_at_the_night_watch_with_no_task(cloud: Cloud) -> None:

@@ -1,12 +1,17 @@
-"""`python -m tests.soak.desk CYCLES SEED`: one desk of the soak. It tells its parent after each round what it saw."""
+"""`python -m tests.soak.desk CYCLES SEED [--whole-delay]`: one desk of the soak.
+
+It tells its parent after each round what it saw.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 
+from rehearsal.desk import FrontOptions
 from tests.desk.sleep import ENVIRONMENT, FRONT
 from tests.desk.story import opened
 from tests.soak.report import Report
@@ -18,13 +23,18 @@ JANITOR_S = 10.0  # it looks two or three times a cycle, and each look costs CPU
 ANSWER_LIMIT_S = 120.0  # far more than one takes: nobody judges here how fast the machine is
 
 
-def main(cycles: int, seed: int) -> None:
+WHOLE_DELAY = "--whole-delay"  # a task is told to end when all of its deregistration delay is over, and not before
+WHOLE_DELAY_S, FAREWELL_S = 8.0, 3.0  # a cycle takes so much longer there
+
+
+def main(cycles: int, seed: int, *, whole_delay: bool = False) -> None:
     """A desk that broke off, or was told to end, tells what it saw until then."""
     report = Report()
     rounds: Rounds | None = None
     try:
-        front = replace(FRONT, janitor_every_s=JANITOR_S)
-        with opened(MODEL, idle_seconds=IDLE_S, environment=ENVIRONMENT, front=front, bound_s=ANSWER_LIMIT_S) as story:
+        front, environment = _delayed() if whole_delay else (FRONT, ENVIRONMENT)
+        front = replace(front, janitor_every_s=JANITOR_S)
+        with opened(MODEL, idle_seconds=IDLE_S, environment=environment, front=front, bound_s=ANSWER_LIMIT_S) as story:
             rounds = Rounds(story, report, random.Random(seed), lambda: _say(report))
             asyncio.run(rounds.run(cycles))
             rounds.doing = "the desk closes"
@@ -36,6 +46,11 @@ def main(cycles: int, seed: int) -> None:
     _say(report)
 
 
+def _delayed() -> tuple[FrontOptions, Mapping[str, str]]:
+    told = {"DIOGENES_DEREGISTRATION_DELAY_S": f"{WHOLE_DELAY_S}", "DIOGENES_FAREWELL_S": f"{FAREWELL_S}"}
+    return replace(FRONT, early=False, deregistration_s=WHOLE_DELAY_S), {**ENVIRONMENT, **told}
+
+
 def _say(report: Report) -> None:
     sys.stdout.write(report.line() + "\n")
     sys.stdout.flush()
@@ -43,4 +58,5 @@ def _say(report: Report) -> None:
 
 if __name__ == "__main__":
     interruptible()
-    main(*map(int, sys.argv[1:]))
+    told_cycles, told_seed, *told_options = sys.argv[1:]
+    main(int(told_cycles), int(told_seed), whole_delay=WHOLE_DELAY in told_options)

@@ -118,6 +118,8 @@ class ControlPlane:
         self.relay = self._made_relay()
         self.reconciler = self._made_reconciler(adapters, holder=holder, token=token)
         self._ends_at = math.inf
+        self._stopping = False  # it was told to
+        self._end: asyncio.TimerHandle | None = None  # of all that is open, where the load balancer breaks it
         self._slumber = self._made_slumber(adapters.front)
         self._shapes = Shapes(adapters.shapes, clock=clock)
         self.request_id = _request_ids(holder)
@@ -243,7 +245,7 @@ class ControlPlane:
                 clock=self._clock,
                 linger_s=self._settings.linger_s,
                 told=self.chronicle.stepped,
-                saw=Departure(front.address, self._put_out).saw,
+                saw=Departure(front.address, self._put_out, self._put_back).saw,
             ),
             self.needed,
             self._wished,
@@ -306,6 +308,7 @@ class ControlPlane:
     def send_away(self) -> None:
         """The process is about to stop: what streams goes on. Nobody new may wait here; who does may wait on, until too
         little time is left for an answer, for nodes become ready whoever looks after them. Listeners go at once."""
+        self._stopping = True
         self._leave(self._clock() + self._settings.stop_timeout_s)
 
     def _put_out(self, since: float) -> None:
@@ -315,7 +318,22 @@ class ControlPlane:
         ends_at = since + settings.deregistration_delay_s - settings.farewell_s
         log.info("the load balancer takes this task out", extra={"left_s": round(ends_at - self._clock())})
         self._leave(ends_at)
-        asyncio.get_running_loop().call_later(max(0.0, ends_at - self._clock()), self._inference.end)
+        left_s = max(0.0, ends_at - self._clock())
+        self._end = asyncio.get_running_loop().call_later(left_s, self._inference.end)
+
+    def _put_back(self) -> None:
+        """Its target stands again: what drained was another's at its address, or somebody registered it anew. Nobody is
+        sent away any more; who was, comes again. Nothing of this once it was told to stop."""
+        if self._stopping or self._end is None:
+            return
+        log.info("the load balancer keeps this task")
+        self._end.cancel()
+        self._ends_at = math.inf
+        self.fleet.open()
+        self.relay.stay()
+        self._inference.open()
+        if self.record.feed:
+            self.record.feed.open()
 
     def _leave(self, ends_at: float) -> None:
         self._ends_at = min(self._ends_at, ends_at)

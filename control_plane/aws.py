@@ -44,6 +44,9 @@ _CONFIG = AioConfig(
     retries={"mode": "standard", "total_max_attempts": 3},
 )
 
+READ_LIMIT_S = 8.0
+"""What only reads may take, all attempts together: who looks has more to do, and others wait for their sign of life."""
+
 _LOOK_S = 2.0
 _LOOKS = 15
 
@@ -104,12 +107,13 @@ class AwsCloud:
         query: dict[str, Any] = {"Filters": [{"Name": f"tag:{TAG}", "Values": [self._namespace]}]}
         groups: list[Group] = []
         try:
-            while True:
-                page = await self._client.describe_auto_scaling_groups(**query)
-                groups += [_group(told) for told in page["AutoScalingGroups"] if MODEL_TAG in _tags(told)]
-                if not page.get("NextToken"):
-                    return groups
-                query["NextToken"] = page["NextToken"]
+            async with asyncio.timeout(READ_LIMIT_S):
+                while True:
+                    page = await self._client.describe_auto_scaling_groups(**query)
+                    groups += [_group(told) for told in page["AutoScalingGroups"] if MODEL_TAG in _tags(told)]
+                    if not page.get("NextToken"):
+                        return groups
+                    query["NextToken"] = page["NextToken"]
         except (ClientError, BotoCoreError, aiohttp.ClientError, TimeoutError) as error:
             raise _unanswered(error) from error
 

@@ -25,24 +25,37 @@ log = logging.getLogger(__name__)
 
 
 class Departure:
-    """Tells once, at the first look that finds this task's target on its way out, since when that may be."""
+    """Tells, at the first look that finds this task's target on its way out, since when that may be; and when it stands
+    again after all.
 
-    def __init__(self, address: str, begins: Callable[[float], None]) -> None:
+    A target is known by its address alone, and a task may get that of one that crashed, whose target drains until ECS
+    registers the new one. Nobody is sent to it before, so it loses nothing by taking that for its own end; and one that
+    is taken out right after it was found healthy, before its first look, learns of it in time.
+    """
+
+    def __init__(self, address: str, begins: Callable[[float], None], taken_back: Callable[[], None]) -> None:
         """``address`` of the target; empty: not known, so it is never found. ``begins`` hears the earliest time."""
         self._address = address
         self._begins = begins
+        self._taken_back = taken_back
         self._stood_at: float | None = None  # the last look that found it in its place
         self._begun = False
 
     def saw(self, stage: Stage, at: float) -> None:
         """``at``: when the look began."""
-        if not self._address or self._begun:
+        if not self._address:
             return
-        if self._address not in stage.draining:
+        if self._address in stage.standing:
             self._stood_at = at
-            return
-        self._begun = True
-        self._begins(at if self._stood_at is None else self._stood_at)
+            self._stands()
+        elif self._address in stage.draining and not self._begun:
+            self._begun = True
+            self._begins(at if self._stood_at is None else self._stood_at)
+
+    def _stands(self) -> None:
+        if self._begun:
+            self._begun = False
+            self._taken_back()
 
 
 async def own_address(http: aiohttp.ClientSession, host: str, environ: Mapping[str, str]) -> str:

@@ -46,6 +46,10 @@ class EventFeed:
         self._closed = True
         self._tell()
 
+    def open(self) -> None:
+        """Whoever comes may follow again."""
+        self._closed = False
+
     async def end(self) -> int:
         """The newest number that can be read. Raises Unavailable."""
         return await self._store.end()

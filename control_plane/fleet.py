@@ -246,6 +246,10 @@ class Fleet:
         """From now on nobody begins to wait: who comes is sent away with this error. Leases and waits go on."""
         self._closed = error
 
+    def open(self) -> None:
+        """Whoever comes may wait here again."""
+        self._closed = None
+
     def withdraw(self, node_id: NodeId) -> None:
         """Nothing new goes to this node: it is about to drain."""
         engine = self._engines.get(node_id)

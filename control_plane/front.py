@@ -11,6 +11,10 @@ holds a request, the janitor on its schedule, and the control plane in its loop;
     ever, and never with what was mended since: each wake names the newest task definition, and nothing else does.
     After a rest the next who wants it wakes it again; one task that ends ends that wake.
  3. AWAKE: one task, faced. One that is not healthy any more is waited for again: WAKING, with the night watch in front.
+    Not where nothing needs one, as far as whoever looks knows (the janitor does, which ECS's event of every end calls):
+    then it falls asleep instead, and a wake whose tasks do not end by themselves is over. Else a task that crashes now
+    and then, each time after it was healthy, would run for ever: every start is a wake that succeeded, and no task
+    lives long enough to be idle. One that ECS starts again meanwhile finds the fall, and ends it.
  4. FALLING-ASLEEP: the night watch in front. If whoever began it does not end it in time, it ends here: ASLEEP.
  5. ASLEEP: the night watch in front, then no task. Somebody who wakes it at this very moment raises the count again:
     rule 2 holds for as long as anybody waits.
@@ -19,7 +23,7 @@ holds a request, the janitor on its schedule, and the control plane in its loop;
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -76,18 +80,34 @@ def resting(front: Front, now: float) -> Failure | None:
 
 
 def correction(
-    front: Front, stage: Stage, *, wanted: bool, now: float, linger_s: float, endings: Sequence[Ending] = ()
+    front: Front,
+    stage: Stage,
+    *,
+    wanted: bool,
+    now: float,
+    linger_s: float,
+    endings: Sequence[Ending] = (),
+    needed: bool = True,
 ) -> list[Step]:
     """What to do next, in this order; nothing when all agrees. At most one move a look.
 
     ``linger_s`` seconds after the order to end, a task is not found healthy any more. ``endings`` are those of this
-    wake's tasks, as far as somebody asked for them.
+    wake's tasks, as far as somebody asked for them. ``needed`` says whether there is anything for a task to do; it is
+    looked at where none is healthy.
     """
-    return list(_steps(front, stage, wanted=wanted, now=now, linger_s=linger_s, endings=endings))
+    steps = _steps(front, stage, wanted=wanted, now=now, linger_s=linger_s, endings=endings, needed=wanted or needed)
+    return list(steps)
 
 
 def _steps(
-    front: Front, stage: Stage, *, wanted: bool, now: float, linger_s: float, endings: Sequence[Ending]
+    front: Front,
+    stage: Stage,
+    *,
+    wanted: bool,
+    now: float,
+    linger_s: float,
+    endings: Sequence[Ending],
+    needed: bool,
 ) -> Iterator[Step]:
     match front.state:
         case FrontState.ASLEEP if wanted and not resting(front, now):
@@ -98,7 +118,8 @@ def _steps(
             stays = front.state is FrontState.AWAKE or now >= front.since + linger_s
             healthy = stage.healthy and stays
             failure = None if healthy else _given_up(front, stage, endings, now)
-            yield from _down(failure) if failure else _up(front, stage, healthy=healthy)  # 2, 3
+            spent = not (needed or stage.healthy or endings)  # after an ending, why the wake fails is soon known
+            yield from _over(front, stage, failure) if failure or spent else _up(front, stage, healthy=healthy)  # 2, 3
         case FrontState.FALLING_ASLEEP:
             yield from _facing(stage, control_plane=False)  # 4
             if now > front.since + FALL_LIMIT_S:
@@ -117,9 +138,13 @@ def _woken(front: Front, stage: Stage) -> Iterator[Step]:
     yield Move(FrontState.WAKING)
 
 
-def _down(failure: Failure) -> Iterator[Step]:
-    yield Move(FrontState.ASLEEP, failure)
-    yield Want(0)
+def _over(front: Front, stage: Stage, failure: Failure | None) -> Iterator[Step]:
+    if front.state is FrontState.WAKING:
+        yield Move(FrontState.ASLEEP, failure)
+        yield Want(0)
+    else:
+        yield from _facing(stage, control_plane=False)
+        yield Move(FrontState.FALLING_ASLEEP)
 
 
 def _up(front: Front, stage: Stage, *, healthy: bool) -> Iterator[Step]:
@@ -157,7 +182,8 @@ def _facing(stage: Stage, *, control_plane: bool) -> Iterator[Step]:
 class Doorkeeper:
     """The effects of ``correction``. Twice is once; a race lost is left to the next look.
 
-    ``told`` hears of every step that took effect, at once; ``saw`` of every look, and when it began.
+    ``told`` hears of every step that took effect, at once; ``saw`` of every look, and when it began. ``needed`` reads
+    whether anything needs a task; without it, nobody knows, and so something may.
     """
 
     def __init__(
@@ -169,6 +195,7 @@ class Doorkeeper:
         linger_s: float,
         told: Callable[[Step], None] = lambda _: None,
         saw: Callable[[Stage, float], None] = lambda *_: None,
+        needed: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self._store = store
         self._hands = hands
@@ -176,6 +203,7 @@ class Doorkeeper:
         self._linger_s = linger_s
         self._told = told
         self._saw = saw
+        self._needed = needed
         self._asked_at = -math.inf  # for tasks that ended
 
     async def read(self) -> Front:
@@ -205,8 +233,10 @@ class Doorkeeper:
         stage = await self._hands.look()
         self._saw(stage, began)
         endings = await self._endings(front, stage)
+        needed = wanted or await self._still_needed(front, stage)
         now = self._clock()
-        for step in correction(front, stage, wanted=wanted, now=now, linger_s=self._linger_s, endings=endings):
+        linger_s = self._linger_s
+        for step in correction(front, stage, wanted=wanted, now=now, linger_s=linger_s, endings=endings, needed=needed):
             try:
                 front = await self._take(step, front)
             except Stale:
@@ -219,6 +249,11 @@ class Doorkeeper:
         moved = await self._store.move(front, target, at=self._clock(), failure=failure)
         self._told(Move(target, failure))
         return moved
+
+    async def _still_needed(self, front: Front, stage: Stage) -> bool:
+        """Read after the front: whoever woke it wished first, and so is seen."""
+        up = front.state in (FrontState.WAKING, FrontState.AWAKE)
+        return stage.healthy or not up or self._needed is None or await self._needed()
 
     async def _endings(self, front: Front, stage: Stage) -> Sequence[Ending]:
         """Of this wake's tasks; nothing where it is of no use to ask, or somebody here did a moment ago."""

@@ -28,11 +28,14 @@ from control_plane.nodes import Node
 from control_plane.notice import NoticeAdapters
 from control_plane.notifier import Notifier
 from control_plane.outside import adapters_and_notices
-from control_plane.ports import Clock, EventStore, FrontState
+from control_plane.ports import Clock, EventStore, Front, FrontState
 from control_plane.settings import InvalidSettings, Settings
 
 CAUSE = "janitor"
 EVERY_S = 120.0  # the schedule
+LOOK_S = (
+    10.0  # what the first look at the front may take: where AWS does not show it, nodes are looked after all the same
+)
 MEND_S = 30.0  # what looking and mending may take: what follows shall be told before the function is ended
 EVENTS_S = 5.0  # what writing events may take, each of two times
 NOTICES_S = 15.0  # what sending notices may take; what is cut off is sent again
@@ -94,14 +97,51 @@ async def _mend(
     now = clock()
     wishes = await outside.stores.wishes.list()
     wanted = any(wish.desired and wish.hold_until > now for wish in wishes)
-    spared = (await front.store.read()).failure is not None  # no GPU for a control plane that does not come up
+    keeper = _keeper(control_plane, outside, front, clock=clock, linger_s=linger_s)
+    found = await _seen(keeper, wanted=wanted)
+    spared = found.failure is not None  # no GPU for a control plane that does not come up
     acted = await control_plane.reconciler.once(launches=not spared)
     await _tell_budgets(control_plane, now)
-    wanted = wanted or control_plane.keeps_warm()
-    keeper = Doorkeeper(front.store, front.hands, clock=clock, linger_s=linger_s, told=control_plane.chronicle.stepped)
-    await keeper.look(wanted=wanted)
-    state = (await keeper.look(wanted=wanted)).state  # what a move made necessary
-    return Round(str(state), acted)
+    found = await _looked(keeper, wanted=wanted or control_plane.keeps_warm())
+    return Round(str(found.state), acted)
+
+
+def _keeper(
+    control_plane: ControlPlane, outside: Adapters, front: FrontAdapters, *, clock: Clock, linger_s: float
+) -> Doorkeeper:
+    async def needed() -> bool:
+        """The tables alone tell: a task that crashed a moment ago is still the one that acts."""
+        now, stores = clock(), outside.stores
+        if any(wish.stands(now) for wish in await stores.wishes.list()):
+            return True
+        return bool(await stores.nodes.list() or await stores.launches.list())
+
+    return Doorkeeper(
+        front.store,
+        front.hands,
+        clock=clock,
+        linger_s=linger_s,
+        told=control_plane.chronicle.stepped,
+        needed=needed,
+    )
+
+
+async def _seen(keeper: Doorkeeper, *, wanted: bool) -> Front:
+    """The front, mended before all else: what the nodes need may take long, and who asks meanwhile must find somebody.
+    Where AWS does not show it in time, as the table has it. Raises Unavailable where that is not told either."""
+    try:
+        async with asyncio.timeout(LOOK_S):
+            return await _looked(keeper, wanted=wanted)
+    except (Unavailable, TimeoutError) as error:
+        log.warning("front not seen", extra={"error": str(error) or "no answer in time"})
+        return await keeper.read()
+
+
+async def _looked(keeper: Doorkeeper, *, wanted: bool) -> Front:
+    """After a look, and another where a move made more necessary."""
+    before = await keeper.read()
+    front = await keeper.look(wanted=wanted)
+    return front if front.epoch == before.epoch else await keeper.look(wanted=wanted)
 
 
 async def _tell_budgets(control_plane: ControlPlane, now: float) -> None:

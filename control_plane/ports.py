@@ -354,6 +354,7 @@ class Stage:
     facing_control_plane: bool  # where the listener sends requests
     last_word: str = ""  # what the service said last, to whoever reads it
     draining: frozenset[str] = frozenset()  # addresses of tasks that the load balancer takes out
+    standing: frozenset[str] = frozenset()  # of those that it keeps, healthy or not
 
 
 @dataclass(frozen=True)

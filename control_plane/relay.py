@@ -128,6 +128,10 @@ class Relay:
         self._last_call = last_call
         self._send_away(last_call, self._clock())
 
+    def stay(self) -> None:
+        """It does not end: who waits may wait on."""
+        self._last_call = None
+
     def _send_away(self, last_call: LastCall, now: float) -> None:
         for exchange, waiter in self._waiting.items():
             silent_until = math.inf if exchange.started else exchange.opened_at + self._patience.longest_silence_s

@@ -66,6 +66,7 @@ class AwsStage:
             facing_control_plane=weights.get(names.control_plane_group_arn, 0) > 0,
             last_word=said[0].get("message", ""),
             draining=frozenset(address for address, state in targets if state == "draining"),
+            standing=frozenset(address for address, state in targets if state != "draining"),
         )
 
     async def endings(self, since: float) -> Sequence[Ending]:

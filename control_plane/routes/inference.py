@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from control_plane.affinity import key_of
 from control_plane.catalogue import Catalogue
@@ -50,6 +50,7 @@ class Inference:
         self._attempts = Attempts(clock)
         self._admitted = set[asyncio.Task[None]]()
         self._ended = False
+        self._sent_away: Set[asyncio.Task[None]] = frozenset()  # by ``end``
         self._loop = asyncio.get_running_loop()  # asking asyncio for it is a system call, three of them a request
         self._patience = patience(settings)
 
@@ -61,8 +62,13 @@ class Inference:
     def end(self) -> None:
         """Whoever is here is told that the control plane restarts, and whoever still comes as well."""
         self._ended = True
-        for task in self._admitted:
+        self._sent_away = frozenset(self._admitted)
+        for task in self._sent_away:
             task.cancel()
+
+    def open(self) -> None:
+        """Whoever comes is answered again."""
+        self._ended = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -111,7 +117,7 @@ class Inference:
 
     def _take_back(self) -> None:
         """A cancellation that was ours, by ``end``; one that came from the server is raised again."""
-        if not self._ended:
+        if self._task not in self._sent_away:
             raise asyncio.CancelledError
         self._task.uncancel()
 

@@ -208,11 +208,11 @@ async def test_a_target_on_its_way_out_is_not_healthy_and_told_apart(
     desk.account.show_target(group, "10.0.0.8", "draining")
     desk.account.show_target(group, "10.0.0.9", "initial")
     found = await stage.look()
-    assert (found.healthy, found.draining) == (False, frozenset({"10.0.0.8"}))
+    assert (found.healthy, found.draining, found.standing) == (False, frozenset({"10.0.0.8"}), frozenset({"10.0.0.9"}))
     desk.account.show_target(group, "10.0.0.9", "healthy")
     desk.account.show_target(group, "10.0.0.8", None)
     found = await stage.look()
-    assert (found.healthy, found.draining) == (True, frozenset())
+    assert (found.healthy, found.draining, found.standing) == (True, frozenset(), frozenset({"10.0.0.9"}))
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ class MemoryStage(Fallible):
     looks: int = 0
     asked: int = 0  # for endings
     draining: frozenset[str] = frozenset()
+    standing: frozenset[str] = frozenset()
     turns: list[bool] = field(default_factory=list)
     _wanted_at: float = 0.0
 
@@ -89,7 +90,7 @@ class MemoryStage(Fallible):
 
     async def look(self) -> Stage:
         self.looks += 1
-        return Stage(self.desired, self.healthy, self.facing, self.last_word, self.draining)
+        return Stage(self.desired, self.healthy, self.facing, self.last_word, self.draining, self.standing)
 
     async def want(self, tasks: int) -> None:
         if tasks and self.corrected:

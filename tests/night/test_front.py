@@ -120,6 +120,55 @@ def test_what_was_given_up_rests_and_can_then_be_woken_again() -> None:
     assert resting(replace(rests, state=WAKING), NOW) is None
 
 
+@pytest.mark.parametrize(
+    ("state", "stage", "steps"),
+    [
+        (AWAKE, BROKEN, [Face(False), Move(FALLING)]),
+        (AWAKE, STARTING, [Move(FALLING)]),
+        (AWAKE, UP, []),
+        (WAKING, STARTING, [Move(ASLEEP), Want(0)]),
+        (WAKING, STARTED, [Face(True), Move(AWAKE)]),
+    ],
+)
+def test_a_task_that_is_gone_and_that_nothing_needs_is_not_waited_for_again(
+    state: FrontState, stage: Stage, steps: list[Step]
+) -> None:
+    front = Front(state, 1, NOW - LINGER_S)
+    assert correction(front, stage, wanted=False, needed=False, now=NOW, linger_s=LINGER_S) == steps
+    waited = correction(front, stage, wanted=False, needed=True, now=NOW, linger_s=LINGER_S)
+    assert waited == correction(front, stage, wanted=True, needed=False, now=NOW, linger_s=LINGER_S)
+    assert not {Move(FALLING), Move(ASLEEP)} & set(waited)
+
+
+def test_a_wake_that_nothing_needs_goes_on_to_its_reason_where_tasks_end_and_while_one_may_just_be_ending() -> None:
+    ended = [Ending("It is broken.", "Mend it.")]
+    waking = Front(WAKING, 5, NOW - 90)
+    assert correction(waking, STARTING, wanted=False, needed=False, now=NOW, linger_s=LINGER_S, endings=ended) == []
+    given_up = correction(waking, STARTING, wanted=False, needed=False, now=NOW, linger_s=LINGER_S, endings=ended * 3)
+    (move, want) = given_up
+    assert isinstance(move, Move)
+    assert (move.failure is not None, want) == (True, Want(0))
+    woken = Front(WAKING, 5, NOW - 1)
+    assert correction(woken, STARTED, wanted=False, needed=False, now=NOW, linger_s=LINGER_S) == []
+
+
+async def test_whether_anything_needs_a_task_is_read_only_where_none_is_healthy() -> None:
+    clock = FakeClock()
+    asked = list[FrontState]()
+
+    async def needed() -> bool:
+        asked.append(front.front.state)
+        return False
+
+    for state, stage in itertools.product(FrontState, (MemoryStage(clock), MemoryStage(clock, start_s=0, desired=1))):
+        front = MemoryFront(Front(state, 5, clock()))
+        keeper = Doorkeeper(front, stage, clock=clock, linger_s=LINGER_S, needed=needed)
+        await keeper.look(wanted=True)
+        front.front = Front(state, 5, clock())
+        await keeper.look(wanted=False)
+    assert asked == [WAKING, AWAKE]
+
+
 def test_a_fall_that_nobody_ends_is_ended() -> None:
     fallen = Front(FALLING, 3, NOW - FALL_LIMIT_S - 1)
     assert correction(fallen, STARTED, wanted=False, now=NOW, linger_s=LINGER_S) == [Move(ASLEEP)]

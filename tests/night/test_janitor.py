@@ -6,17 +6,21 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 import pytest
 
 from control_plane.app import FUNCTION_LAUNCH_S
 from control_plane.errors import NoCapacity, Stale, Unavailable
 from control_plane.event import Event, EventKind
+from control_plane.front import FALL_LIMIT_S, WAKE_LIMIT_S, Doorkeeper
 from control_plane.infra.functions import JANITOR_SCHEDULE, TIMEOUT_S
 from control_plane.janitor import EVENTS_S, EVERY_S, MEND_S, NOTICES_S, Round, clean
 from control_plane.nodes import Node
-from control_plane.ports import Front, FrontState, Launch, Stage, Wish
-from gpu_node.protocol import NodeState
+from control_plane.ports import Front, FrontState, Launch, Wish
+from control_plane.reconciler import ABANDONED_S
+from control_plane.slumber import Slumber
+from gpu_node.protocol import Failure, NodeState
 from tests.night.deployment import GROUP, MODEL, Deployment
 from tests.stories.virtual import story
 
@@ -125,9 +129,9 @@ async def test_a_node_that_never_spoke_is_failed_and_reported() -> None:
     world.clock.step(world.settings.claim_limit_s + 1)
     await wished(world)
     await cleaned(world)
-    (kind, message), *front = told(world)
-    assert kind is EventKind.NODE_FAILED
+    *front, (kind, message) = told(world)
     assert [kind for kind, _ in front] == [EventKind.FRONT_MOVED, EventKind.TASKS_SET]
+    assert kind is EventKind.NODE_FAILED
     assert message.startswith(f"Node {node.id} failed: The GPU instance was launched 301 s ago")
 
 
@@ -160,11 +164,11 @@ async def test_a_wish_that_nobody_serves_wakes_the_control_plane_and_launches_an
     assert (found.state, found.acted, world.stage.desired) == ("waking", True, 1)
     (node,) = world.nodes.rows
     assert told(world) == [
-        (EventKind.NODE_LAUNCHED, f"Node {node} was launched for {MODEL}."),
         (EventKind.FRONT_MOVED, "The control plane's state became waking."),
         (EventKind.TASKS_SET, "The number of the control plane's tasks was set to 1."),
+        (EventKind.NODE_LAUNCHED, f"Node {node} was launched for {MODEL}."),
     ]
-    assert world.events.kept[0].node == node
+    assert world.events.kept[-1].node == node
 
 
 async def test_a_launch_that_is_repeated_is_reported() -> None:
@@ -172,8 +176,8 @@ async def test_a_launch_that_is_repeated_is_reported() -> None:
     await world.launches.intend(Launch("t", MODEL, GROUP.name, "a", GROUP.market, world.clock()))
     await wished(world)
     await cleaned(world)
-    assert kinds(world.events.kept)[0] is EventKind.NODE_LAUNCHED
-    assert [node.id for node in world.nodes.rows.values()] == [world.events.kept[0].node]
+    assert kinds(world.events.kept)[-1] is EventKind.NODE_LAUNCHED
+    assert [node.id for node in world.nodes.rows.values()] == [world.events.kept[-1].node]
 
 
 async def test_a_launch_that_was_refused_is_no_launch_and_the_wish_that_it_costs_is_reported() -> None:
@@ -204,10 +208,11 @@ async def test_a_service_that_should_be_0_is_set_so_and_reported() -> None:
 
 async def test_a_service_that_should_be_1_is_set_so_and_reported() -> None:
     world = await deployment()
+    await wished(world)
     world.front.front = Front(FrontState.WAKING, 3, world.clock())
     await cleaned(world)
     assert world.stage.desired == 1
-    assert told(world) == [(EventKind.TASKS_SET, "The number of the control plane's tasks was set to 1.")]
+    assert told(world)[0] == (EventKind.TASKS_SET, "The number of the control plane's tasks was set to 1.")
 
 
 async def test_weights_that_disagree_with_the_state_are_turned_and_reported() -> None:
@@ -221,10 +226,11 @@ async def test_weights_that_disagree_with_the_state_are_turned_and_reported() ->
 async def test_the_listener_is_turned_away_from_a_task_that_died_and_the_state_with_it() -> None:
     world = await deployment()
     world.front.front = Front(FrontState.AWAKE, 3, world.clock())
+    await wished(world)
     world.stage.desired, world.stage.never, world.stage.facing = 1, True, True
     found = await cleaned(world)
     assert (found.state, world.stage.facing) == ("waking", False)
-    assert told(world) == [
+    assert told(world)[:2] == [
         (EventKind.LISTENER_TURNED, "The listener was turned to the night watch."),
         (EventKind.FRONT_MOVED, "The control plane's state became waking."),
     ]
@@ -237,6 +243,160 @@ async def test_a_move_that_somebody_else_made_first_is_not_reported() -> None:
     world.front.broken.fail("move", Stale("raced"), times=2)
     await cleaned(world)
     assert world.events.kept == []
+
+
+async def hung() -> NoReturn:
+    """What AWS says when it says nothing."""
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError
+
+
+async def crashed(*, needed: bool) -> Deployment:
+    """The task that the listener faces is gone, and acted until a moment ago."""
+    world = await deployment()
+    world.front.front = Front(FrontState.AWAKE, 3, world.clock())
+    world.stage.desired, world.stage.facing = 1, True
+    await world.stage.want(0)
+    await world.stage.want(1)
+    await world.fence.take("task-1")
+    if needed:
+        await serving(world)
+    return world
+
+
+@story
+@pytest.mark.parametrize("method", ["groups", "seen_at"])
+async def test_neither_what_says_nothing_nor_what_fails_keeps_it_from_the_front(method: str) -> None:
+    world = await crashed(needed=True)
+    world.clock.step(2 * ABANDONED_S)
+    if method == "groups":
+        world.cloud.groups = hung  # type: ignore[method-assign]
+    else:
+        world.fence.broken.fail(method)
+    world.stage.never = True
+    await wished(world)
+    with pytest.raises(Unavailable):
+        await cleaned(world)
+    assert (world.front.front.state, world.stage.facing) == (FrontState.WAKING, False)
+
+
+@story
+async def test_a_wake_that_aws_keeps_waiting_for_its_nodes_has_its_task_ordered() -> None:
+    world = await deployment()
+    await wished(world)
+    world.cloud.groups = hung  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        await cleaned(world)
+    assert (world.front.front.state, world.stage.desired) == (FrontState.WAKING, 1)
+
+
+@story
+async def test_a_front_that_is_not_shown_keeps_it_from_no_node_and_launches_nothing_after_a_failed_wake() -> None:
+    world = await deployment()
+    node = await launched(world)
+    await wished(world)
+    failure = Failure("control_plane_not_starting", "Broken.")
+    world.front.front = Front(FrontState.ASLEEP, 4, failure=failure, failed_at=world.clock() - 1e6)
+    world.cloud.vanish(node.id)
+    world.stage.look = hung  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        await cleaned(world)
+    assert world.cloud.launches[1:] == []
+    world.front.front = Front(FrontState.ASLEEP, 5)
+    with pytest.raises(Unavailable):
+        await cleaned(world)
+    assert len(world.cloud.launches) == 2
+
+
+async def test_a_wake_that_is_given_up_in_this_very_round_launches_nothing() -> None:
+    world = await deployment()
+    await wished(world)
+    world.front.front = Front(FrontState.WAKING, 4, world.clock() - WAKE_LIMIT_S - 1)
+    world.stage.desired, world.stage.never = 1, True
+    found = await cleaned(world)
+    assert (found.state, found.acted, world.cloud.launches) == ("asleep", True, [])
+
+
+# -- a task that crashes
+
+
+@pytest.mark.parametrize(
+    ("needed", "state", "desired"), [(False, FrontState.FALLING_ASLEEP, 1), (True, FrontState.WAKING, 1)]
+)
+async def test_a_task_that_crashed_is_waited_for_again_only_where_something_needs_one(
+    needed: bool, state: FrontState, desired: int
+) -> None:
+    world = await crashed(needed=needed)
+    await cleaned(world)
+    assert (world.front.front.state, world.stage.facing, world.stage.desired) == (state, False, desired)
+
+
+@pytest.mark.parametrize("what", ["wish", "launch", "kept awake"])
+async def test_what_needs_a_task_stands_in_the_tables(what: str) -> None:
+    world = await crashed(needed=False)
+    now = world.clock()
+    if what == "wish":
+        await wished(world)
+    elif what == "launch":
+        await world.launches.intend(Launch("t", MODEL, GROUP.name, "a", GROUP.market, now))
+    else:
+        await world.wishes.keep_awake(MODEL, now + 3600, by="ann@example.com", at=now)
+    assert (await cleaned(world)).state == FrontState.WAKING
+
+
+async def test_a_wish_that_comes_while_it_falls_takes_that_back() -> None:
+    world = await crashed(needed=False)
+    await cleaned(world)
+    await wished(world)
+    await cleaned(world)
+    assert (world.front.front.state, world.stage.desired) == (FrontState.WAKING, 1)
+    world.clock.step(world.stage.start_s + 1)
+    await cleaned(world)
+    assert (world.front.front.state, world.stage.facing) == (FrontState.AWAKE, True)
+
+
+async def test_without_a_task_that_ends_the_fall_it_ends_all_the_same() -> None:
+    world = await crashed(needed=False)
+    world.stage.never = True
+    await cleaned(world)
+    world.clock.step(FALL_LIMIT_S + 1)
+    await cleaned(world)
+    assert (world.front.front.state, world.stage.desired) == (FrontState.ASLEEP, 0)
+
+
+@story
+async def test_a_task_that_dies_every_five_minutes_sleeps_once_nothing_needs_it() -> None:
+    """Each of its starts succeeds, so that no wake fails; and none lives until it is idle."""
+    world = await crashed(needed=False)
+
+    async def wanted() -> bool:
+        return any(wish.stands(world.clock()) for wish in await world.wishes.list())
+
+    def task() -> Slumber:
+        keeper = Doorkeeper(world.front, world.stage, clock=world.clock, linger_s=10.0)
+        return Slumber(keeper, lambda: False, wanted, clock=world.clock, idle_s=600, propagation_s=30, tick_s=5)
+
+    async def life() -> None:
+        """From one crash to the next, and the janitor at it."""
+        await world.stage.want(0)
+        await world.stage.want(1)
+        await cleaned(world)
+        world.clock.step(world.stage.start_s + 1)
+        slumber = task()
+        for _ in range(60):
+            world.clock.step(5)
+            await slumber.turn()
+
+    world.clock.step(2 * ABANDONED_S)
+    await world.wishes.keep_awake(MODEL, world.clock() + 1200, by="ann@example.com", at=world.clock())
+    for _ in range(4):
+        await life()
+        assert (world.front.front.state, world.stage.facing) == (FrontState.AWAKE, True)
+    world.wishes.rows.clear()
+    world.nodes.rows.clear()
+    await life()
+    assert (world.front.front.state, world.stage.facing, world.stage.desired) == (FrontState.ASLEEP, False, 0)
+    assert world.front.front.failure is None
 
 
 # -- what is not mended is not reported
@@ -315,7 +475,7 @@ async def test_a_round_whose_events_cannot_be_written_is_a_round_all_the_same(ca
 async def test_a_round_that_is_cut_short_passes_on_why_and_reports_what_it_had_mended() -> None:
     world = await deployment()
     node = await launched(world)
-    world.stage.broken.fail("look")
+    world.stage.broken.fail("look", times=2)
     with pytest.raises(Unavailable):
         await cleaned(world)
     assert [(event.kind, event.node) for event in world.events.kept] == [(EventKind.NODE_ADOPTED, node.id)]
@@ -325,12 +485,7 @@ async def test_a_round_that_is_cut_short_passes_on_why_and_reports_what_it_had_m
 async def test_a_round_in_which_aws_does_not_answer_ends_in_time_to_tell_what_it_did() -> None:
     world = await deployment()
     node = await launched(world)
-
-    async def silent() -> Stage:
-        never: asyncio.Future[Stage] = asyncio.get_running_loop().create_future()
-        return await never
-
-    world.stage.look = silent  # type: ignore[method-assign]
+    world.stage.look = hung  # type: ignore[method-assign]
     begun_at = asyncio.get_running_loop().time()
     with pytest.raises(Unavailable, match="cut off"):
         await cleaned(world)

@@ -103,7 +103,7 @@ FRONT = (
     Mutant(
         "janitor launches for a control plane that does not come up",
         "control_plane.janitor",
-        "spared = (await front.store.read()).failure is not None",
+        "spared = found.failure is not None",
         "spared = False",
         ("wake",),
         also=(  # what is refused is wished for no longer
@@ -131,15 +131,15 @@ FRONT = (
     Mutant(
         "task does not look whether its target is taken out",
         "control_plane.departure",
-        "        if self._address not in stage.draining:\n",
-        "        if True:\n",
+        "elif self._address in stage.draining and",
+        "elif False and",
         ("wish",),
     ),
     Mutant(
         "what is open when the load balancer breaks it is not ended before",
         "control_plane.app",
-        "        asyncio.get_running_loop().call_later(max(0.0, ends_at - self._clock()), self._inference.end)\n",
-        "",
+        "call_later(left_s, self._inference.end)",
+        "call_later(left_s, lambda: None)",
         ("wish",),
     ),
     Mutant(

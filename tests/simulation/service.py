@@ -170,7 +170,8 @@ class Service:
         if self.delay_s is None:
             return Stage(self.desired, self.healthy, self.facing)
         draining = frozenset(task.address for task in self.tasks if task.leaving and not task.stopping)
-        return Stage(self.desired, self.healthy, self.facing, draining=draining)
+        standing = frozenset(task.address for task in self.tasks if task.registered and not task.leaving)
+        return Stage(self.desired, self.healthy, self.facing, draining=draining, standing=standing)
 
     async def endings(self, since: float) -> Sequence[Ending]:
         return self.starts.endings(since)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import aiohttp
 import pytest
 from aiohttp import web
@@ -13,37 +15,51 @@ from control_plane.ports import Stage
 OURS, THEIRS = "10.0.0.8", "10.0.0.9"
 
 
-def stage(*draining: str) -> Stage:
-    return Stage(desired=1, healthy=True, facing_control_plane=True, draining=frozenset(draining))
+NOTHING = Stage(desired=1, healthy=False, facing_control_plane=True)
+STANDS = replace(NOTHING, healthy=True, standing=frozenset({OURS}))
+DRAINS = replace(NOTHING, draining=frozenset({OURS}))
+TAKEN_BACK = 0.0
 
 
 def seen(*looks: Stage, address: str = OURS) -> list[float]:
-    """When it may have begun, by looks that are five seconds apart."""
-    begun = list[float]()
-    departure = Departure(address, begun.append)
+    """When it may have begun, by looks that are five seconds apart, and 0 where that was taken back."""
+    heard = list[float]()
+    departure = Departure(address, heard.append, lambda: heard.append(TAKEN_BACK))
     for number, look in enumerate(looks):
         departure.saw(look, 100.0 + 5 * number)
-    return begun
+    return heard
 
 
 def test_it_may_have_begun_right_after_the_last_look_that_found_it_in_its_place() -> None:
-    assert seen(stage(), stage(), stage(OURS)) == [105.0]
+    assert seen(STANDS, STANDS, DRAINS) == [105.0]
+    assert seen(STANDS, NOTHING, DRAINS) == [100.0]
 
 
 def test_it_is_told_once() -> None:
-    assert seen(stage(), stage(OURS), stage(OURS), stage(), stage(OURS)) == [100.0]
+    assert seen(STANDS, DRAINS, DRAINS, NOTHING, DRAINS) == [100.0]
 
 
 def test_a_task_that_is_on_its_way_out_at_its_first_look_takes_that_for_the_beginning() -> None:
-    assert seen(stage(OURS)) == [100.0]
+    assert seen(DRAINS, DRAINS) == [100.0]
+
+
+def test_what_drained_before_a_task_stood_in_its_place_was_anothers_at_its_address() -> None:
+    assert seen(DRAINS, NOTHING, STANDS, STANDS) == [100.0, TAKEN_BACK]
+    assert seen(DRAINS, STANDS, DRAINS) == [100.0, TAKEN_BACK, 105.0]
+
+
+def test_who_stands_again_does_not_go_and_may_go_another_time() -> None:
+    assert seen(STANDS, DRAINS, DRAINS, STANDS, STANDS, DRAINS) == [100.0, TAKEN_BACK, 120.0]
 
 
 def test_another_task_that_goes_is_not_this_one() -> None:
-    assert seen(stage(THEIRS), stage(THEIRS)) == []
+    theirs = replace(STANDS, draining=frozenset({THEIRS}))
+    assert seen(theirs, theirs) == []
 
 
 def test_who_does_not_know_its_address_never_finds_itself() -> None:
-    assert seen(stage(""), stage(OURS), address="") == []
+    unknown = frozenset({""})
+    assert seen(replace(NOTHING, standing=unknown), replace(NOTHING, draining=unknown), address="") == []
 
 
 # -- its address

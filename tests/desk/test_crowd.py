@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 import httpx
@@ -43,30 +44,52 @@ def story() -> Iterator[Story]:
 
 @dataclass
 class Client:
-    """A stock client that asks once, and every reply on its way."""
+    """A stock client with default settings, and every reply on its way."""
 
     story: Story
     replies: list[httpx.Response] = field(default_factory=list)
 
     @property
     def refused(self) -> bool:
-        return any(reply.status_code == 503 for reply in list(self.replies))
+        return any(reply.status_code == 503 for reply in self.replies.copy())  # asked by another thread
 
     async def ask(self) -> str:
-        http = openai.DefaultAsyncHttpxClient(event_hooks={"response": [self._saw]})
-        desk = self.story.desk
-        async with openai.AsyncOpenAI(base_url=desk.base_url, api_key=desk.api_key, http_client=http) as client:
+        async with self._stock() as client:
             whole = await client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "Hello"}])
             return whole.choices[0].message.content or ""
+
+    async def models(self) -> Sequence[str]:
+        async with self._stock() as client:
+            return [model.id for model in (await client.models.list()).data]
+
+    def _stock(self) -> openai.AsyncOpenAI:
+        http = openai.DefaultAsyncHttpxClient(event_hooks={"response": [self._saw]})
+        return openai.AsyncOpenAI(base_url=self.story.desk.base_url, api_key=self.story.desk.api_key, http_client=http)
 
     async def _saw(self, reply: httpx.Response) -> None:
         await reply.aread()
         self.replies.append(reply)
 
 
+async def test_who_meets_the_accounts_limit_has_a_bare_502_and_a_stock_client_tries_again_by_itself(
+    story: Story,
+) -> None:
+    client, executions = Client(story), story.desk.front.executions
+    with ExitStack() as others:
+        for _ in range(NEW_EXECUTIONS):
+            others.enter_context(executions.one("another of the account's functions"))
+        asking = asyncio.create_task(client.models())
+        await until(lambda: bool(client.replies), "it is told")
+    assert await asking == [MODEL]
+    bare, *_, last = client.replies
+    assert (bare.status_code, bare.content, last.status_code) == (502, b"", 200)
+    assert executions.refused == len(client.replies) - 1
+
+
 async def test_of_a_crowd_as_many_as_may_be_are_held_and_the_others_are_told_when_to_come_back(story: Story) -> None:
     assert (HELD, DELIVERED.executions) == (6, NEW_EXECUTIONS)
     assert "DIOGENES_MAX_HOLDS" not in story.desk.stack.task_environment()
+    met = story.desk.front.executions.refused
     clients = [Client(story) for _ in range(CROWD)]
     asking = list[asyncio.Task[str]]()
     with no_capacity(story):  # for as long as the crowd still comes
@@ -94,7 +117,7 @@ async def test_of_a_crowd_as_many_as_may_be_are_held_and_the_others_are_told_whe
         assert all(await asyncio.gather(*(client.ask() for client in again)))
     statuses = {reply.status_code for client in (*clients, *again) for reply in client.replies}
     assert statuses == {200, 307, 503}  # and no 502, which would be the load balancer's
-    assert story.desk.front.executions.refused == 0
+    assert story.desk.front.executions.refused == met
     assert front_state(story) == "awake"
     assert len(story.launched(MODEL)) == 1
     await story.scale(MODEL, 0)

@@ -31,7 +31,7 @@ from control_plane.event import Event, EventKind, EventValue
 from control_plane.event_log import EventLog
 from control_plane.front import Face, Move, Step, Want
 from control_plane.nodes import Node, NodeId
-from control_plane.ports import EventStore
+from control_plane.ports import Ending, EventStore
 from gpu_node.protocol import Failure, NodeState, Phase, PhaseRecord
 
 RECALLED = 500
@@ -97,6 +97,11 @@ class Chronicle:
                 self._log.tell(EventKind.FRONT_MOVED, told, data={"state": str(target)})
             case _:
                 assert_never(step)
+
+    async def task_ended(self, task_arn: str, ending: Ending) -> None:
+        """Once, however often and by whomever ECS is heard to say so. Raises Unavailable."""
+        told = f"A task of the control plane ended, and nobody had told it to: {ending.why}"
+        await self._log.tell_once(f"ended {task_arn}", EventKind.TASK_FAILED, told, data={"fix": ending.fix})
 
     # -- what somebody asked for
 

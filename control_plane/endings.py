@@ -16,8 +16,13 @@ _PREPARED = ("ResourceInitializationError",)
 _UNWELL = ("health checks", "unhealthy")
 
 
+def last_lines(namespace: str) -> str:
+    """The command that shows a task's last lines."""
+    return f"aws logs tail /{namespace}/control-plane --since 30m"
+
+
 def ending_of(task: Mapping[str, Any], *, log: str) -> Ending | None:
-    """Of one entry of DescribeTasks; ``log`` is the command that shows a task's last lines.
+    """Of one entry of DescribeTasks, or the detail of an event, which has the same; ``log``: see ``last_lines``.
 
     None for a task that was told to end: by a person, or by its service when it shall have fewer.
     """

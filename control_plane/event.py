@@ -23,6 +23,7 @@ class EventKind(StrEnum):
     LAUNCH_ABANDONED = "launch-abandoned"
     START_FAILED = "start-failed"
     WAKE_FAILED = "wake-failed"  # the control plane does not start
+    TASK_FAILED = "task-failed"  # one of the control plane's ended, and nobody had told it to
     NODE_LAUNCHED = "node-launched"
     NODE_PHASE = "node-phase"  # its start entered the next phase
     NODE_READY = "node-ready"

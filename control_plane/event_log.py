@@ -29,6 +29,7 @@ _WARNINGS = frozenset(
         EventKind.NODE_FAILED,
         EventKind.START_FAILED,
         EventKind.WAKE_FAILED,
+        EventKind.TASK_FAILED,
         EventKind.LAUNCH_REFUSED,
         EventKind.NODE_ADOPTED,
         EventKind.BUDGET_REACHED,

@@ -19,6 +19,7 @@ from control_plane import logs
 from control_plane.adapters import Adapters, FrontAdapters
 from control_plane.app import ControlPlane
 from control_plane.budget import BudgetState
+from control_plane.endings import ending_of, last_lines
 from control_plane.errors import Unavailable
 from control_plane.event import EventKind
 from control_plane.front import Doorkeeper
@@ -42,7 +43,14 @@ NOTICES_S = 15.0  # what sending notices may take; what is cut off is sent again
 
 _BUDGETS = {EventKind.BUDGET_WARNED, EventKind.BUDGET_REACHED, EventKind.BUDGET_EXCEEDED}
 _NOT_MENDED = frozenset(
-    {EventKind.LAUNCH_REFUSED, EventKind.START_FAILED, EventKind.WAKE_FAILED, EventKind.NOTICE_GIVEN_UP} | _BUDGETS
+    {
+        EventKind.LAUNCH_REFUSED,
+        EventKind.START_FAILED,
+        EventKind.WAKE_FAILED,
+        EventKind.TASK_FAILED,
+        EventKind.NOTICE_GIVEN_UP,
+    }
+    | _BUDGETS
 )
 
 log = logging.getLogger(__name__)
@@ -71,12 +79,18 @@ async def clean(
     *,
     clock: Clock,
     notices: NoticeAdapters | None = None,
+    ended: Mapping[str, Any] | None = None,
 ) -> Round:
-    """One round. A wish that nobody serves wakes the control plane. Raises Unavailable: the next round tries again."""
+    """One round. A wish that nobody serves wakes the control plane. Raises Unavailable: the next round tries again.
+
+    ``ended`` is what ECS tells of the task whose end this round was called for, as in DescribeTasks.
+    """
     control_plane = ControlPlane(settings, outside, clock=clock, cause=CAUSE, streams=False)
     try:
         async with asyncio.timeout(MEND_S):
             found = await _mend(control_plane, outside, front, clock=clock, linger_s=settings.linger_s)
+            if ended:
+                await _tell_ending(control_plane, ended, settings.namespace)
             await _measure(control_plane, settings, outside, found, clock=clock)
     except TimeoutError as error:
         raise Unavailable(f"the round was cut off after {MEND_S:.0f} s") from error
@@ -156,6 +170,16 @@ async def _tell_budgets(control_plane: ControlPlane, now: float) -> None:
             log.warning("budgets not told", extra={"error": str(error)})
 
 
+async def _tell_ending(control_plane: ControlPlane, ended: Mapping[str, Any], namespace: str) -> None:
+    ending = ending_of(ended, log=last_lines(namespace))
+    if ending is None:
+        return
+    try:
+        await control_plane.chronicle.task_ended(str(ended.get("taskArn")), ending)
+    except Unavailable as error:
+        log.warning("a task's end not told", extra={"error": str(error)})
+
+
 async def _notify(
     control_plane: ControlPlane, events: EventStore, notices: NoticeAdapters, *, clock: Clock, deployment: str
 ) -> None:
@@ -214,22 +238,23 @@ class Rounds:
         self._open = AsyncExitStack()
         self._world: tuple[Adapters, NoticeAdapters] | None = None
 
-    def __call__(self) -> Round:
-        """One more. Raises what went wrong; then the next one begins with new clients."""
-        return self._runner.run(self._round())
+    def __call__(self, ended: Mapping[str, Any] | None = None) -> Round:
+        """One more; see ``clean``. Raises what went wrong; then the next one begins with new clients."""
+        return self._runner.run(self._round(ended))
 
     def close(self) -> None:
         """No more rounds."""
         with self._runner:
             self._runner.run(self._open.aclose())
 
-    async def _round(self) -> Round:
+    async def _round(self, ended: Mapping[str, Any] | None) -> Round:
         try:
             if self._world is None:
                 self._world = await self._open.enter_async_context(self._opened(self._settings))
             outside, notices = self._world
             assert outside.front is not None  # the listener is set
-            return await clean(self._settings, outside, outside.front, clock=self._clock, notices=notices)
+            front, clock = outside.front, self._clock
+            return await clean(self._settings, outside, front, clock=clock, notices=notices, ended=ended)
         except BaseException:
             self._world = None
             await self._open.aclose()
@@ -248,4 +273,10 @@ def handler(event: Any, context: Any) -> Mapping[str, Any]:
     if _rounds is None:
         logs.configure()
         _rounds = Rounds(Settings.from_env(os.environ))
-    return _rounds().told
+    return _rounds(_ended(event)).told
+
+
+def _ended(event: Any) -> Mapping[str, Any] | None:
+    """What an event of ECS's tells of a task; None of the schedule's, and where nothing is told of why."""
+    detail = event.get("detail") if isinstance(event, Mapping) else None
+    return detail if isinstance(detail, Mapping) and "taskArn" in detail and "stopCode" in detail else None

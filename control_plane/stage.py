@@ -11,7 +11,7 @@ import aiohttp
 from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
-from control_plane.endings import ending_of
+from control_plane.endings import ending_of, last_lines
 from control_plane.errors import Unavailable
 from control_plane.ports import Ending, Stage
 
@@ -80,7 +80,7 @@ class AwsStage:
             told = await self._ecs.describe_tasks(cluster=names.cluster, tasks=ended["taskArns"])
         begun = [task for task in told["tasks"] if "createdAt" in task and task["createdAt"].timestamp() >= since]
         newest = sorted(begun, key=lambda task: task["createdAt"], reverse=True)
-        log = f"aws logs tail /{names.cluster}/control-plane --since 30m"
+        log = last_lines(names.cluster)
         return [ending for task in newest if (ending := ending_of(task, log=log))]
 
     async def want(self, tasks: int) -> None:

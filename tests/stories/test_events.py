@@ -28,6 +28,7 @@ ELSEWHERE = {
     EventKind.LISTENER_TURNED: "nothing stands in front in a story: tests/night",
     EventKind.FRONT_MOVED: "nothing stands in front in a story: tests/night",
     EventKind.WAKE_FAILED: "nothing stands in front in a story: tests/night/test_waking.py",
+    EventKind.TASK_FAILED: "ECS tells the janitor: tests/night/test_rounds.py",
     EventKind.NODE_FAILED: "a node that never spoke: tests/night/test_janitor.py",
     EventKind.LAUNCH_ABANDONED: "a launch whose end nobody knows: tests/night/test_janitor.py",
     EventKind.SIGNED_IN: "a provider is needed: tests/people/test_sign_in.py",

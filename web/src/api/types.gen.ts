@@ -693,7 +693,7 @@ export interface components {
          * @description What happened, in a word; all that is ever told.
          * @enum {string}
          */
-        EventKind: "model-woken" | "model-put-to-sleep" | "model-kept-awake" | "model-changed" | "wish-refused" | "launch-refused" | "launch-abandoned" | "start-failed" | "wake-failed" | "node-launched" | "node-phase" | "node-ready" | "node-adopted" | "node-draining" | "node-failed" | "node-terminating" | "node-released" | "node-gone" | "tasks-set" | "listener-turned" | "front-moved" | "key-created" | "key-revoked" | "signed-in" | "sign-in-refused" | "signed-out" | "allowlist-changed" | "budget-changed" | "budget-warned" | "budget-reached" | "budget-exceeded" | "notice-given-up";
+        EventKind: "model-woken" | "model-put-to-sleep" | "model-kept-awake" | "model-changed" | "wish-refused" | "launch-refused" | "launch-abandoned" | "start-failed" | "wake-failed" | "task-failed" | "node-launched" | "node-phase" | "node-ready" | "node-adopted" | "node-draining" | "node-failed" | "node-terminating" | "node-released" | "node-gone" | "tasks-set" | "listener-turned" | "front-moved" | "key-created" | "key-revoked" | "signed-in" | "sign-in-refused" | "signed-out" | "allowlist-changed" | "budget-changed" | "budget-warned" | "budget-reached" | "budget-exceeded" | "notice-given-up";
         /**
          * EventPage
          * @description Some of them, and the cursor to go on with.

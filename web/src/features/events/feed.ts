@@ -72,6 +72,7 @@ const KINDS: Readonly<Record<string, string>> = {
   "node-phase": "next phase",
   "node-draining": "going to sleep",
   "node-ready": "ready",
+  "task-failed": "control plane ended by itself",
   "tasks-set": "control plane scaled",
   "listener-turned": "requests rerouted",
   "front-moved": "control plane",

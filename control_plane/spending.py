@@ -37,7 +37,7 @@ class _Reading:
     at: float
     month: str
     spent: Mapping[str, int]  # by scope
-    nodes: Mapping[str, int]  # what each node that ran had cost by then
+    nodes: Mapping[str, tuple[int, Cause]]  # what each node that ran had cost by then, and on whose account
     limits: Mapping[str, Limit]
 
 
@@ -174,7 +174,7 @@ class Spending:
             now,
             month,
             spent,
-            {bill.id: cost(bill) for bill in runs},
+            {bill.id: (cost(bill), bill.cause) for bill in runs},
             {limit.scope: limit for limit in limits},
         )
 
@@ -186,12 +186,15 @@ class Spending:
         return merged(self.bill(node) for node in nodes)
 
     def _since(self, reading: _Reading, now: float) -> Mapping[str, int]:
-        """What living nodes have cost since then; until the facts are read again, on account of their cause."""
+        """What living nodes have cost since then; until the facts are read again, on account of their cause. One that
+        was nobody's when they were read, for its agent wrote its row first, counts on that account from its launch."""
         more: dict[str, int] = defaultdict(int)
         for node in self._living:
-            grown = cost(self.bill(node)) - reading.nodes.get(node.id, 0)
+            whole = cost(self.bill(node))
+            known, cause = reading.nodes.get(node.id, (0, node.cause))
+            told = scopes(cause)
             for scope in scopes(node.cause):
-                more[scope] += max(grown, 0)
+                more[scope] += max(whole - known if scope in told else whole, 0)
         return more
 
 

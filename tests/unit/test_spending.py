@@ -15,7 +15,7 @@ from control_plane.books import Bill, BillKind, Limit, Tally
 from control_plane.budget import DEPLOYMENT, Allowance
 from control_plane.errors import Unavailable
 from control_plane.ledger import cost, entries, running, spent_by_scope
-from control_plane.nodes import Cause, Node
+from control_plane.nodes import UNASKED, Cause, Node
 from control_plane.ports import KeyRow
 from control_plane.rates import Sizes
 from control_plane.spending import Spending
@@ -105,6 +105,20 @@ async def test_between_two_readings_what_runs_is_carried_on() -> None:
     world.clock.step(FRESH_S - 1)
     after = await world.spent(f"user:{ANN.owner}")
     assert after == cost(running(one, world.clock())) > before
+
+
+async def test_a_node_whose_account_is_learned_between_two_readings_counts_on_it_from_its_launch() -> None:
+    """Its agent wrote its row before whoever launched it did."""
+    world = World()
+    world.limits.rows[SCOPE] = Limit(SCOPE, 10_000_000, 10_000_000)
+    made = world.live(EDGE - 700)
+    world.nodes.rows[made.id] = replace(made, cause=UNASKED)
+    of_all = await world.spent()
+    assert await world.spent(SCOPE) == 0
+    budgets = world.spending.standing([replace(made, launch_micro_usd=360_000)])
+    assert budgets
+    spent = {scope: standing.spent for scope in (DEPLOYMENT, SCOPE) if (standing := budgets.standing(scope))}
+    assert spent == {DEPLOYMENT: of_all + 360_000, SCOPE: of_all + 360_000}
 
 
 async def test_while_a_months_many_facts_are_counted_others_go_on_and_all_is_counted() -> None:

@@ -39,6 +39,14 @@ class Abandon:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """Whose launch a node is that only its own agent has told of."""
+
+    launch: Launch
+    node: Node
+
+
+@dataclass(frozen=True)
 class Adopt:
     group: Group
     instance: Instance
@@ -145,6 +153,7 @@ Action = (
     | Hold
     | Repeat
     | Abandon
+    | Claim
     | Adopt
     | Evict
     | Release

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from control_plane.traces import Traces
 
 BEAT_S = 1.0
-FUNCTION_LAUNCH_S = 20.0  # of a ladder in a function, which must live to tell what became of it
+FUNCTION_LAUNCH_S = 20.0  # of a ladder in a function, which must live to write what became of it; others go on with it
 LAST_ANSWER_S = 20.0  # before streams are cut at the end of a process, no wait ends in an answer: it would be cut too
 LAST_EVENTS_S = 2.0  # what the end of the process may take for them
 LAST_FLUSH_S = 3.0  # with the last looks of slumber.py, within the ten seconds that ECS leaves a task
@@ -165,6 +165,7 @@ class ControlPlane:
             lease_s=settings.lease_s,
             limit_s=settings.launch_limit_s if self._streams else min(settings.launch_limit_s, FUNCTION_LAUNCH_S),
             memory_s=settings.failure_memory_s,
+            hands_on=not self._streams,
         )
         self.observer = Observer(
             stores,

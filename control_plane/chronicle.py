@@ -9,6 +9,7 @@ from control_plane.actions import (
     Abandon,
     Adopt,
     Bury,
+    Claim,
     CountFailure,
     Done,
     Drain,
@@ -71,7 +72,7 @@ class Chronicle:
                 self._instance(done.action)
             case Start(model=model):
                 self._launch(model, done)
-            case Repeat(launch):
+            case Repeat(launch) | Claim(launch):
                 self._launch(launch.model, done)
             case Abandon() | Refuse() | CountFailure():
                 self._given_up(done.action)

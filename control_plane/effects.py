@@ -11,6 +11,7 @@ from control_plane.actions import (
     Action,
     Adopt,
     Bury,
+    Claim,
     CountFailure,
     Done,
     Drain,
@@ -41,7 +42,7 @@ from gpu_node.protocol import Failure, NodeState
 NodeAction = Drain | HandOver | Fail | Terminate | Bury | Renew
 ModelAction = NoteStart | Forgive | Hold | CountFailure | Refuse | Fulfil
 CloudAction = Abandon | Evict | Release
-LauncherAction = Start | Repeat | Adopt
+LauncherAction = Start | Repeat | Claim | Adopt
 
 Told = Callable[[Done], None]
 """Hears of every action that took effect, at once."""
@@ -97,7 +98,7 @@ class Effects:
                 await self._to_model(action)
             case Abandon() | Evict() | Release():
                 await self._to_cloud(action)
-            case Start() | Repeat() | Adopt():
+            case Start() | Repeat() | Claim() | Adopt():
                 done = await self._to_launcher(action, groups, hold)
             case _:
                 assert_never(action)
@@ -172,6 +173,9 @@ class Effects:
                 return await self._start(action, groups, hold)  # the reconciler is disturbed when the launch is over
             case Repeat():
                 done = await self._repeat(action)
+            case Claim(launch, node):
+                await self._launcher.claim(launch, node)
+                done = Done(action, node.id)
             case Adopt():
                 done = await self._adopt(action)
         self._fleet.disturbed.set()

@@ -3,7 +3,8 @@
 Each rung is an intent in the ``control`` table, a launch call with the intent's token, and a row: whatever breaks in
 between, the next tick finds the intent and repeats the call with the same token, or finds the instance and adopts it.
 A ladder ends at its deadline with everything that it tried; an instance that comes later all the same is found as
-nobody's, and taken down.
+nobody's, and taken down. In a function, which has less time than a ladder may take, the deadline ends nothing: whoever
+ticks next goes on with it.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ class Launcher:
 
     A rung that refused is passed over for ``memory_s`` while another is left; when all have refused, all are asked
     again: whether that is worth it was decided before. ``limit_s`` bounds a ladder, and how long AWS may be silent.
+    With ``hands_on``, another goes on where that is over: it is told of to nobody, for nobody knows yet.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Launcher:
         lease_s: float,
         limit_s: float = 60.0,
         memory_s: float = 90.0,
+        hands_on: bool = False,
     ) -> None:
         self._cloud = cloud
         self._nodes = nodes
@@ -89,13 +92,14 @@ class Launcher:
         self._token = token
         self._lease_s = lease_s
         self._limit_s = limit_s
+        self._hands_on = hands_on
         self._memory = RefusalMemory(clock=clock, keep_s=memory_s)
         self._silent_since: dict[str, float] = {}  # by token: launches that AWS has not answered
 
     async def start(self, model: Model, groups: Sequence[Group], cause: Cause, *, hold: Tenure = unfenced) -> Instance:
         """One node, launched on somebody's account. Raises CannotLaunch when every rung refused or the deadline came
-        first, Unavailable when AWS did not answer: the same launch can be repeated. Stale when ``hold``, asked before
-        each rung, says so: whoever acts now goes on from the tables."""
+        first, Unavailable when AWS did not answer, or another goes on: the same launch can be repeated. Stale when
+        ``hold``, asked before each rung, says so: whoever acts now goes on from the tables."""
         refusals: list[Refusal] = []
         patience = _Patience(self._limit_s, clock=self._clock)
         ended: set[str] = set()  # groups that no other zone can help
@@ -103,28 +107,29 @@ class Launcher:
             if rung.group.name in ended:
                 continue
             if patience.left_s <= 0:
-                refusals.append(Refusal(rung, None))
-                break
+                refusals.append(Refusal(rung, None, asked=False))
+                continue
             await hold()
             try:
                 return await self._try(rung, model, cause, patience)
             except TimeoutError:
                 refusals.append(Refusal(rung, None))
-                break
+                patience.left_s = 0.0  # whatever the clock says: what this rung comes to is not known
             except LaunchRefused as error:
                 refusals.append(Refusal(rung, error))
                 if ends_group(error):
                     ended.add(rung.group.name)
-        raise CannotLaunch(explain(model, refusals))
+        raise self._unlaunched(model, refusals)
 
     async def repeat(self, model: Model, launch: Launch) -> Instance:
         """The call of a launch whose end nobody knows, again. Raises LaunchRefused, Unavailable; CannotLaunch when AWS
-        has been silent for too long."""
+        has been silent for too long, and no other goes on."""
         try:
             async with asyncio.timeout(self._limit_s):
                 return await self.settle(launch)
         except (Unavailable, TimeoutError) as error:
-            if self._clock() < self._silent_since.get(launch.token, self._clock()) + self._limit_s:
+            given_up_at = self._silent_since.get(launch.token, self._clock()) + self._limit_s
+            if self._hands_on or self._clock() < given_up_at:
                 raise Unavailable(str(error)) from error
             group = Group(launch.group, launch.model, launch.market, (launch.zone,), max_size=0, desired=0)
             raise CannotLaunch(explain(model, [Refusal(Rung(group, launch.zone), None)])) from error
@@ -142,6 +147,14 @@ class Launcher:
         await self._settled(launch)
         return instance
 
+    async def claim(self, launch: Launch, node: Node) -> None:
+        """A row that the node's agent wrote alone: the rest of it, and the end of the launch. Without a call: AWS made
+        it long ago."""
+        made = Instance(node.id, node.zone, node.instance_type, alive=True)
+        known = {"model": launch.model, "group": launch.group, "market": launch.market}
+        await self.adopt(made, **known, cause=launch.cause, at=node.launched_at)
+        await self._settled(launch)
+
     def shun(self, node: Node) -> None:
         """AWS takes this node back: where it was, there is none to be had for a while."""
         self._memory.note(node.group, node.zone, TAKEN_BACK)
@@ -154,8 +167,10 @@ class Launcher:
         group: str,
         market: str,
         cause: Cause = UNASKED,
+        at: float | None = None,
     ) -> bool:
-        """A row for an instance that exists. False: its row says that it is terminated already; it is so again."""
+        """A row for an instance that exists (since ``at``, else now). False: its row says that it is terminated
+        already, and so it is again."""
         rate = await self._books.rate(instance.instance_type, market, instance.zone)
         now = self._clock()
         node = Node(
@@ -166,7 +181,7 @@ class Launcher:
             zone=instance.zone,
             instance_type=instance.instance_type,
             market=market,
-            launched_at=now,
+            launched_at=now if at is None else at,
             lease_until=now + self._lease_s,
             cause=cause,
             micro_usd_per_hour=rate.per_hour,
@@ -177,6 +192,13 @@ class Launcher:
         except Stale:
             return await self._claim(node)
         return True
+
+    def _unlaunched(self, model: Model, refusals: Sequence[Refusal]) -> CannotLaunch | Unavailable:
+        """What a ladder came to that launched nothing."""
+        failure = explain(model, refusals)
+        if self._hands_on and any(refusal.error is None for refusal in refusals):
+            return Unavailable(f"not at the end of the ladder: {failure.message}")
+        return CannotLaunch(failure)
 
     def _rungs(self, model: Model, groups: Sequence[Group], refusals: list[Refusal]) -> Sequence[Rung]:
         """What to try, in order. What refused lately is told of without being asked, as long as something is left."""

@@ -36,7 +36,8 @@
 
  The cloud
  11. An unsettled launch is repeated with its own token while its node is wanted and lacking, and no failure stands;
-     else it is abandoned: rule 12 finds its instance, however late.
+     else it is abandoned: rule 12 finds its instance, however late. Where its node told of itself before anybody heard
+     that it was launched, and none is lacking, the launch says whose it is.
  12. A living instance of ours without a row is adopted; one that died in its group is taken out of it; one that its
      group holds is released.
 """
@@ -51,6 +52,7 @@ from control_plane.actions import (
     Action,
     Adopt,
     Bury,
+    Claim,
     Drain,
     Evict,
     Fail,
@@ -377,7 +379,10 @@ class _Planner:
     def _unsettled(self, launch: Launch) -> Action:  # 11
         fresh = self._now < launch.at + TOKEN_LIFE_S and not self._standing(launch.model)
         wanted = fresh and self._wants.wanted(launch.model) and self._lacking(launch)
-        return Repeat(launch) if wanted else Abandon(launch)
+        if wanted:
+            return Repeat(launch)
+        own = next((node for node in self._world.nodes if _may_be_of(launch, node)), None)
+        return Claim(launch, own) if own else Abandon(launch)
 
     def _lacking(self, launch: Launch) -> bool:
         """An intent that was believed not to be written may show after another took its place."""
@@ -393,3 +398,9 @@ class _Planner:
                 yield Release(group, instance)
             elif not instance.leaving:
                 yield Adopt(group, instance) if instance.alive else Evict(instance)
+
+
+def _may_be_of(launch: Launch, node: Node) -> bool:
+    """Was it launched there, and has nobody but its own agent written to its row? That knows of no price."""
+    there = (node.model, node.group, node.zone) == (launch.model, launch.group, launch.zone)
+    return there and not node.micro_usd_per_hour and node.launched_at > launch.at

@@ -31,10 +31,13 @@ class Refusal:
     """A rung that did not work."""
 
     rung: Rung
-    error: LaunchRefused | None  # None: AWS did not answer in time, or was not asked for want of time
+    error: LaunchRefused | None  # None: AWS did not answer in time
     remembered: bool = False  # it said so a while ago, and was not asked again
+    asked: bool = True  # False: for want of time
 
     def __str__(self) -> str:
+        if not self.asked:
+            return f"{self.rung}: not asked in time"
         told = self.error.code if self.error else "no answer"
         return f"{self.rung}: {told}{', a while ago' if self.remembered else ''}"
 

@@ -500,18 +500,19 @@ def test_a_round_and_all_that_it_tells_end_before_the_function_is_ended() -> Non
     assert FUNCTION_LAUNCH_S < MEND_S - 5  # what is looked at before a launch
 
 
-async def test_a_drought_ends_a_launch_early_and_is_remembered() -> None:
+@pytest.mark.parametrize(("zones", "told"), [("ab", True), ("abcd", False)])
+async def test_a_drought_is_remembered_where_all_zones_told_of_it_in_time(zones: str, told: bool) -> None:
     world = await deployment()
     world.cloud.launch_s = 15.0
-    zones = ("a", "b", "c", "d")
-    world.cloud.add_group(replace(GROUP, zones=zones))
+    world.cloud.add_group(replace(GROUP, zones=tuple(zones)))
     full = NoCapacity("InsufficientInstanceCapacity", "none left")
     world.cloud.refusals.update({(GROUP.name, zone): full for zone in zones})
     await wished(world)
     await cleaned(world)
     assert [launch.zone for launch in world.cloud.launches] == ["a", "b"]
-    assert world.models.rows[MODEL].refusal
-    assert EventKind.LAUNCH_REFUSED in kinds(world.events.kept)
+    assert (world.models.rows[MODEL].refusal is not None) is told
+    assert (EventKind.LAUNCH_REFUSED in kinds(world.events.kept)) is told
+    assert MODEL in world.wishes.rows  # the task that it wakes goes on
 
 
 @pytest.mark.parametrize("task", [False, True], ids=["no task", "a task, which tells it itself"])

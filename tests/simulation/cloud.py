@@ -81,6 +81,10 @@ class Cloud(MemoryCloud):
         """Every group with each of its zones."""
         return [(group.name, zone) for group in self._groups.values() for zone in group.zones]
 
+    def zones_of(self, model: str) -> list[tuple[str, str]]:
+        """The same of one model."""
+        return [place for place in self.zones if self._groups[place[0]].model == model]
+
 
 class Launches(MemoryLaunches):
     """Knows every token that was ever settled."""

@@ -198,6 +198,22 @@ MUTANTS: tuple[Mutant, ...] = (
         ("wish",),
     ),
     Mutant(
+        "function tells of a ladder that it did not walk to its end",
+        "control_plane.app",
+        "            hands_on=not self._streams,\n",
+        "",
+        ("wish",),
+        # Four places refuse in less than its time, as a rule.
+        also=(Change("control_plane.app", "FUNCTION_LAUNCH_S = 20.0", "FUNCTION_LAUNCH_S = 8.0"),),
+    ),
+    Mutant(
+        "node that told of itself before its launch was heard of is nobody's",
+        "control_plane.plan",
+        "return Claim(launch, own) if own else Abandon(launch)",
+        "return Abandon(launch)",
+        ("money",),
+    ),
+    Mutant(
         "task that is told to stop tells nobody",
         "control_plane.app",
         "                await self._slumber.last_look()\n",

@@ -56,6 +56,12 @@ TRACES: dict[str, tuple[Event, ...]] = {
         Retire(130.0, rolling=True),
         *(ask(135.0 + 2 * n, seconds=40.0) for n in range(8)),
     ),
+    "a ladder that takes longer than a function has": (
+        Scarcity(0.0, 400.0),
+        Scarcity(0.0, 400.0, market="spot"),
+        *(Trouble("night", "cloud.launch", nth, "slow") for nth in range(1, 9)),
+        ask(10.0),
+    ),
     "an intent that shows late is no second need": (
         Trouble("task", "launches.intend", 1, "late"),
         ask(308.0, LARGE, seconds=40.0),
@@ -229,6 +235,16 @@ FAILED = (
         janitor_at=81.55527655090145,
         skew_s=2.0,
         cap=Cap("key:8f461ff0943c6419", 0.4637546172650873),
+    ),
+    Schedule(  # a node told of itself before anybody heard that it was launched: nobody paid for it
+        5515,
+        (Scale(50.317519888595875, SMALL, 2), ask(554.1182738164158, seconds=1.0)),
+        propagation_s=7.131687582272367,
+        task_start_s=24.90856855601752,
+        boot_s=11.284766989643728,
+        load_s=27.963569673803946,
+        janitor_at=47.99665234818535,
+        cap=Cap("user:ann@example.com", 0.4866540667403012),
     ),
     Schedule(  # both tasks wait for the node, and it is ready after the newer one took over: surplus, and not idle
         31006355,

@@ -1,7 +1,7 @@
 """What must hold in every schedule, looked at all the time. The first breach ends the schedule.
 
 wish       every question is answered, refused with a reason, or hung up, within a bound; no answer is without a reason;
-           whoever waits in a task has a wish in the table
+           whoever waits in a task has a wish in the table; no lack of capacity is told of a place that was not asked
 stream     no stream is cut but by what the schedule broke; one that ends well has all of its text, once, as one answer
 reconciler only the holder of the newest epoch acts (for HAND_OVER_S after losing it, a tick may still end), no night
            watch or janitor takes the epoch of one who is at work, each launch has its intent, and nobody has more
@@ -33,6 +33,7 @@ from tests.simulation.call import Answer, Call
 from tests.simulation.cloud import OF_ITSELF
 from tests.simulation.crowd import Crowd
 from tests.simulation.excuses import PIECE, Excuses
+from tests.simulation.ladders import Ladders
 from tests.simulation.machine import PIECES, ROLE, Machine
 from tests.simulation.money import Money
 from tests.simulation.people import Client
@@ -102,6 +103,7 @@ class Watch:
         self.crowd = Crowd(world, self.say)
         self.money = Money(world, self.say, self._torn)
         self.wakes = Wakes(world, self.say)
+        self.ladders = Ladders(world, self.say)
         self.excuses = Excuses(world, self)
         self.demand_at: dict[str, float] = {}
         self.hand_overs: list[float] = []
@@ -144,6 +146,7 @@ class Watch:
             self._superfluous(process, name)
             if name == "cloud.launch":
                 self._launched(process, args[0], answer)
+        self.ladders.heard(process, name, args)
         self._world.happened(name)
 
     def _took(self, process: Process, taken: int) -> None:

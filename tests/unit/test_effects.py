@@ -12,6 +12,7 @@ from control_plane.actions import (
     Action,
     Adopt,
     Bury,
+    Claim,
     CountFailure,
     Done,
     Drain,
@@ -33,7 +34,7 @@ from control_plane.errors import NoCapacity, Stale, StartFailed, Unavailable
 from control_plane.fleet import Fleet
 from control_plane.launcher import Launcher
 from control_plane.model import Model
-from control_plane.nodes import Node, NodeId
+from control_plane.nodes import Cause, Node, NodeId
 from control_plane.ports import Group, Instance, Launch, Wish
 from control_plane.rates import Sizes
 from gpu_node.protocol import Failure, NodeState
@@ -215,6 +216,15 @@ async def test_a_stranger_is_adopted(bench: Bench) -> None:
     assert (bench.row.state, bench.row.group, bench.row.model) == (NodeState.PENDING, "g", "m")
 
 
+async def test_a_node_that_is_claimed_learns_who_pays_and_its_launch_is_settled(bench: Bench) -> None:
+    launch = replace(LAUNCH, cause=Cause("ann", "k1"))
+    await bench.apply(Claim(launch, READY))
+    assert (bench.row.state, bench.row.launched_at, bench.row.cause) == (NodeState.READY, 100.0, launch.cause)
+    assert bench.row.micro_usd_per_hour > 0
+    assert (bench.launches.rows, bench.cloud.launches) == ({}, [])
+    assert bench.told == [Done(Claim(launch, READY), launched=READY.id)]
+
+
 async def test_a_dead_instance_is_taken_out_of_its_group(bench: Bench) -> None:
     await bench.apply(Evict(INSTANCE))
     assert bench.cloud.terminated == ["i-1"]
@@ -253,6 +263,7 @@ FAILING = [
     (Fulfil(WISH), lambda bench: bench.wishes, "drop"),
     (Repeat(LAUNCH), lambda bench: bench.cloud, "launch"),
     (Abandon(LAUNCH), lambda bench: bench.launches, "settle"),
+    (Claim(LAUNCH, READY), lambda bench: bench.nodes, "add"),
     (Adopt(GROUP, INSTANCE), lambda bench: bench.nodes, "add"),
     (Evict(INSTANCE), lambda bench: bench.cloud, "terminate"),
     (Release(GROUP, INSTANCE), lambda bench: bench.cloud, "release"),

@@ -38,14 +38,21 @@ def model(market: str) -> Model:
 class Bench:
     """A launcher over a cloud whose refusals a test writes down."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, hands_on: bool = False) -> None:
         self.cloud, self.nodes, self.launches, self.clock = MemoryCloud(), MemoryNodes(), MemoryLaunches(), FakeClock()
         for group in BOTH:
             self.cloud.add_group(group)
         tokens = (f"t{number}" for number in itertools.count(1))
         books = Bookkeeper(MemoryUsage(), self.cloud, clock=self.clock, sizes=Sizes())
         self.launcher = Launcher(
-            self.cloud, self.nodes, self.launches, books, clock=self.clock, token=lambda: next(tokens), lease_s=300.0
+            self.cloud,
+            self.nodes,
+            self.launches,
+            books,
+            clock=self.clock,
+            token=lambda: next(tokens),
+            lease_s=300.0,
+            hands_on=hands_on,
         )
 
     def refuse(self, group: Group, error: LaunchRefused, zones: str = "ab") -> None:
@@ -277,7 +284,7 @@ async def test_a_ladder_ends_at_its_deadline_with_everything_that_it_tried(bench
     failure = await bench.failure()
     assert bench.tried == [("g-spot", "a"), ("g-spot", "b"), ("g-od", "a")]
     assert failure.code == "no_gpu_capacity"
-    assert "on-demand in a: InsufficientInstanceCapacity; on-demand in b: no answer)" in failure.message
+    assert "on-demand in a: InsufficientInstanceCapacity; on-demand in b: not asked in time)" in failure.message
 
 
 @pytest.mark.parametrize("method", ["intend", "settle"])
@@ -312,6 +319,37 @@ async def test_aws_that_stays_silent_ends_the_repeats_with_a_reason(bench: Bench
     assert (failure.code, failure.permanent) == ("launch_unanswered", False)
     assert "on-demand in a: no answer" in failure.message
     assert list(bench.launches.rows) == [launch.token]  # what becomes of it is not known: it stands until it is
+
+
+async def test_who_hands_on_tells_nobody_of_a_ladder_that_was_not_walked_to_its_end() -> None:
+    bench = Bench(hands_on=True)
+    bench.refuse(SPOT, NONE)
+    bench.refuse(ON_DEMAND, NONE, "a")
+    bench.cloud.clock, bench.cloud.launch_s = bench.clock, 25.0
+    with pytest.raises(Unavailable, match="on-demand in b: not asked in time"):
+        await bench.launcher.start(model("spot-then-on-demand"), BOTH, ANN)
+    assert bench.launches.rows == {}
+    await bench.launcher.start(model("spot-then-on-demand"), BOTH, ANN)  # goes on where it ended
+    assert bench.tried == [("g-spot", "a"), ("g-spot", "b"), ("g-od", "a"), ("g-od", "b")]
+
+
+async def test_who_hands_on_tells_at_once_of_a_ladder_that_refused_to_its_end() -> None:
+    bench = Bench(hands_on=True)
+    bench.refuse(SPOT, NONE)
+    bench.refuse(ON_DEMAND, NONE)
+    assert (await bench.failure()).code == "no_gpu_capacity"
+
+
+async def test_who_hands_on_repeats_a_silent_launch_for_as_long_as_it_is_wanted() -> None:
+    bench = Bench(hands_on=True)
+    bench.cloud.broken.fail("launch", times=2)
+    with pytest.raises(Unavailable):
+        await bench.launcher.start(model("on-demand"), BOTH, ANN)
+    (launch,) = bench.launches.rows.values()
+    bench.clock.step(100)
+    with pytest.raises(Unavailable):
+        await bench.launcher.repeat(model("on-demand"), launch)
+    assert list(bench.launches.rows) == [launch.token]
 
 
 # -- what to do about a quota

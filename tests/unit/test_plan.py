@@ -10,6 +10,7 @@ from control_plane.actions import (
     Abandon,
     Adopt,
     Bury,
+    Claim,
     CountFailure,
     Drain,
     Evict,
@@ -25,7 +26,7 @@ from control_plane.actions import (
 )
 from control_plane.boots import Boot
 from control_plane.model import Model
-from control_plane.nodes import Node, NodeId
+from control_plane.nodes import Cause, Node, NodeId
 from control_plane.plan import plan
 from control_plane.policy import standing_failure
 from control_plane.ports import Launch, ModelRow
@@ -370,6 +371,17 @@ def test_an_old_or_unwanted_launch_is_abandoned() -> None:
     assert actions(launches=[launch]) == [Abandon(launch)]
     old = replace(launch, at=NOW - 601)
     assert Abandon(old) in actions(launches=[old], wishes={NAME: wish()})
+
+
+def test_a_node_that_told_of_itself_before_its_launch_was_heard_of_is_claimed_for_it() -> None:
+    """No node is lacking then: the launch is not repeated, and says who pays."""
+    launch = Launch("t", NAME, "group", "a", "on-demand", NOW - 160, Cause("ann@example.com", "k1"))
+    own = node(NodeState.BOOTING)
+    wishes = {NAME: wish()}
+    assert actions(own, launches=[launch], wishes=wishes) == [Claim(launch, own)]
+    assert actions(replace(own, micro_usd_per_hour=5), launches=[launch], wishes=wishes) == [Abandon(launch)]
+    for other in (replace(launch, zone="b"), replace(launch, group="spot"), replace(launch, at=NOW)):
+        assert actions(own, launches=[other], wishes=wishes) == [Abandon(other)]
 
 
 def test_a_living_instance_without_a_row_is_adopted_and_a_dead_one_taken_out() -> None:

@@ -52,6 +52,7 @@ def night_app(
             front.store, front.hands, clock=clock, linger_s=settings.linger_s, told=control_plane.chronicle.stepped
         ),
         outside.stores.models,
+        outside.stores.nodes,
         control_plane.reconciler.once,
         Holds(front.holds, most=settings.max_holds, clock=clock, holder=control_plane.request_id),
         clock=clock,
@@ -110,7 +111,7 @@ def _orders(scope: Scope) -> bool:
 
 
 async def _begin(control_plane: ControlPlane, outside: Adapters, waking: Waking, *, now: float) -> None:
-    """Somebody may just have asked for nodes by hand: no answer is held, but all is set going."""
+    """Somebody may just have asked for nodes by hand: all is set going, and no answer is held for longer."""
     wishes = await outside.stores.wishes.list()
     if any(wish.desired and wish.hold_until > now for wish in wishes):
         await waking.begin()

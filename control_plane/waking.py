@@ -1,20 +1,29 @@
-"""Getting the control plane up for somebody who asked while it slept."""
+"""Getting the control plane up for somebody who asked while it slept.
+
+A process of the function stands still from its answer on, and nobody knows whether it ever goes on. What an answer does
+not wait for must be another's to finish: the wake is in the front's item, the launch is an intent in the table, and the
+task that comes up, or the janitor, repeats its call with the same token.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from control_plane.errors import MAX_RETRY_AFTER_S, StartFailed, Unavailable
 from control_plane.front import Doorkeeper, resting
 from control_plane.holds import Holds
+from control_plane.nodes import STARTING
 from control_plane.policy import Policy, standing_failure
-from control_plane.ports import Clock, Front, FrontState, ModelStore
+from control_plane.ports import Clock, Front, FrontState, ModelStore, NodeStore
+from gpu_node.protocol import NodeState
+
+CUT_OFF_S = 1.0  # what a launch that is cut off gets to let go of its epoch, which nobody could take for a minute else
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +39,10 @@ class Pace:
     look_s: float = 1.0  # of AWS, for all who wait together
     settle_s: float = 2.0  # from the turn of the listener until a redirected client finds it turned, if all goes well
     max_settle_s: float = 20.0  # of one who was sent on, and came here again
-    launch_s: float = 10.0  # a launch may finish, however short the client's own patience is
-    launch_again_s: float = 5.0  # after one that another tick stood in the way of
+    launch_s: float = (
+        2.0  # for whom nobody waits: so AWS has the call, as a rule, and the answer comes at once all the same
+    )
+    launch_again_s: float = 5.0  # after a tick that came to nothing
 
 
 class Crowded(Exception):
@@ -52,6 +63,7 @@ class Waking:
         self,
         keeper: Doorkeeper,
         models: ModelStore,
+        nodes: NodeStore,
         launch: Callable[[], Awaitable[bool]],
         holds: Holds,
         *,
@@ -67,6 +79,7 @@ class Waking:
         """
         self._keeper = keeper
         self._models = models
+        self._nodes = nodes
         self._launch = launch
         self._holds = holds
         self._clock = clock
@@ -89,7 +102,7 @@ class Waking:
         """
         last = since + self._pace.hold_s
         until = min(self._clock() + limit_s, last)
-        launching = _Launching(self._launched, model, clock=self._clock, again_s=self._pace.launch_again_s)
+        launching = self._launching(partial(self._launched, model))
         async with AsyncExitStack() as held:  # around the end of the launch: it takes an execution as well
             try:
                 front = await self._seen(self._keeper.read, last)
@@ -110,21 +123,20 @@ class Waking:
                 await self._settle(front if sent_on else None, last)
                 return True
             finally:
-                # What is cut off here left its intent: the control plane repeats the call with the same token.
                 now = self._clock()
                 await launching.end(max(0.0, min(max(now + self._pace.launch_s, until), last) - now))
 
     async def begin(self) -> None:
-        """Set it all going, and hold nobody longer than a request. Raises Unavailable."""
+        """Set it all going, and hold nobody for longer than AWS takes to hear of it."""
         last = self._clock() + self._pace.hold_s
         await self._looked(last)
         await self._looked(last)  # as above
         front = await self._seen(self._keeper.read, last)  # also where AWS let nobody look
         if front and front.failure:
             return
-        with contextlib.suppress(TimeoutError):  # as above: its intent stands
-            async with asyncio.timeout(max(0.0, last - self._clock())):
-                await self._launch()
+        launching = self._launching(self._ticked)
+        launching.begin()
+        await launching.end(max(0.0, min(self._pace.launch_s, last - self._clock())))
 
     async def check(self) -> None:
         """Raises StartFailed for a while after a wake that failed; Unavailable."""
@@ -188,24 +200,36 @@ class Waking:
         if failure := resting(front, self._clock()):
             raise StartFailed(failure)
 
+    def _launching(self, launched: Callable[[], Awaitable[bool]]) -> _Launching:
+        return _Launching(launched, clock=self._clock, again_s=self._pace.launch_again_s)
+
     async def _launched(self, model: str) -> bool:
+        """A tick. False where no node of the model comes of it: it was not ours to make or not to be finished, or could
+        not see where there is one to be had, or was not told. Raises StartFailed where it is known that none comes."""
+        if not await self._ticked():
+            return False
+        try:
+            await self.usual_start_s(model)
+            nodes = await self._nodes.list()
+        except Unavailable as error:
+            log.warning("launch not seen", extra={"error": str(error)})
+            return False
+        return any(node.model == model and node.state in STARTING | {NodeState.READY} for node in nodes)
+
+    async def _ticked(self) -> bool:
         """False where this tick was not ours to make, or not to be finished."""
         try:
-            acted = await self._launch()
-            if acted:
-                await self.usual_start_s(model)
+            return await self._launch()
         except Unavailable as error:
             log.warning("launch left to the control plane", extra={"error": str(error)})
             return False
-        return acted
 
 
 class _Launching:
-    """A tick beside a hold, and another where it was not ours to make."""
+    """A tick beside a hold, and another where it came to nothing."""
 
-    def __init__(self, launched: Callable[[str], Awaitable[bool]], model: str, *, clock: Clock, again_s: float) -> None:
+    def __init__(self, launched: Callable[[], Awaitable[bool]], *, clock: Clock, again_s: float) -> None:
         self._launched = launched
-        self._model = model
         self._clock = clock
         self._again_s = again_s
         self._task: asyncio.Future[bool] | None = None
@@ -213,14 +237,17 @@ class _Launching:
 
     def begin(self) -> None:
         self._again_at = self._clock() + self._again_s
-        self._task = asyncio.ensure_future(self._launched(self._model))
+        self._task = asyncio.ensure_future(self._launched())
 
     def again(self) -> None:
         """Raises what the tick did: StartFailed."""
         if self._task and self._task.done() and not self._task.result() and self._clock() >= self._again_at:
-            self.begin()  # another tick was at work, from before our wish
+            self.begin()  # another tick was at work, from before our wish; or a table, or AWS, did not answer this one
 
     async def end(self, limit_s: float) -> None:
-        if self._task:
-            await asyncio.wait([self._task], timeout=limit_s)
-            self._task.cancel()
+        """What is not over by then is cut off, and left its intent: the control plane repeats its call."""
+        if self._task is None:
+            return
+        await asyncio.wait([self._task], timeout=limit_s)
+        if self._task.cancel():
+            await asyncio.wait([self._task], timeout=CUT_OFF_S)

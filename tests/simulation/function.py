@@ -23,7 +23,9 @@ def function(settings: Settings, adapters: Adapters, *, clock: Clock) -> Applica
     """What one process of the function serves. Made on its loop."""
     assert adapters.front
     pace = Pace(poll_s=POLL_S)
-    plane = cache(lambda: ControlPlane(settings, adapters, clock=clock))  # most processes are never asked to scale
+    plane = cache(
+        lambda: ControlPlane(settings, adapters, clock=clock, streams=False)
+    )  # most processes are never asked to scale
 
     async def begin() -> None:
         await _begin(plane(), adapters, _waking(plane(), settings, adapters, clock=clock, pace=pace), now=clock())
@@ -37,6 +39,7 @@ def _waking(plane: ControlPlane, settings: Settings, adapters: Adapters, *, cloc
     return Waking(
         Doorkeeper(adapters.front.store, adapters.front.hands, clock=clock, linger_s=settings.linger_s),
         adapters.stores.models,
+        adapters.stores.nodes,
         plane.reconciler.once,
         Holds(adapters.front.holds, most=settings.max_holds, clock=clock, holder=plane.request_id),
         clock=clock,

@@ -50,8 +50,13 @@ class Client:
     replies: list[httpx.Response] = field(default_factory=list)
 
     @property
+    def statuses(self) -> Sequence[int]:
+        """From any thread."""
+        return [reply.status_code for reply in self.replies.copy()]
+
+    @property
     def refused(self) -> bool:
-        return any(reply.status_code == 503 for reply in self.replies.copy())  # asked by another thread
+        return 503 in self.statuses
 
     async def ask(self) -> str:
         async with self._stock() as client:
@@ -96,7 +101,11 @@ async def test_of_a_crowd_as_many_as_may_be_are_held_and_the_others_are_told_whe
         for client in clients:
             await until(lambda: len(asking) - decided(story, clients) < UNDECIDED, "there is room for one more")
             asking.append(asyncio.create_task(client.ask()))
-        await until(lambda: decided(story, clients) == CROWD, "each is held or refused")
+        await until(
+            lambda: decided(story, clients) == CROWD,
+            "each is held or refused",
+            seen=lambda: f"{len(holds(story))} are held; replies {[client.statuses for client in clients]}.",
+        )
         refused = [client.refused for client in clients]
         assert (refused.count(False), refused.count(True)) == (HELD, CROWD - HELD)
         async with story.http() as http:  # the web app, and the janitor, while as many are held as may be
@@ -110,13 +119,13 @@ async def test_of_a_crowd_as_many_as_may_be_are_held_and_the_others_are_told_whe
             told_to_come_back(next(reply for reply in client.replies if reply.status_code == 503))
         else:
             assert await asked
-            assert [reply.status_code for reply in client.replies][-2:] == [307, 200]
+            assert client.statuses[-2:] == [307, 200]
     await asyncio.wait(asking)
     again = [Client(story) for client in clients if client.refused]
     async with asyncio.timeout(story.bound_s):  # as when their pause is over
         assert all(await asyncio.gather(*(client.ask() for client in again)))
-    statuses = {reply.status_code for client in (*clients, *again) for reply in client.replies}
-    assert statuses == {200, 307, 503}  # and no 502, which would be the load balancer's
+    statuses = [status for client in (*clients, *again) for status in client.statuses]
+    assert set(statuses) == {200, 307, 503}  # and no 502, which would be the load balancer's
     assert story.desk.front.executions.refused == met
     assert front_state(story) == "awake"
     assert len(story.launched(MODEL)) == 1

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import math
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -20,12 +19,12 @@ from control_plane.budget import DEPLOYMENT
 from control_plane.catalogue import Catalogue
 from control_plane.departure import Departure
 from control_plane.effects import Effects
-from control_plane.errors import Unavailable
+from control_plane.exchange import request_ids
 from control_plane.fleet import Fleet
 from control_plane.front import Doorkeeper
 from control_plane.gateway import Gateway
 from control_plane.launcher import Launcher
-from control_plane.loops import forever
+from control_plane.loops import forever, last
 from control_plane.observer import Observer
 from control_plane.ports import Clock, Wish
 from control_plane.rates import task_rate
@@ -61,6 +60,8 @@ log = logging.getLogger(__name__)
 
 class ControlPlane:
     """Everything that runs in one process, wired. ``app`` is what a server serves."""
+
+    _stopping = False  # it was told to
 
     def __init__(
         self,
@@ -118,11 +119,10 @@ class ControlPlane:
         self.relay = self._made_relay()
         self.reconciler = self._made_reconciler(adapters, holder=holder, token=token)
         self._ends_at = math.inf
-        self._stopping = False  # it was told to
         self._end: asyncio.TimerHandle | None = None  # of all that is open, where the load balancer breaks it
         self._slumber = self._made_slumber(adapters.front)
         self._shapes = Shapes(adapters.shapes, clock=clock)
-        self.request_id = _request_ids(holder)
+        self.request_id = request_ids(holder)
         self._inference = self._made_inference()
 
     @cached_property
@@ -394,17 +394,4 @@ class ControlPlane:
             flushes.append(self.accounts.task.extend)
         if self.record.traces:
             flushes.append(self.record.traces.flush)
-        await asyncio.gather(*map(self._last, flushes))
-
-    async def _last(self, flush: Callable[[], Awaitable[None]]) -> None:
-        try:
-            async with asyncio.timeout(LAST_FLUSH_S):
-                await flush()
-        except (Unavailable, TimeoutError) as error:
-            log.error("lost at the end", extra={"what": flush.__qualname__, "error": str(error) or "no answer in time"})
-
-
-def _request_ids(holder: str) -> Callable[[], str]:
-    """Unique without asking the system for randomness on every request."""
-    numbers = itertools.count(1)
-    return lambda: f"req_{holder}{next(numbers):x}"
+        await asyncio.gather(*(last(flush, LAST_FLUSH_S) for flush in flushes))

@@ -6,6 +6,7 @@ and was measured (``Manner``). Everything that is sent to the client of an infer
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -240,3 +241,9 @@ def error_headers(error: RequestError) -> list[Header]:
     if error.should_retry is not None:
         headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
     return headers
+
+
+def request_ids(holder: str) -> Callable[[], str]:
+    """Unique without asking the system for randomness on every request."""
+    numbers = itertools.count(1)
+    return lambda: f"req_{holder}{next(numbers):x}"

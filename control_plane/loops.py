@@ -35,3 +35,12 @@ async def either(happened: asyncio.Event, limit_s: float) -> None:
     finally:
         limit.cancel()
     happened.clear()
+
+
+async def last(step: Callable[[], Awaitable[None]], limit_s: float) -> None:
+    """A step at the end of a process: what it cannot do in that time, or at all, is lost and logged."""
+    try:
+        async with asyncio.timeout(limit_s):
+            await step()
+    except (Unavailable, TimeoutError) as error:
+        log.error("lost at the end", extra={"what": step.__qualname__, "error": str(error) or "no answer in time"})

@@ -85,7 +85,7 @@ from control_plane.model import Model
 from control_plane.nodes import LEAVING, STARTING, Node, NodeId
 from control_plane.policy import Policy, standing_failure
 from control_plane.ports import Group, Launch, ModelRow, Wish, wish_of
-from control_plane.starts import count, note, outlasts, uncounted
+from control_plane.starts import count, may_be_of, note, outlasts, uncounted
 from control_plane.wants import Wants
 from control_plane.world import World
 from gpu_node.protocol import Failure, NodeState
@@ -381,7 +381,7 @@ class _Planner:
         wanted = fresh and self._wants.wanted(launch.model) and self._lacking(launch)
         if wanted:
             return Repeat(launch)
-        own = next((node for node in self._world.nodes if _may_be_of(launch, node)), None)
+        own = next((node for node in self._world.nodes if may_be_of(launch, node)), None)
         return Claim(launch, own) if own else Abandon(launch)
 
     def _lacking(self, launch: Launch) -> bool:
@@ -398,9 +398,3 @@ class _Planner:
                 yield Release(group, instance)
             elif not instance.leaving:
                 yield Adopt(group, instance) if instance.alive else Evict(instance)
-
-
-def _may_be_of(launch: Launch, node: Node) -> bool:
-    """Was it launched there, and has nobody but its own agent written to its row? That knows of no price."""
-    there = (node.model, node.group, node.zone) == (launch.model, launch.group, launch.zone)
-    return there and not node.micro_usd_per_hour and node.launched_at > launch.at

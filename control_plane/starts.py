@@ -12,7 +12,7 @@ from control_plane.failures import CRASH_LOOP, crash_loop
 from control_plane.model import Model
 from control_plane.nodes import Node
 from control_plane.policy import MAX_BACKOFF_S
-from control_plane.ports import ModelRow
+from control_plane.ports import Launch, ModelRow
 from gpu_node.protocol import NodeState
 
 FAILURE_STREAK_S = 4 * MAX_BACKOFF_S  # failures further apart than this are not in a row
@@ -65,3 +65,9 @@ def _served_s(node: Node) -> float:
 def _died_soon(node: Node) -> bool:
     assert node.error is not None
     return node.error.code in _DEATHS and _served_s(node) < SOON_S
+
+
+def may_be_of(launch: Launch, node: Node) -> bool:
+    """Was it launched there, and has nobody but its own agent written to its row? That knows of no price."""
+    there = (node.model, node.group, node.zone) == (launch.model, launch.group, launch.zone)
+    return there and not node.micro_usd_per_hour and node.launched_at > launch.at

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from control_plane.quotas import NEW_EXECUTIONS
 from control_plane.settings import Settings
@@ -90,14 +91,8 @@ class Front(AbstractContextManager["Front"]):
                 host=host,
             ),
             address=_free_address,
-            checks=_checks(
-                stack.target_group(settings.control_plane_group_arn),
-                options,
-                grace_s=float(stack.service["healthCheckGracePeriodSeconds"]),
-            ),
-            rolling=Rolling(
-                int(stack.service["deploymentMinimumHealthyPercent"]), int(stack.service["deploymentMaximumPercent"])
-            ),
+            checks=_checks(stack.target_group(settings.control_plane_group_arn), stack.service, options),
+            rolling=_rolling(stack.service),
             carrier=self,
             clock=time.monotonic,
             tell=tell,
@@ -201,7 +196,7 @@ def _functions(
     }
 
 
-def _checks(group: Mapping[str, object], options: FrontOptions, *, grace_s: float) -> Checks:
+def _checks(group: Mapping[str, Any], service: Mapping[str, Any], options: FrontOptions) -> Checks:
     check = group["healthCheck"]
     assert isinstance(check, Mapping)
     delay_s = options.deregistration_s
@@ -210,10 +205,14 @@ def _checks(group: Mapping[str, object], options: FrontOptions, *, grace_s: floa
         healthy=int(check["healthyThreshold"]),
         unhealthy=int(check["unhealthyThreshold"]),
         deregistration_s=float(str(group["deregistrationDelay"])) if delay_s is None else delay_s,
-        grace_s=grace_s,
+        grace_s=float(service["healthCheckGracePeriodSeconds"]),
         removal_s=options.removal_s,
         early=options.early,
     )
+
+
+def _rolling(service: Mapping[str, Any]) -> Rolling:
+    return Rolling(int(service["deploymentMinimumHealthyPercent"]), int(service["deploymentMaximumPercent"]))
 
 
 def _free_address() -> str:

@@ -61,6 +61,7 @@ log = logging.getLogger(__name__)
 class ControlPlane:
     """Everything that runs in one process, wired. ``app`` is what a server serves."""
 
+    _ends_at = math.inf  # what streams, then
     _stopping = False  # it was told to
 
     def __init__(
@@ -118,7 +119,6 @@ class ControlPlane:
         self._upstreams = Upstreams()
         self.relay = self._made_relay()
         self.reconciler = self._made_reconciler(adapters, holder=holder, token=token)
-        self._ends_at = math.inf
         self._end: asyncio.TimerHandle | None = None  # of all that is open, where the load balancer breaks it
         self._slumber = self._made_slumber(adapters.front)
         self._shapes = Shapes(adapters.shapes, clock=clock)

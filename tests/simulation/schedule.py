@@ -208,7 +208,7 @@ def draw(seed: int) -> Schedule:
     guard = rng.choice(GUARDS) if rng.random() < 0.15 else None
     alone_at = rng.uniform(30, 200) if guard else 0.0
     last = alone_at if guard else DEMAND_ENDS_S * rng.choice((0.2, 0.5, 1.0))
-    events: list[Event] = [_ask(rng, last) for _ in range(rng.randint(1, 4))]
+    events: list[Event] = [_ask(rng, last) for _ in range(rng.randint(1, 3))]
     events += [Scale(rng.uniform(0, last), rng.choice(MODELS), rng.choice((0, 0, 1, 2))) for _ in range(_few(rng))]
     if rng.random() < 0.8:
         for _ in range(_few(rng) + 1):

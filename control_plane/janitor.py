@@ -34,9 +34,7 @@ from control_plane.settings import InvalidSettings, Settings
 
 CAUSE = "janitor"
 EVERY_S = 120.0  # the schedule
-LOOK_S = (
-    10.0  # what the first look at the front may take: where AWS does not show it, nodes are looked after all the same
-)
+LOOK_S = 10.0  # what the first look at the front may take: without it, nodes are looked after all the same
 MEND_S = 30.0  # what looking and mending may take: what follows shall be told before the function is ended
 EVENTS_S = 5.0  # what writing events may take, each of two times
 NOTICES_S = 15.0  # what sending notices may take; what is cut off is sent again

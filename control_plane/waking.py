@@ -39,9 +39,7 @@ class Pace:
     look_s: float = 1.0  # of AWS, for all who wait together
     settle_s: float = 2.0  # from the turn of the listener until a redirected client finds it turned, if all goes well
     max_settle_s: float = 20.0  # of one who was sent on, and came here again
-    launch_s: float = (
-        2.0  # for whom nobody waits: so AWS has the call, as a rule, and the answer comes at once all the same
-    )
+    launch_s: float = 2.0  # of a launch that nobody waits for: so AWS has the call, as a rule
     launch_again_s: float = 5.0  # after a tick that came to nothing
 
 

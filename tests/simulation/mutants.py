@@ -36,7 +36,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "control_plane.reconciler",
         "            raise Superseded from error",
         "            return self._term",
-        ("reconciler",),
+        ("reconciler", "stream"),
     ),
     Mutant(
         "epoch is taken from one who is at work",

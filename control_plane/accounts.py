@@ -40,7 +40,6 @@ class Accounts:
         self._catalogue = catalogue
         self.meter = Meter(usage, clock=clock, writer=holder)
         self.limits = limits
-        self.books = Bookkeeper(usage, cloud, clock=clock, sizes=sizes)
         self.spending = Spending(
             usage,
             stores.nodes,
@@ -52,6 +51,7 @@ class Accounts:
             keys=keys.list if keys else None,  # not what the door remembers: a key that is new would not be in it
             users=self.meter.users,
         )
+        self.books = Bookkeeper(usage, cloud, clock=clock, sizes=sizes, closed=self.spending.renew)
         self.task = (
             TaskBill(usage, stores.wishes, holder=holder, rate=task_rate(sizes), clock=clock) if billed else None
         )

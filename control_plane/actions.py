@@ -50,6 +50,7 @@ class Claim:
 class Adopt:
     group: Group
     instance: Instance
+    cause: Cause = UNASKED
 
 
 @dataclass(frozen=True)

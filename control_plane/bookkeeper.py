@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 from control_plane.books import UsageStore
@@ -18,7 +19,11 @@ log = logging.getLogger(__name__)
 class Bookkeeper:
     """Prices and bills of nodes."""
 
-    def __init__(self, usage: UsageStore, cloud: Cloud, *, clock: Clock, sizes: Sizes) -> None:
+    def __init__(
+        self, usage: UsageStore, cloud: Cloud, *, clock: Clock, sizes: Sizes, closed: Callable[[], None] = lambda: None
+    ) -> None:
+        """``closed`` hears of every bill that is."""
+        self._closed = closed
         self._usage = usage
         self._cloud = cloud
         self._clock = clock
@@ -41,6 +46,7 @@ class Bookkeeper:
         if life.launched_at is not None and life.ended_at is not None:
             bill = replace(bill, started_at=life.launched_at, ended_at=life.ended_at, verified=True)
         await self._usage.close(bill)
+        self._closed()
 
     async def _priced(self, node: Node) -> Node:
         """Where its agent was faster than whoever launched it, and that one died, its row has no price."""

@@ -206,6 +206,9 @@ class Effects:
 
     async def _adopt(self, adopt: Adopt) -> Done:
         group, instance = adopt.group, adopt.instance
-        if not await self._launcher.adopt(instance, model=group.model, group=group.name, market=group.market):
+        adopted = await self._launcher.adopt(
+            instance, model=group.model, group=group.name, market=group.market, cause=adopt.cause
+        )
+        if not adopted:
             return Done(Evict(instance))
         return Done(adopt)

@@ -38,8 +38,8 @@
  11. An unsettled launch is repeated with its own token while its node is wanted and lacking, and no failure stands;
      else it is abandoned: rule 12 finds its instance, however late. Where its node told of itself before anybody heard
      that it was launched, and none is lacking, the launch says whose it is.
- 12. A living instance of ours without a row is adopted; one that died in its group is taken out of it; one that its
-     group holds is released.
+ 12. A living instance of ours without a row is adopted, on the account of a launch there whose end nobody knows; one
+     that died in its group is taken out of it; one that its group holds is released.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ from control_plane.model import Model
 from control_plane.nodes import LEAVING, STARTING, Node, NodeId
 from control_plane.policy import Policy, standing_failure
 from control_plane.ports import Group, Launch, ModelRow, Wish, wish_of
-from control_plane.starts import count, may_be_of, note, outlasts, uncounted
+from control_plane.starts import count, may_be_of, note, outlasts, uncounted, whose
 from control_plane.wants import Wants
 from control_plane.world import World
 from gpu_node.protocol import Failure, NodeState
@@ -391,10 +391,9 @@ class _Planner:
 
     def _strangers(self, group: Group) -> Iterator[Action]:  # 12
         known = {node.id for node in self._world.nodes}
-        for instance in group.instances:
-            if instance.id in known:
-                continue
+        for instance in (one for one in group.instances if one.id not in known):
             if instance.held:
                 yield Release(group, instance)
             elif not instance.leaving:
-                yield Adopt(group, instance) if instance.alive else Evict(instance)
+                cause = whose(instance, group, self._world.launches)
+                yield Adopt(group, instance, cause) if instance.alive else Evict(instance)

@@ -114,6 +114,12 @@ class Spending:
         base = Budgets(self.allowance, reading.limits, reading.spent)
         return base.with_spent(self._since(reading, self._clock()))
 
+    def renew(self) -> None:
+        """A node's bill was closed: one that came and went since the last reading is in neither that nor the living, so
+        the facts are read again before they are next used. Where they cannot be, what is known holds."""
+        if self._reading:
+            self._reading = replace(self._reading, at=float("-inf"))
+
     def forget(self) -> None:
         """Something changed that must be seen at once: what is known, and what is being read, is of before."""
         self._reading = self._asking = None

@@ -6,13 +6,15 @@ GPU of its own. So that counts too, and a start that only got ready does not tak
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from control_plane.actions import CountFailure, NoteStart
 from control_plane.boots import boot_of
 from control_plane.failures import CRASH_LOOP, crash_loop
 from control_plane.model import Model
-from control_plane.nodes import Node
+from control_plane.nodes import UNASKED, Cause, Node
 from control_plane.policy import MAX_BACKOFF_S
-from control_plane.ports import Launch, ModelRow
+from control_plane.ports import Group, Instance, Launch, ModelRow
 from gpu_node.protocol import NodeState
 
 FAILURE_STREAK_S = 4 * MAX_BACKOFF_S  # failures further apart than this are not in a row
@@ -71,3 +73,9 @@ def may_be_of(launch: Launch, node: Node) -> bool:
     """Was it launched there, and has nobody but its own agent written to its row? That knows of no price."""
     there = (node.model, node.group, node.zone) == (launch.model, launch.group, launch.zone)
     return there and not node.micro_usd_per_hour and node.launched_at > launch.at
+
+
+def whose(instance: Instance, group: Group, launches: Sequence[Launch]) -> Cause:
+    """The account of a launch that it may be of, whose end nobody knows; else nobody's."""
+    there = (launch.cause for launch in launches if (launch.group, launch.zone) == (group.name, instance.zone))
+    return next(there, UNASKED)

@@ -230,7 +230,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "instance without a row is left alone",
         "control_plane.plan",
-        "yield Adopt(group, instance) if instance.alive else Evict(instance)",
+        "yield Adopt(group, instance, cause) if instance.alive else Evict(instance)",
         "yield from ()",
         ("rest", "node"),
     ),

@@ -300,7 +300,7 @@ def _bad_starts(rng: random.Random, last: float) -> list[Event]:
 
 
 def _interrupt(rng: random.Random, last: float) -> Interrupt:
-    return Interrupt(rng.uniform(20, last + 150), rng.uniform(30, 120) if rng.random() < 0.8 else None)
+    return Interrupt(rng.uniform(20, last + 150), rng.uniform(60, 120) if rng.random() < 0.8 else None)
 
 
 def _burst(rng: random.Random, last: float) -> list[Ask]:

@@ -161,6 +161,35 @@ TRACES: dict[str, tuple[Event, ...]] = {
     "who waits in a task has a wish in the table": (ask(10.0, seconds=40.0), ask(110.0, LARGE)),
 }
 FAILED = (
+    Schedule(  # a node that came and went between two readings of the month's spend was in neither
+        54783,
+        (
+            Scale(3.6793359686598617, LARGE, desired=2),
+            Ask(42.061306954432936, SMALL, seconds=1.0, stream=False, manner="curl"),
+        ),
+        propagation_s=2.433774494804186,
+        task_start_s=11.488029662470915,
+        boot_s=21.29799561790611,
+        load_s=12.131811832524916,
+        janitor_at=34.68709595533823,
+        skew_s=0.5,
+        budget_usd=0.702251407497661,
+    ),
+    Schedule(  # an instance that was found counted on nobody's account, though its launch was known
+        17037,
+        (
+            Ask(4.764650569639095, SMALL, seconds=5.0, stream=True, manner="python", wait_s=0),
+            Ask(595.0359585536605, SMALL, seconds=5.0, stream=False, manner="python"),
+        ),
+        propagation_s=5.581315646059029,
+        task_start_s=26.883786232315316,
+        boot_s=9.605884649435033,
+        load_s=8.53141715998715,
+        janitor_at=64.16116141948186,
+        skew_s=2.0,
+        spot=True,
+        cap=Cap(SCOPES[1], 0.4695869051379762),
+    ),
     Schedule(  # an instance was there, but its row was slow to write: who waited was told that there is none
         69935,
         (

@@ -233,3 +233,23 @@ async def test_many_who_ask_at_once_read_the_facts_once() -> None:
     world.keys.rows["x"] = replace(key(1.0), name="other")
     await asyncio.gather(*(world.spending.budgets() for _ in range(20)))
     assert world.keys.lists == 1
+
+
+async def test_a_node_that_came_and_went_between_two_readings_is_counted_once_its_bill_is_closed() -> None:
+    world, user = World(), f"user:{ANN.owner}"
+    assert await world.spent(user) == 0
+    world.clock.step(1)
+    bill = running(node(cause=ANN, launched_at=world.clock() - 1, micro_usd_per_hour=3_600_000), world.clock())
+    await world.usage.close(bill)
+    assert await world.spent(user) == 0
+    world.spending.renew()
+    assert await world.spent(user) == cost(bill) > 0
+
+
+async def test_where_the_facts_cannot_be_read_again_what_is_known_holds() -> None:
+    world, user = World(), f"user:{ANN.owner}"
+    world.live(EDGE - 1200)
+    before = await world.spent(user)
+    world.spending.renew()
+    world.usage.broken.fail("bills")
+    assert await world.spent(user) == before > 0

@@ -254,6 +254,8 @@ class Service:
         self._later(KILL_S, lambda: self._kill(task))
 
     def _kill(self, task: Task) -> None:
+        if not task.asleep:
+            self.fell()  # with whoever was told to end for another reason than sleep; earlier where it ended earlier
         if not task.ended:
             task.killed = task.process.killed = True
             task.process.crash()

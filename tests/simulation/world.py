@@ -313,8 +313,8 @@ class World:
         self._clean()
 
     def _fell(self) -> None:
-        """A task ended by itself, and a rule calls the janitor. So it does for those that were told to end, which is
-        left out here: they are many, and it finds nothing."""
+        """A task ended, and a rule calls the janitor. So it does for those that fell asleep, which is left out here:
+        they are many, and it finds nothing."""
         self.later(self.rng.uniform(0.5, 3.0), self._clean)
 
     def _clean(self) -> None:

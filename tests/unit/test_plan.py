@@ -388,14 +388,3 @@ def test_a_living_instance_without_a_row_is_adopted_and_a_dead_one_taken_out() -
     living, dead, leaving = instance(), instance("i-2", alive=False), instance("i-3", alive=False, leaving=True)
     here = group(living, dead, leaving)
     assert actions(groups=[here]) == [Adopt(here, living), Evict(dead)]
-
-
-def test_an_instance_that_is_found_is_on_the_account_of_the_launch_that_it_may_be_of() -> None:
-    found, elsewhere = instance(), instance("i-2", zone="b")
-    here = group(found, elsewhere)
-    launch = Launch("t", NAME, here.name, "a", "on-demand", NOW - 700, cause=Cause("ann@example.com", "k"))
-    assert actions(groups=[here], launches=[launch]) == [
-        Abandon(launch),
-        Adopt(here, found, launch.cause),
-        Adopt(here, elsewhere),
-    ]

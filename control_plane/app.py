@@ -249,7 +249,7 @@ class ControlPlane:
                 saw=Departure(front.address, self._put_out, self._put_back).saw,
             ),
             self.needed,
-            self._wished,
+            self.wished,
             clock=self._clock,
             idle_s=self._settings.control_plane_idle_timeout_s,
             propagation_s=self._settings.propagation_s,
@@ -265,7 +265,7 @@ class ControlPlane:
         wished = any(wish.stands(now) for wish in world.wishes.values())
         return wished or bool(world.nodes or world.launches or world.launching)
 
-    async def _wished(self) -> bool:
+    async def wished(self) -> bool:
         """The same of wishes alone, as the tables have them now. Raises Unavailable."""
         now = self._clock()
         return any(wish.stands(now) for wish in await self._stores.wishes.list())

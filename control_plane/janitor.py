@@ -123,10 +123,8 @@ def _keeper(
 ) -> Doorkeeper:
     async def needed() -> bool:
         """The tables alone tell: a task that crashed a moment ago is still the one that acts."""
-        now, stores = clock(), outside.stores
-        if any(wish.stands(now) for wish in await stores.wishes.list()):
-            return True
-        return bool(await stores.nodes.list() or await stores.launches.list())
+        stores = outside.stores
+        return bool(await control_plane.wished() or await stores.nodes.list() or await stores.launches.list())
 
     return Doorkeeper(
         front.store,

@@ -26,6 +26,7 @@ ENDED_AFTER_S = 15.0
 
 STARTING = frozenset({NodeState.PENDING, NodeState.BOOTING})
 LEAVING = frozenset({NodeState.DRAINING, NodeState.FAILED})
+THERE = STARTING | {NodeState.READY}  # it serves, or will
 
 _PUBLIC_WORDS = {NodeState.PENDING: "starting", NodeState.BOOTING: "starting"}
 

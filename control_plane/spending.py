@@ -15,11 +15,10 @@ from control_plane.budget import Allowance, Budgets, scopes, start_cost
 from control_plane.errors import StartFailed, Unavailable
 from control_plane.ledger import Entry, Sums, Uses, asked, cost, merged, parts, running, spent_by_scope
 from control_plane.model import Model
-from control_plane.nodes import STARTING, Cause, Node, NodeId
+from control_plane.nodes import THERE, Cause, Node, NodeId
 from control_plane.ports import Clock, KeyRow, NodeStore
 from control_plane.rates import Sizes, node_rate
 from control_plane.usage import month_of
-from gpu_node.protocol import NodeState
 
 QUICK_S = 1.0
 """How old the budgets may be that a request is checked against."""
@@ -28,8 +27,6 @@ PIECE = 200
 """Of a month's many facts, so many are counted at a time: in between, streams go on."""
 
 T = TypeVar("T")
-
-_THERE = STARTING | {NodeState.READY}
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ class Spending:
             self._quick = self._clock(), budgets
         budgets = budgets.with_key(cause.key, key_monthly_usd)
         failure = budgets.use_refused(cause)
-        if failure is None and not any(node.model == model.name and node.state in _THERE for node in self._living):
+        if failure is None and not any(node.model == model.name and node.state in THERE for node in self._living):
             failure = budgets.start_refused(cause, start_cost(model, usual_start_s, self.sizes))
         if failure:
             raise StartFailed(failure)

@@ -18,10 +18,9 @@ from functools import partial
 from control_plane.errors import MAX_RETRY_AFTER_S, StartFailed, Unavailable
 from control_plane.front import Doorkeeper, resting
 from control_plane.holds import Holds
-from control_plane.nodes import STARTING
+from control_plane.nodes import THERE
 from control_plane.policy import Policy, standing_failure
 from control_plane.ports import Clock, Front, FrontState, ModelStore, NodeStore
-from gpu_node.protocol import NodeState
 
 CUT_OFF_S = 1.0  # what a launch that is cut off gets to let go of its epoch, which nobody could take for a minute else
 
@@ -212,7 +211,7 @@ class Waking:
         except Unavailable as error:
             log.warning("launch not seen", extra={"error": str(error)})
             return False
-        return any(node.model == model and node.state in STARTING | {NodeState.READY} for node in nodes)
+        return any(node.model == model and node.state in THERE for node in nodes)
 
     async def _ticked(self) -> bool:
         """False where this tick was not ours to make, or not to be finished."""

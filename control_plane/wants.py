@@ -7,7 +7,7 @@ from functools import cached_property
 
 from control_plane.budget import DEPLOYMENT, BudgetState
 from control_plane.model import Model
-from control_plane.nodes import STARTING, UNASKED, Cause, Node
+from control_plane.nodes import STARTING, THERE, UNASKED, Cause, Node
 from control_plane.policy import Policy, replaced_from
 from control_plane.world import World
 from gpu_node.protocol import NodeState
@@ -128,5 +128,5 @@ def keeps_warm(world: World | None, now: float) -> bool:
     """Is a node there, or on its way, whose model has its warm hours?"""
     if world is None:
         return False
-    there = {node.model for node in world.nodes if node.state in STARTING | {NodeState.READY}}
+    there = {node.model for node in world.nodes if node.state in THERE}
     return any(model.name in there and model.warm_since(now) is not None for model in world.models.values())

@@ -9,9 +9,7 @@ from tests.simulation.call import Answer, Call
 from tests.simulation.schedule import Interrupt, KillAgent, KillMachine, Outage, Trouble
 from tests.simulation.settings import SETTINGS
 
-CRASH_S = (
-    30.0  # from a crash of the task until the janitor turned the listener; and, beyond the start, until another answers
-)
+CRASH_S = 30.0  # from a crash until the janitor turned the listener; and, beyond the start, until another task answers
 GAP_S = 12.0  # from SIGTERM of the only task, by hand, until somebody else answers
 LOOK_S = 3.0  # that a task's look at the front takes
 STRUCK_S = 13.0  # the same, where it is struck

@@ -23,9 +23,8 @@ def function(settings: Settings, adapters: Adapters, *, clock: Clock) -> Applica
     """What one process of the function serves. Made on its loop."""
     assert adapters.front
     pace = Pace(poll_s=POLL_S)
-    plane = cache(
-        lambda: ControlPlane(settings, adapters, clock=clock, streams=False)
-    )  # most processes are never asked to scale
+    # Most processes are never asked to scale.
+    plane = cache(lambda: ControlPlane(settings, adapters, clock=clock, streams=False))
 
     async def begin() -> None:
         await _begin(plane(), adapters, _waking(plane(), settings, adapters, clock=clock, pace=pace), now=clock())

@@ -31,7 +31,7 @@ Told = Callable[[Process, str, tuple[Any, ...], Any], None]
 _SIDES = {"cloud": "cloud", "stage": "stage"}  # all other ports are tables
 _LATENCY_S = {"tables": 0.05, "cloud": 1.5, "stage": 0.4}  # at most
 _LAUNCH_S = 6.0
-AT_ONCE = 0.85  # of the calls to a table: most ticks are not torn apart
+AT_ONCE = 0.8  # of the calls to a table: most ticks are not torn apart
 SEEN_AT_ONCE = 0.5  # of the looks at anything else
 
 

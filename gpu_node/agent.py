@@ -119,9 +119,10 @@ class Agent:
             self._stop_engine()
             return 0
         try:
-            self._report()
+            if self._engine is None:
+                self._report()  # before its start, which may take long
             self._advance()
-            self._report()
+            self._report()  # what the engine says now, and not what it said a turn ago
             self._ask_the_clock()
             self._ask_whether_taken_down()
             self._ask_for_notice()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 from contextlib import AbstractContextManager
 from types import TracebackType
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from rehearsal.account import Account
+from rehearsal.server_thread import ServerThread
 
 
 class AccountServer(AbstractContextManager["AccountServer"]):
@@ -17,9 +17,9 @@ class AccountServer(AbstractContextManager["AccountServer"]):
 
     def __init__(self, account: Account, *, host: str = "127.0.0.1") -> None:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        self._server = make_server(host, 0, account, threaded=True, request_handler=_Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
-        self.url = f"http://{host}:{self._server.server_port}"
+        server = make_server(host, 0, account, threaded=True, request_handler=_Handler)
+        self._thread = ServerThread(server)
+        self.url = f"http://{host}:{server.server_port}"
 
     def __enter__(self) -> AccountServer:
         self._thread.start()
@@ -29,9 +29,7 @@ class AccountServer(AbstractContextManager["AccountServer"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._thread.end()
         Account.opened = ""
 
 

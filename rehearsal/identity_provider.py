@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import json
 import secrets
-import threading
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -20,6 +19,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from joserfc import jwt
 from joserfc.jwk import RSAKey
+
+from rehearsal.server_thread import ServerThread
 
 NAME = "Desk"
 CLIENT_ID = "diogenes-desk"
@@ -49,10 +50,10 @@ class IdentityProvider(AbstractContextManager["IdentityProvider"]):
         class Handler(_Handler):
             served = provider
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, name="identity-provider", daemon=True)
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{server.server_port}"
+        self._thread = ServerThread(server)
 
     def __enter__(self) -> IdentityProvider:
         self._thread.start()
@@ -61,9 +62,7 @@ class IdentityProvider(AbstractContextManager["IdentityProvider"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._thread.end()
 
     def rotate(self) -> None:
         """A new key from now on; the old one is not shown any more."""

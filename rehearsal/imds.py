@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
-import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 
 from rehearsal.authority import Credentials
+from rehearsal.server_thread import ServerThread
 
 PORT = 1338
 _TOKEN_PATH = "/latest/api/token"  # noqa: S105 - a path
@@ -86,7 +86,7 @@ class MetadataService:
         self._server.identity = identity
         self._server.target_state = "InService"
         self._server.notices = {}
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
+        self._thread = ServerThread(self._server)
         self._thread.start()
 
     def tell_target_state(self, state: str) -> None:
@@ -102,9 +102,7 @@ class MetadataService:
         self._server.notices[_REBALANCE] = json.dumps({"noticeTime": f"{at:%Y-%m-%dT%H:%M:%SZ}"})
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._thread.end()
 
 
 class _Server(ThreadingHTTPServer):

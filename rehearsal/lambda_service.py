@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
 
+from rehearsal.server_thread import ServerThread
+
 _API = "/2018-06-01/runtime"
 _ANSWER_LIMIT_S = 30.0
 _POLL_S = 0.2
@@ -50,10 +52,10 @@ class LambdaService(AbstractContextManager["LambdaService"]):
             def log_message(self, *_: object) -> None:
                 """The tests look at outcomes."""
 
-        self._server = ThreadingHTTPServer((host, 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
-        self.address = f"{host}:{self._server.server_port}"
+        server = ThreadingHTTPServer((host, 0), Handler)
+        server.daemon_threads = True
+        self._thread = ServerThread(server)
+        self.address = f"{host}:{server.server_port}"
 
     def __enter__(self) -> LambdaService:
         self._thread.start()
@@ -63,9 +65,7 @@ class LambdaService(AbstractContextManager["LambdaService"]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._thread.end()
 
     def invoke(self, event: object, *, limit_s: float = _ANSWER_LIMIT_S) -> Outcome:
         """One invocation and what came of it. Raises queue.Empty when nothing comes within the limit."""

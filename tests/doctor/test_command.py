@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from rehearsal.program import HOME
+from rehearsal.server_thread import ServerThread
 from rehearsal.stack import models_of_stack
 from tests.doctor.conftest import Deployed, checked_out, variables
 
@@ -88,12 +88,8 @@ def hub() -> Iterator[str]:
             """Nobody reads it."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with ServerThread(server):
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 GATED = "hugging-face:casperhansen/deepseek-r1-distill-llama-70b-awq"

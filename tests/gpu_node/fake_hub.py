@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from gpu_node.weights import WeightFile
+from rehearsal.server_thread import ServerThread
 
 COMMIT = "a" * 40
 LARGE = 1024
@@ -141,11 +141,5 @@ def serving(hub: FakeHub) -> Iterator[FakeHub]:
     """``hub`` with its ``endpoint``."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
     hub.endpoint = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
+    with ServerThread(server):
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -98,6 +98,18 @@ def test_heartbeats_tell_the_engines_requests(world: World) -> None:
     assert (world.table.reports[-1].running, world.table.reports[-1].waiting) == (3, 2)
 
 
+def test_a_heartbeat_tells_what_the_engine_says_at_its_time(world: World) -> None:
+    """A drain begun before it is over when it tells of nothing: a request from since the last turn must be in it."""
+    world.renew_always()
+    world.ready_after(1)
+    world.engine.load = lambda: Load(running=round(world.clock.now), waiting=0)  # type: ignore[method-assign]
+    world.clock.at(35, world.agent.stop)
+    world.live()
+    _, *beats = [report for report in world.table.reports if report.state is NodeState.READY]  # nobody knew it before
+    assert len(beats) > 2
+    assert [beat.running for beat in beats] == [round(beat.heartbeat_at) for beat in beats]
+
+
 # -- failures of the start -----------------------------------------------------------------------------------------
 
 

@@ -28,6 +28,7 @@ from gpu_node.engine import (
     parse_load,
 )
 from gpu_node.protocol import LOG_TAIL_LINES
+from rehearsal.server_thread import ServerThread
 
 # -- what is started -----------------------------------------------------------------------------------------------
 
@@ -251,15 +252,12 @@ def _server(answers: Mapping[str, int]) -> Iterator[ThreadingHTTPServer]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        serving.start()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with ServerThread(server):
         try:
             yield server
         finally:
             over.set()
-            server.shutdown()
-            serving.join()
 
 
 def test_stopping_asks_first(start: Callable[[str], Engine]) -> None:

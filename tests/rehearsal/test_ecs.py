@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,6 +15,7 @@ import pytest
 
 from rehearsal.desk import Desk, DeskFailure, Options
 from rehearsal.ecs import Task, reserve
+from rehearsal.server_thread import ServerThread
 
 
 def test_a_reserved_port_is_left_to_the_server_that_listens_on_it() -> None:
@@ -40,14 +40,9 @@ def healthy_stranger(port: int = 0) -> Iterator[int]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    with ServerThread(server):
+        yield server.server_port
 
 
 def test_a_taken_port_is_refused_before_anything_starts() -> None:

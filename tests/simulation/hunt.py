@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from tests.simulation.failed import FAILED
 from tests.simulation.schedule import Schedule, draw, shrunk
-from tests.simulation.traces import FAILED, varied
+from tests.simulation.traces import varied
 from tests.simulation.watch import Breach
 from tests.simulation.world import World
 

@@ -11,9 +11,10 @@ from control_plane.plan import ASK_S
 from control_plane.ports import Launch
 from gpu_node.protocol import NodeState
 from tests.night.test_night import MODEL, asleep
+from tests.simulation.failed import FAILED
 from tests.simulation.hunt import outcome
 from tests.simulation.schedule import Schedule
-from tests.simulation.traces import CLOCKS, FAILED, TRACES, varied
+from tests.simulation.traces import CLOCKS, TRACES, varied
 from tests.unit.planning import NAME, NOW, actions, group, instance, kinds, node, wish
 
 

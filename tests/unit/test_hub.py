@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +12,7 @@ import pytest
 
 from control_plane.geometry import Geometry, Unread
 from control_plane.hub import ENDPOINT, Access, Hub, geometry_reader
+from rehearsal.server_thread import ServerThread
 
 CONFIG = {
     "model_type": "llama",
@@ -70,14 +70,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def serving() -> Iterator[FakeHub]:
-    with FakeHub() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    server = FakeHub()
+    with ServerThread(server):
+        yield server
 
 
 @pytest.fixture

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from rehearsal.server_thread import ServerThread
 
 OPEN, GATED, MISSING = "org/tiny", "org/gated", "org/missing"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -28,14 +29,8 @@ _REFUSALS: Mapping[str, tuple[int, str, str]] = {
 def serving(model: Path) -> Iterator[str]:
     """The hub's address; ``model`` is the folder that its open repository holds."""
     server = _Hub(("127.0.0.1", 0), model)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with ServerThread(server):
         yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 class _Hub(ThreadingHTTPServer):

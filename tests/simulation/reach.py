@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Container, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -36,9 +36,11 @@ SEEN_AT_ONCE = 0.5  # of the looks at anything else
 
 
 class Reach:
-    """Which calls go wrong, and what becomes of the others. ``told`` hears of every effect, when it happens."""
+    """Which calls go wrong, and what becomes of the others. ``told`` hears of effects of these names as they happen."""
 
-    def __init__(self, *, rng: random.Random, troubles: list[Trouble], background: Process, told: Told) -> None:
+    def __init__(
+        self, *, rng: random.Random, troubles: list[Trouble], background: Process, told: Told, names: Container[str]
+    ) -> None:
         self.rng = rng
         self.ways: Mapping[tuple[str, str], dict[int, str]] = {
             key: {t.nth: t.how for t in troubles if (t.kind, t.method) == key}
@@ -47,6 +49,7 @@ class Reach:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._background = background
         self.told = told
+        self.names = names
         self.outages: list[Outage] = []
         self.over = False
         self.belated = False  # what happens right now was sent long ago
@@ -147,7 +150,7 @@ class _Way:
         self.loop = process.loop
         self.random = reach.rng.random
         self.struck = (process.kind, kind.name) in reach.ways  # does any call of it go wrong?
-        self.told = None if kind.reads else reach.told
+        self.told = reach.told if kind.name in reach.names else None
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,6 @@ class _Kind:
     most_s: float
     at_once: float
     at_its_end: float  # below: it happens at the end of the latency, above: at its beginning
-    reads: bool
     work: Callable[..., Coroutine[Any, Any, Any]]
 
 
@@ -173,7 +175,6 @@ def _kind(port: str, method: str, inner: Any) -> _Kind:
         most_s=_LAUNCH_S if name == "cloud.launch" else _LATENCY_S[side],
         at_once=at_once,
         at_its_end=(1 + at_once) / 2,
-        reads=name in READS,
         work=_work(inner, method),
     )
 
@@ -195,13 +196,13 @@ async def _called(way: _Way, *args: Any, **kwargs: Any) -> Any:
         raise Unavailable(f"{kind.side}: outage")
     when = way.random()
     if when < kind.at_once:
-        return _effect(way, args, kwargs)
+        return await _happening(way, args, kwargs)
     until = way.loop.timeline.now + way.random() * kind.most_s
     if when < kind.at_its_end:
         await way.loop.nap_until(until)
-        return _effect(way, args, kwargs)
+        return await _happening(way, args, kwargs)
     try:
-        return _effect(way, args, kwargs)
+        return await _happening(way, args, kwargs)
     finally:
         await way.loop.nap_until(until)
 
@@ -209,15 +210,19 @@ async def _called(way: _Way, *args: Any, **kwargs: Any) -> Any:
 WITHOUT_A_TASK.add(_called.__code__)
 
 
-def _effect(way: _Way, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+async def _happening(way: _Way, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if way.before is not None:
         way.before()
-    try:
-        way.kind.work(way.inner, *args, **kwargs).send(None)
-    except StopIteration as done:
-        answer = done.value
-    else:
-        raise AssertionError("a port in memory waited")
+    answer = await way.kind.work(way.inner, *args, **kwargs)
     if way.told is not None:
         way.told(way.process, way.kind.name, args, answer)
     return answer
+
+
+def _effect(way: _Way, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Of a call that goes wrong, which may happen when its process is no longer there."""
+    try:
+        _happening(way, args, kwargs).send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("a port in memory waited")

@@ -192,7 +192,7 @@ class Service:
 
     @property
     def healthy(self) -> bool:
-        return any(task.healthy for task in self.tasks)
+        return any([task.healthy for task in self.tasks])  # a generator that is left half-way costs an exception
 
     @property
     def facing(self) -> bool:

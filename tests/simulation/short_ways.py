@@ -122,7 +122,7 @@ class _Strand:
         """Go on, after the pause if there was one."""
         self.pause = None
         try:
-            self.pause = self._next(pause)
+            self.pause = self.work.send(None) if pause is None else self._next(pause)
         except StopIteration as done:
             self.result = done.value
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whoever gathers is told
@@ -135,11 +135,10 @@ class _Strand:
             self.ended(self)
 
     def _next(self, pause: Any) -> Any:
-        if pause is not None:
-            try:
-                pause.result()
-            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is the work's
-                return self.work.throw(error)
+        try:
+            pause.result()
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is the work's
+            return self.work.throw(error)
         return self.work.send(None)
 
     def cancel(self) -> None:

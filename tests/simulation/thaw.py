@@ -42,10 +42,8 @@ def _replaced(one: Any, /, **changes: Any) -> Any:
     names = _names[kind]
     if names is None:
         return _replace(one, **changes)
-    for name in names:
-        if name not in changes:
-            changes[name] = getattr(one, name)
-    return kind(**changes)
+    now = vars(one)
+    return kind(**{name: now[name] for name in names} | changes)
 
 
 def _arguments(kind: type) -> tuple[str, ...] | None:

@@ -115,7 +115,7 @@ class Timeline:
         self.stopped = False
         self.ready: deque[Handle] = deque()
         self.timers: list[tuple[float, int, Handle]] = []
-        self.numbers = itertools.count()
+        self.number = itertools.count().__next__  # of a timer: of two at one time the first goes first
         self._current: ProcessLoop | None = None  # whose turn it is
 
     def run(self, until: float) -> None:
@@ -126,10 +126,21 @@ class Timeline:
             self._current = None
             events._set_running_loop(None)
 
-    def _run(self, until: float) -> None:
-        """Everything that happens comes by here: it is kept short."""
-        ready, current = self.ready, self._current
-        while handle := ready.popleft() if ready else self._due(until):
+    def _run(self, until: float) -> None:  # noqa: C901 - everything that happens comes by here, and a call has its price
+        """The next timer's time comes when nothing is ready."""
+        ready, timers, current = self.ready, self.timers, self._current
+        while True:
+            if ready:
+                handle = ready.popleft()
+            elif self.stopped:
+                break
+            elif timers and timers[0][0] <= until:
+                at, _, handle = heappop(timers)
+                if at > self.now and handle.callback is not None:
+                    self.now = at
+            else:
+                self.now = max(self.now, until)
+                break
             callback, loop = handle.callback, handle.loop
             if callback is None:
                 continue
@@ -147,19 +158,6 @@ class Timeline:
                     handle.context.run(callback, *handle.args)
             except Exception as error:  # noqa: BLE001 - as asyncio: the loop goes on, and it is told
                 loop.call_exception_handler({"message": f"in {callback!r}", "exception": error})
-
-    def _due(self, until: float) -> Handle | None:
-        """The next timer, whose time it is then; None where it is not to be waited for."""
-        timers = self.timers
-        if self.stopped:
-            return None
-        if not timers or timers[0][0] > until:
-            self.now = max(self.now, until)
-            return None
-        at, _, handle = heappop(timers)
-        if at > self.now and handle.callback is not None:
-            self.now = at
-        return handle
 
 
 class ProcessLoop(asyncio.AbstractEventLoop):
@@ -194,7 +192,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Any:
         handle = Handle(self, callback, args, when, context)
-        heappush(self.timeline.timers, (when, next(self.timeline.numbers), handle))
+        heappush(self.timeline.timers, (when, self.timeline.number(), handle))
         return handle
 
     def call_later(  # type: ignore[override]
@@ -207,7 +205,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
 
     def nap_until(self, at: float) -> Nap:
         nap = Nap(self, at)
-        heappush(self.timeline.timers, (at, next(self.timeline.numbers), nap))
+        heappush(self.timeline.timers, (at, self.timeline.number(), nap))
         return nap
 
     def create_future(self) -> asyncio.Future[Any]:

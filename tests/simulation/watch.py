@@ -54,6 +54,16 @@ from tests.simulation.timeline import EPOCH, Process, Timeline
 from tests.simulation.wakes import Wakes
 
 ACTS = frozenset({"cloud.launch", "cloud.terminate", "nodes.move", "launches.intend"})
+_TURNS = ("stage.face", "front.move")
+EFFECTS = ACTS | {
+    "fence.take",
+    "fence.take_over",
+    "fence.hold",
+    "fence.release",
+    "wishes.ask",
+    "models.refused",
+    *_TURNS,
+}
 HAND_OVER_S = 30.0
 PATIENCE_S = ABANDONED_S - 5.0  # clocks differ by as much as 4 s
 UNWISHED_S = 45.0  # from the beginning of a wait until its wish stands, without a disruption
@@ -139,7 +149,7 @@ class Watch:
             case "wishes.ask":
                 self._asked[args[0].model] = self._now
                 self._wanted.setdefault(args[0].model, []).append((self._now, args[0].desired))
-            case "stage.face" | "front.move":
+            case _ if name in _TURNS:
                 self.front_changed()
                 self.wakes.moved()
         if name in ACTS and not self._world.reach.belated:
@@ -227,14 +237,18 @@ class Watch:
             if load and load.waiting:
                 self.queued(machine.launch.model)
         for client in self._world.people.clients:
-            limit = SETTINGS.max_wait_s + ASKED_S + EACH_ASKED_S * self._world.schedule.disruptions
-            limit += UPLOADS * client.ask.upload_s
-            if client.ending is None and self._now > client.began_at + limit:
-                self.say("wish", f"open for {limit:.0f} s: {client.ask} tried {client.tried[-6:]}")
+            if client.ending is None:
+                self._answered_in_time(client)
         self._unwished()
         self.money.round()
         self.wakes.round()
         self.front_changed()
+
+    def _answered_in_time(self, client: Client) -> None:
+        limit = SETTINGS.max_wait_s + ASKED_S + EACH_ASKED_S * self._world.schedule.disruptions
+        limit += UPLOADS * client.ask.upload_s
+        if self._now > client.began_at + limit:
+            self.say("wish", f"open for {limit:.0f} s: {client.ask} tried {client.tried[-6:]}")
 
     def _unwished(self) -> None:
         """Who waits in a task that has a wish in the table: another task would not know of them else."""
@@ -246,6 +260,8 @@ class Watch:
             if count and not self._stands(model)
         }
         self._unwished_since = {key: self._unwished_since.get(key, self._now) for key in waiting}
+        if not waiting:
+            return
         bound = UNWISHED_S + self._outages_s + 2 * ABANDONED_S * self._world.schedule.disruptions
         for (_, model), since in self._unwished_since.items():
             if self._now > since + bound:

@@ -44,7 +44,7 @@ from tests.simulation.settings import (
 )
 from tests.simulation.short_ways import short_ways
 from tests.simulation.timeline import EPOCH, Process, Timeline
-from tests.simulation.watch import Breach, Watch
+from tests.simulation.watch import EFFECTS, Breach, Watch
 
 ROUND_S = 10.0
 REST_S = 1100.0  # from the end of demand until everything rests
@@ -78,7 +78,13 @@ class World:
         self._processes: list[Process] = [self._aws]
         self.machines: dict[NodeId, Machine] = {}
         troubles = [event for event in schedule.events if isinstance(event, events.Trouble)]
-        self.reach = Reach(rng=self.rng, troubles=troubles, background=self._aws, told=self.watch.effect)
+        self.reach = Reach(
+            rng=self.rng,
+            troubles=troubles,
+            background=self._aws,
+            told=self.watch.effect,
+            names=EFFECTS | self._races.keys(),
+        )
         self._make_stores()
         self.service = Service(
             self._aws, self.rng, self._task, schedule.task_start_s, self.watch.front_changed, self._stopping, self._fell

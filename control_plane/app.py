@@ -299,7 +299,6 @@ class ControlPlane:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self.reconciler.close()
             await self._last_flush()
             if self._slumber:
                 await self._slumber.last_look()
@@ -389,7 +388,7 @@ class ControlPlane:
         )
 
     async def _last_flush(self) -> None:
-        flushes = [self.meter.flush]
+        flushes = [self.reconciler.close, self.meter.flush]
         if self.accounts.task:
             flushes.append(self.accounts.task.extend)
         if self.record.traces:

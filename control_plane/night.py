@@ -30,7 +30,7 @@ from control_plane.settings import InvalidSettings, Settings
 from control_plane.waking import Pace, Sleep, Waking
 
 SCALE_PATH = "/api/cluster/scale"
-PREWARM = "/prewarm"  # ends the path of the other order
+ORDERS = ("/prewarm", "/cancel")  # end the paths of the other orders
 EVENTS_S = 2.0  # what writing events, and when keys were used, may add to a call: after it, the process is frozen
 
 CAUSE = "night watch"
@@ -105,16 +105,18 @@ class _Answer:
 
 
 def _orders(scope: Scope) -> bool:
-    """Nodes, by hand or before the first question."""
+    """Nodes, by hand or before the first question; or none."""
     path = str(scope["path"])
-    return scope["method"] == "POST" and (path == SCALE_PATH or path.endswith(PREWARM))
+    return scope["method"] == "POST" and (path == SCALE_PATH or path.endswith(ORDERS))
 
 
 async def _begin(control_plane: ControlPlane, outside: Adapters, waking: Waking, *, now: float) -> None:
-    """Somebody may just have asked for nodes by hand: all is set going, and no answer is held for longer."""
-    wishes = await outside.stores.wishes.list()
-    if any(wish.desired and wish.hold_until > now for wish in wishes):
+    """Somebody just asked for nodes by hand, or for none: all is set going, or what was begun is taken back. No answer
+    is held for longer."""
+    if any(wish.stands(now) for wish in await outside.stores.wishes.list()):
         await waking.begin()
+    else:
+        await waking.tidy()
 
 
 @contextlib.asynccontextmanager

@@ -44,8 +44,8 @@ class Wish:
         return Cause(self.by, self.key, self.speculative) if self.by else UNASKED
 
     def stands(self, now: float) -> bool:
-        """Is there still something to do for it: nodes to start, or to keep?"""
-        return self.desired > 0 and max(self.hold_until, self.keep_awake_until) > now
+        """Is there still something to start for it? What it keeps awake is there already, and counts by itself."""
+        return self.desired > 0 and self.hold_until > now
 
 
 def wish_of(cause: Cause, model: str, *, now: float) -> Wish:

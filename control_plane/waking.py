@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from control_plane.holds import Holds
 from control_plane.nodes import THERE
 from control_plane.policy import Policy, standing_failure
 from control_plane.ports import Clock, Front, FrontState, ModelStore, NodeStore
+from gpu_node.protocol import NodeState
 
 CUT_OFF_S = 1.0  # what a launch that is cut off gets to let go of its epoch, which nobody could take for a minute else
 
@@ -129,23 +130,30 @@ class Waking:
         await self._looked(last)
         await self._looked(last)  # as above
         front = await self._seen(self._keeper.read, last)  # also where AWS let nobody look
-        if front and front.failure:
-            return
-        launching = self._launching(self._ticked)
-        launching.begin()
-        await launching.end(max(0.0, min(self._pace.launch_s, last - self._clock())))
+        if not (front and front.failure):
+            await self._briefly(self._ticked, last)
+
+    async def tidy(self) -> None:
+        """What was begun and is wanted no more goes now, and not in the janitor's next round. Wakes nobody."""
+        await self._briefly(self._ticked_twice, self._clock() + self._pace.hold_s)
 
     async def check(self) -> None:
         """Raises StartFailed for a while after a wake that failed; Unavailable."""
         self._refuse(await self._keeper.read())
 
     async def usual_start_s(self, model: str) -> float | None:
-        """How long its starts take, if that is known. Raises StartFailed while a failure of it stands; Unavailable."""
+        """How long its starts take, if that is known.
+
+        Raises StartFailed while a failure of it stands, unless a node of it serves all the same; Unavailable.
+        """
         row = next((row for row in await self._models.list() if row.name == model), None)
         failure = standing_failure(row, self._clock(), self._policy)
-        if failure:
+        if failure and not await self._has(model, {NodeState.READY}):
             raise StartFailed(failure)
         return row.usual_start_s if row else None
+
+    async def _has(self, model: str, states: Set[NodeState]) -> bool:
+        return any(node.model == model and node.state in states for node in await self._nodes.list())
 
     def _goes_on(self, launching: _Launching, until: float) -> bool:
         """Is there time for another look? Raises StartFailed."""
@@ -197,21 +205,30 @@ class Waking:
         if failure := resting(front, self._clock()):
             raise StartFailed(failure)
 
+    async def _briefly(self, launched: Callable[[], Awaitable[bool]], last: float) -> None:
+        """For somebody who is not to be held."""
+        launching = self._launching(launched)
+        launching.begin()
+        await launching.end(max(0.0, min(self._pace.launch_s, last - self._clock())))
+
     def _launching(self, launched: Callable[[], Awaitable[bool]]) -> _Launching:
         return _Launching(launched, clock=self._clock, again_s=self._pace.launch_again_s)
 
     async def _launched(self, model: str) -> bool:
         """A tick. False where no node of the model comes of it: it was not ours to make or not to be finished, or could
-        not see where there is one to be had, or was not told. Raises StartFailed where it is known that none comes."""
-        if not await self._ticked():
-            return False
+        not see where there is one to be had, or was not told. Raises StartFailed where it is known that none comes,
+        whoever found out: a task that drains after it fell asleep is at work for minutes."""
+        ticked = await self._ticked()
         try:
             await self.usual_start_s(model)
-            nodes = await self._nodes.list()
+            return ticked and await self._has(model, THERE)
         except Unavailable as error:
             log.warning("launch not seen", extra={"error": str(error)})
             return False
-        return any(node.model == model and node.state in THERE for node in nodes)
+
+    async def _ticked_twice(self) -> bool:
+        """What the first drains, the second takes down."""
+        return await self._ticked() and await self._ticked()
 
     async def _ticked(self) -> bool:
         """False where this tick was not ours to make, or not to be finished."""

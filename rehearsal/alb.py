@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 LIMIT_BYTES = 1024 * 1024
-"""Of a request's body, and of a reply, to and from a Lambda target."""
+"""Of a request's body, and of the JSON of a reply, to and from a Lambda target."""
 
 TOO_LARGE = (
     "<html>\r\n<head><title>413 Request Entity Too Large</title></head>\r\n"
@@ -77,8 +78,8 @@ def reply(result: Any) -> Reply:
         body = base64.b64decode(text, validate=True) if result.get("isBase64Encoded") else text.encode()
     except (binascii.Error, AttributeError) as error:
         raise BadReply("a body that cannot be read") from error
-    if len(body) > LIMIT_BYTES:
-        raise BadReply("a body above the limit")
+    if len(json.dumps(result, ensure_ascii=False).encode()) > LIMIT_BYTES:
+        raise BadReply("a reply above the limit")
     return Reply(result["statusCode"], headers, body)
 
 

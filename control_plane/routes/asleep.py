@@ -19,7 +19,7 @@ from control_plane.dialect import DIALECTS, Dialect
 from control_plane.door import Principal
 from control_plane.errors import MethodNotAllowed, ModelStarting, Stale, StartFailed, Unavailable
 from control_plane.exchange import Receive, Scope, Send, refuse
-from control_plane.failures import NOT_STARTING
+from control_plane.failures import NOT_STARTING, asleep_failure
 from control_plane.ports import Clock, Wish, WishStore
 from control_plane.routes.admission import WAIT_UNTIL, Incoming, max_wait_s, parse, read_body, wait_left_s
 from control_plane.routes.authenticator import Authenticator
@@ -121,12 +121,24 @@ class Asleep:
             if error.failure.code == NOT_STARTING:
                 await self._take_back(model.name, error.failure)
             raise
+        await self._still_meant(model.name)
         wait_until = None if limit_s is None else came_at + limit_s
         patient = wait_until is None or self._clock() + self._waking.least_s < wait_until
         goes_on = _follows(headers) and (awake or patient)
         if goes_on:
             self._sent_on.add(question)
         return _Held(goes_on, usual_s, wait_until)
+
+    async def _still_meant(self, model: str) -> None:
+        """Raises StartFailed where somebody put it to sleep since it was wished for: sent on, its client would wish for
+        it again. A table that does not answer holds nobody up."""
+        try:
+            wishes = await self._wishes.list()
+        except Unavailable as error:
+            log.warning("wish not seen", extra={"error": str(error)})
+            return
+        if any(wish.model == model and not wish.desired for wish in wishes):
+            raise StartFailed(asleep_failure(model))
 
     async def _take_back(self, model: str, failure: Failure) -> None:
         """Nobody waits for it any more: else the janitor would wake for it, and keep the node that was begun for it."""

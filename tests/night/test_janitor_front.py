@@ -7,7 +7,7 @@ import pytest
 from control_plane.errors import Stale, Unavailable
 from control_plane.event import EventKind
 from control_plane.front import FALL_LIMIT_S, WAKE_LIMIT_S, Doorkeeper
-from control_plane.ports import Front, FrontState, Launch
+from control_plane.ports import Front, FrontState, Launch, Wish
 from control_plane.reconciler import ABANDONED_S
 from control_plane.slumber import Slumber
 from gpu_node.protocol import Failure
@@ -143,16 +143,14 @@ async def test_a_task_that_crashed_is_waited_for_again_only_where_something_need
     assert (world.front.front.state, world.stage.facing, world.stage.desired) == (state, False, desired)
 
 
-@pytest.mark.parametrize("what", ["wish", "launch", "kept awake"])
+@pytest.mark.parametrize("what", ["wish", "launch"])
 async def test_what_needs_a_task_stands_in_the_tables(what: str) -> None:
     world = await crashed(needed=False)
     now = world.clock()
     if what == "wish":
         await wished(world)
-    elif what == "launch":
-        await world.launches.intend(Launch("t", MODEL, GROUP.name, "a", GROUP.market, now))
     else:
-        await world.wishes.keep_awake(MODEL, now + 3600, by="ann@example.com", at=now)
+        await world.launches.intend(Launch("t", MODEL, GROUP.name, "a", GROUP.market, now))
     assert (await cleaned(world)).state == FrontState.WAKING
 
 
@@ -200,7 +198,7 @@ async def test_a_task_that_dies_every_five_minutes_sleeps_once_nothing_needs_it(
             await slumber.turn()
 
     world.clock.step(2 * ABANDONED_S)
-    await world.wishes.keep_awake(MODEL, world.clock() + 1200, by="ann@example.com", at=world.clock())
+    await world.wishes.ask(Wish(MODEL, 1, world.clock() + 1500, "ann@example.com", world.clock()))
     for _ in range(4):
         await life()
         assert (world.front.front.state, world.stage.facing) == (FrontState.AWAKE, True)

@@ -7,22 +7,26 @@ import asyncio
 import pytest
 
 from control_plane.api_keys import Grant
+from control_plane.errors import Unavailable
 from control_plane.event import EventKind
 from control_plane.front import REST_S, WAKE_LIMIT_S
 from control_plane.gateway import Gateway
 from control_plane.janitor import EVERY_S, clean
 from control_plane.night import night_app
-from control_plane.ports import FrontState, Term
+from control_plane.nodes import NodeId
+from control_plane.ports import FrontState, Term, Wish
 from control_plane.settings import Settings
-from gpu_node.protocol import NodeState
+from gpu_node.protocol import Failure, NodeState
 from tests.memory import FakeClock
 from tests.night.deployment import MODEL, Deployment
 from tests.night.test_night import ASK, Answer, _key, asleep, call
 from tests.stories.virtual import story
+from tests.unit.planning import node
 
 CHAT = "/v1/chat/completions"
 AIOHTTP_FOLLOWS = 9  # the tenth redirect ends it; 300 s in all do, too
 HOLD_S = 45
+NO_CAPACITY = Failure("no_gpu_capacity", "No g5.xlarge to be had.", "Try again later.")
 
 
 async def asked(world: Deployment, app: Gateway, key: str, *, hops: int = 30, **headers: str) -> tuple[Answer, int]:
@@ -263,3 +267,68 @@ async def test_those_who_wait_look_at_aws_for_each_other() -> None:
     assert answered == 10
     assert together <= alone + 20  # the first looks are each one's own
     assert tries <= 10 * (HOLD_S / 5 + 1)
+
+
+# -- what others do meanwhile
+
+
+async def at(world: Deployment, time: float) -> None:
+    while world.clock() < time:  # noqa: ASYNC110 - time passes while others wait
+        await asyncio.sleep(0)
+
+
+async def test_a_refusal_that_another_reconciler_met_is_told_within_seconds() -> None:
+    """A task that fell asleep drains for two minutes, and acts as long: it launches for whoever comes meanwhile."""
+    async with asleep() as (world, key):
+        await world.fence.take("task-1")
+        began = world.clock()
+        asking = asyncio.create_task(call(world.app(), "POST", CHAT, key=key, body=ASK))
+        await at(world, began + 7)
+        await world.models.refused(MODEL, NO_CAPACITY, at=world.clock())
+        answer = await asking
+        assert (answer.status, answer.code) == (503, NO_CAPACITY.code)
+        assert world.clock() - began < 20
+
+
+@pytest.mark.parametrize("order", [f"/api/models/{MODEL}/cancel", "/api/cluster/scale"])
+async def test_who_is_held_is_told_that_the_start_was_cancelled_and_does_not_begin_it_again(order: str) -> None:
+    async with asleep() as (world, key):
+        began = world.clock()
+        asking = asyncio.create_task(call(world.app(), "POST", CHAT, key=key, body=ASK))
+        await at(world, began + 10)
+        body = {"model": MODEL, "desired": 0} if order.endswith("scale") else None
+        told = await call(world.app(), "POST", order, key=key, body=body)
+        assert told.status == 202
+        (node,) = world.nodes.rows.values()
+        assert (node.state, node.id in world.cloud.terminated) == (NodeState.DRAINING, True), "it goes at once"
+        answer = await asking
+        assert (answer.status, answer.code) == (503, "start_cancelled")
+        assert (world.wishes.rows[MODEL].desired, len(world.cloud.launches)) == (0, 1)
+
+
+async def test_a_wish_that_cannot_be_read_after_a_hold_sends_its_client_on() -> None:
+    async with asleep() as (world, key):
+        began = world.clock()
+        asking = asyncio.create_task(call(world.app(), "POST", CHAT, key=key, body=ASK))
+        await at(world, began + 30)
+        world.wishes.broken.fail("list", Unavailable("throttled"), times=9)
+        assert (await asking).status == 307
+
+
+async def test_a_second_node_that_cannot_start_refuses_nobody_where_one_serves() -> None:
+    """Its only task died; the next one serves from the node that is there."""
+    async with asleep(maxInstances=2) as (world, key):
+        now = world.clock()
+        alive = {"launched_at": now, "ready_at": now, "heartbeat_at": now, "lease_until": now + 300}
+        world.nodes.rows[NodeId("i-1")] = node(NodeState.READY, model=MODEL, **alive)
+        await world.models.refused(MODEL, NO_CAPACITY, at=world.clock())
+        answer = await call(world.app(), "POST", CHAT, key=key, body=ASK)
+        assert (answer.status, world.front.front.state) == (307, FrontState.AWAKE)
+        world.nodes.rows.clear()
+        assert (await call(world.app(), "POST", CHAT, key=key, body=ASK)).code == NO_CAPACITY.code
+
+
+def test_keep_awake_is_nothing_to_stay_up_for_where_no_node_is_there() -> None:
+    """It keeps what runs and starts nothing: a control plane that stayed up for it would do nothing for a day."""
+    kept = Wish(MODEL, 1, 0.0, "ann@example.com", 0.0, keep_awake_until=1e9)
+    assert not kept.stands(1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import random
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -124,6 +125,7 @@ async def test_a_body_above_the_limit_does_not_reach_the_night_watch() -> None:
         "no object",
         {"statusCode": 200, "isBase64Encoded": True, "body": "?"},
         {"statusCode": 200, "body": "x" * (alb.LIMIT_BYTES + 1)},
+        {"statusCode": 200, "body": base64.b64encode(b"x" * (alb.LIMIT_BYTES - 100)).decode(), "isBase64Encoded": True},
     ],
 )
 async def test_a_function_that_fails_or_says_nonsense_is_a_502(result: Any) -> None:

@@ -132,6 +132,8 @@ class Budgets:
 
     def with_spent(self, more: Mapping[str, int]) -> Budgets:
         """The same, with so much more spent."""
+        if not more:
+            return self
         spent = defaultdict(int, self.spent)
         for scope, amount in more.items():
             spent[scope] += amount

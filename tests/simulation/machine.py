@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from control_plane.nodes import MOVES, Node, NodeId
 from control_plane.ports import Instance, Launch
@@ -20,6 +20,8 @@ from gpu_node.spot import NONE, Notice
 from gpu_node.table import FIRST_LEASE_S, ModelName, ModelRow, TableUnavailable
 from tests.memory import MemoryModels, MemoryNodes, changed
 from tests.simulation.timeline import Process
+
+T = TypeVar("T")
 
 HEARTBEAT_S = 10.0
 POLL_S = 10.5  # every turn has something to report
@@ -200,10 +202,13 @@ class AgentTable:
     down: Callable[[], bool]
     cloud_down: Callable[[], bool]
     leave: Callable[[NodeId], None]
+    strike: Callable[[str], str | None]  # what goes wrong with a call of that name
     endless: Callable[[], bool]  # the lease, as a guard, is switched off
 
     def report(self, report: Report) -> Orders:
-        self._reachable()
+        return self._called("report", self.down, lambda: self._report(report))
+
+    def _report(self, report: Report) -> Orders:
         node_id = NodeId(report.instance_id)
         row = self.nodes.rows.get(node_id)
         if row is None and report.state is not NodeState.BOOTING:
@@ -232,18 +237,21 @@ class AgentTable:
         return Node(node_id, report.model, NodeState.BOOTING, self.group, report.zone, kind, market, at, lease)
 
     def model(self, name: ModelName) -> ModelRow | None:
-        self._reachable()
-        row = self.models.rows.get(name)
+        row = self._called("model", self.down, lambda: self.models.rows.get(name))
         return ModelRow(row.config, row.override) if row else None
 
     def terminate_self(self, instance_id: str) -> None:
-        if self.cloud_down():
-            raise TableUnavailable("outage")
-        self.leave(NodeId(instance_id))
+        self._called("terminate_self", self.cloud_down, lambda: self.leave(NodeId(instance_id)))
 
-    def _reachable(self) -> None:
-        if self.down():
+    def _called(self, name: str, down: Callable[[], bool], effect: Callable[[], T]) -> T:
+        if down():
             raise TableUnavailable("outage")
+        how = self.strike(name)
+        if how in ("lost", "twice"):
+            effect()
+        if how in ("lost", "refused"):
+            raise TableUnavailable(how)
+        return effect()
 
 
 @dataclass

@@ -10,14 +10,14 @@ from typing import Any
 
 from tests.simulation.settings import KEY_ROW, PROPAGATION_S
 from tests.simulation.starts import FATES
-from tests.simulation.troubles import READS, WAYS, WRITES
+from tests.simulation.troubles import AGENTS, AGENTS_WAYS, READS, WAYS, WRITES
 
 MODELS = ("org/small", "org/large")
 SCOPES = (f"user:{KEY_ROW.email}", f"key:{KEY_ROW.id}")
 DEMAND_ENDS_S = 360.0
 
 BAD = 0.015  # of all schedules have starts of tasks that fail
-DEREGISTERS = 0.06  # of all schedules
+DEREGISTERS = 0.12  # of all schedules
 ODD = 0.03  # of all schedules have clients that upload slowly, or follow few redirects
 SLOW = 0.03  # of all schedules have a listener that turns slowly
 SLOWEST_S = 35.0
@@ -363,7 +363,9 @@ def _on(rng: random.Random) -> On:
 
 
 def _trouble(rng: random.Random) -> Trouble:
-    kind = rng.choice(("task", "task", "night", "night", "janitor"))
+    kind = rng.choice(("task", "task", "night", "night", "janitor", "machine"))
+    if kind == "machine":
+        return Trouble(kind, rng.choice(AGENTS), rng.choice((1, 2, 3, 5, 8)), rng.choice(AGENTS_WAYS))
     method = rng.choice(WRITES[kind] if rng.random() < 0.85 else READS)
     return Trouble(kind, method, rng.choice((1, 1, 1, 2, 2, 3, 5)), rng.choice(WAYS))
 

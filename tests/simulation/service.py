@@ -244,8 +244,8 @@ class Service:
         self._deregister(task, self._now + (self.delay_s or 0.0))
 
     def _deregister(self, task: Task, until: float) -> None:
-        """What is open when the delay is over is broken, and then SIGTERM comes; at once where nothing is open."""
-        if task.calls and task.process.alive and self._now < until:
+        """What is open when the delay is over is broken, and then SIGTERM comes: not before, though nothing is open."""
+        if task.process.alive and self._now < until:
             self._later(DRAINED_S, lambda: self._deregister(task, until))
             return
         for call in list(task.calls) if self.delay_s else ():

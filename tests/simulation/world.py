@@ -352,6 +352,7 @@ class World:
             down=lambda: self.reach.down("tables"),
             cloud_down=lambda: self.reach.down("cloud"),
             leave=self.cloud.vanish,
+            strike=lambda name: self.reach.strike("machine", name),
             endless=self._endless,
         )
         machine = self.machines[instance.id] = Machine(

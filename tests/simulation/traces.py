@@ -103,6 +103,19 @@ TRACES: dict[str, tuple[Event, ...]] = {
         Retire(125.0, rolling=True, overlap_s=45.0),
         On("nodes.move", 1, 1.5, ask(0.0, seconds=40.0)),
     ),
+    "a node that AWS takes back waits for what the older of two tasks still sends": (
+        *(ask(at, seconds=1.0) for at in (10.0, 100.0, 120.0, 140.0)),
+        Retire(125.0, rolling=True, overlap_s=60.0),
+        On("fence.take", 2, 0.0, Interrupt(0.0, 90.0)),
+        On("fence.take", 2, 18.0, ask(0.0, seconds=40.0)),
+    ),
+    "so does one that got ready for the older of two tasks": (
+        ask(10.0, seconds=1.0),
+        Retire(125.0, rolling=True, overlap_s=60.0),
+        ask(130.0, LARGE, seconds=1.0),
+        On("models.started", 2, 0.5, Interrupt(0.0, 90.0)),
+        On("models.started", 2, 20.5, ask(0.0, LARGE, seconds=40.0)),
+    ),
     "a machine that died before anybody wrote its row is taken out of its group": (
         ask(10.0, seconds=1.0),
         Outage(12.5, 45.0, "tables"),
@@ -176,7 +189,7 @@ def varied(number: int) -> tuple[str, Schedule]:
     clock, place = divmod(number, len(TRACES))
     title = list(TRACES)[place]
     spread = clock % CLOCKS
-    spot = any(isinstance(event, Interrupt) or getattr(event, "market", "") == "spot" for event in TRACES[title])
+    spot = any(_of_spot(getattr(event, "then", event)) for event in TRACES[title])
     return title, Schedule(
         clock,
         TRACES[title],
@@ -187,3 +200,7 @@ def varied(number: int) -> tuple[str, Schedule]:
         cap=CAPS.get(title),
         deregisters=title in DEREGISTERED,
     )
+
+
+def _of_spot(event: Event) -> bool:
+    return isinstance(event, Interrupt) or getattr(event, "market", "") == "spot"

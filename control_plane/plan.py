@@ -36,8 +36,9 @@
 
  The cloud
  11. An unsettled launch is repeated with its own token while its node is wanted and lacking, and no failure stands;
-     else it is abandoned: rule 12 finds its instance, however late. Where its node told of itself before anybody heard
-     that it was launched, and none is lacking, the launch says whose it is.
+     else it is abandoned: rule 12 finds its instance, however late. But where nobody took its place it stands for as
+     long as its call may still be on the way, to say on whose account that instance is. Where its node told of itself
+     before anybody heard that it was launched, and none is lacking, the launch says whose it is.
  12. A living instance of ours without a row is adopted, on the account of a launch there whose end nobody knows; one
      that died in its group is taken out of it; one that its group holds is released.
 """
@@ -129,7 +130,7 @@ class _Planner:
         yield from self._removed()
         for launch in self._world.launches:
             if launch.model not in self._world.launching:
-                yield self._unsettled(launch)
+                yield from self._unsettled(launch)
         for group in self._world.groups or ():
             yield from self._strangers(group)
 
@@ -376,13 +377,16 @@ class _Planner:
 
     # -- the cloud
 
-    def _unsettled(self, launch: Launch) -> Action:  # 11
+    def _unsettled(self, launch: Launch) -> Iterator[Action]:  # 11
+        wanted = self._wants.wanted(launch.model)
+        lacking = wanted and self._lacking(launch)
         fresh = self._now < launch.at + TOKEN_LIFE_S and not self._standing(launch.model)
-        wanted = fresh and self._wants.wanted(launch.model) and self._lacking(launch)
-        if wanted:
-            return Repeat(launch)
-        own = next((node for node in self._world.nodes if may_be_of(launch, node)), None)
-        return Claim(launch, own) if own else Abandon(launch)
+        if lacking and fresh:
+            yield Repeat(launch)
+        elif own := next((node for node in self._world.nodes if may_be_of(launch, node)), None):
+            yield Claim(launch, own)
+        elif (wanted and not lacking) or self._now >= launch.at + LAUNCH_VISIBLE_S:
+            yield Abandon(launch)
 
     def _lacking(self, launch: Launch) -> bool:
         """An intent that was believed not to be written may show after another took its place."""

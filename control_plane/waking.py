@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Set
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from control_plane.errors import MAX_RETRY_AFTER_S, StartFailed, Unavailable
 from control_plane.front import Doorkeeper, resting
@@ -28,6 +29,12 @@ CUT_OFF_S = 1.0  # what a launch that is cut off gets to let go of its epoch, wh
 log = logging.getLogger(__name__)
 
 Sleep = Callable[[float], Awaitable[None]]
+
+
+class Tick(Protocol):
+    """See ``Reconciler.once``."""
+
+    async def __call__(self, *, launches: bool) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Waking:
         keeper: Doorkeeper,
         models: ModelStore,
         nodes: NodeStore,
-        launch: Callable[[], Awaitable[bool]],
+        tick: Tick,
         holds: Holds,
         *,
         clock: Clock,
@@ -71,14 +78,14 @@ class Waking:
         pace: Pace,
         propagation_s: float,
     ) -> None:
-        """``launch`` is one tick of a reconciler, where none is at work.
+        """``tick`` is one of a reconciler, where none is at work.
 
         ``propagation_s`` seconds after the turn of the listener, nothing arrives here any more.
         """
         self._keeper = keeper
         self._models = models
         self._nodes = nodes
-        self._launch = launch
+        self._tick = tick
         self._holds = holds
         self._clock = clock
         self._sleep = sleep
@@ -135,7 +142,7 @@ class Waking:
 
     async def tidy(self) -> None:
         """What was begun and is wanted no more goes now, and not in the janitor's next round. Wakes nobody."""
-        await self._briefly(self._ticked_twice, self._clock() + self._pace.hold_s)
+        await self._briefly(self._tidied, self._clock() + self._pace.hold_s)
 
     async def check(self) -> None:
         """Raises StartFailed for a while after a wake that failed; Unavailable."""
@@ -226,14 +233,14 @@ class Waking:
             log.warning("launch not seen", extra={"error": str(error)})
             return False
 
-    async def _ticked_twice(self) -> bool:
-        """What the first drains, the second takes down."""
-        return await self._ticked() and await self._ticked()
+    async def _tidied(self) -> bool:
+        """What the first drains, the second takes down. Neither launches: it may be that no control plane comes up."""
+        return await self._ticked(launches=False) and await self._ticked(launches=False)
 
-    async def _ticked(self) -> bool:
+    async def _ticked(self, *, launches: bool = True) -> bool:
         """False where this tick was not ours to make, or not to be finished."""
         try:
-            return await self._launch()
+            return await self._tick(launches=launches)
         except Unavailable as error:
             log.warning("launch left to the control plane", extra={"error": str(error)})
             return False

@@ -16,6 +16,7 @@ from control_plane.event import Event, EventKind
 from control_plane.infra.functions import JANITOR_SCHEDULE, TIMEOUT_S
 from control_plane.janitor import EVENTS_S, EVERY_S, MEND_S, NOTICES_S, Round, clean
 from control_plane.nodes import Node
+from control_plane.plan import LAUNCH_VISIBLE_S
 from control_plane.ports import Front, FrontState, Launch, Wish
 from gpu_node.protocol import NodeState
 from tests.night.deployment import GROUP, MODEL, Deployment
@@ -151,7 +152,7 @@ async def test_an_instance_that_its_group_holds_for_nobody_is_released_and_repor
 
 async def test_a_launch_whose_end_nobody_knows_is_given_up_and_reported() -> None:
     world = await deployment()
-    await world.launches.intend(Launch("t", MODEL, GROUP.name, "a", GROUP.market, world.clock()))
+    await world.launches.intend(Launch("t", MODEL, GROUP.name, "a", GROUP.market, world.clock() - LAUNCH_VISIBLE_S))
     await cleaned(world)
     assert world.launches.rows == {}
     assert kinds(world.events.kept) == [EventKind.LAUNCH_ABANDONED]

@@ -319,8 +319,9 @@ async def test_a_second_node_that_cannot_start_refuses_nobody_where_one_serves()
     """Its only task died; the next one serves from the node that is there."""
     async with asleep(maxInstances=2) as (world, key):
         now = world.clock()
-        alive = {"launched_at": now, "ready_at": now, "heartbeat_at": now, "lease_until": now + 300}
-        world.nodes.rows[NodeId("i-1")] = node(NodeState.READY, model=MODEL, **alive)
+        world.nodes.rows[NodeId("i-1")] = node(
+            model=MODEL, launched_at=now, ready_at=now, heartbeat_at=now, lease_until=now + 300
+        )
         await world.models.refused(MODEL, NO_CAPACITY, at=world.clock())
         answer = await call(world.app(), "POST", CHAT, key=key, body=ASK)
         assert (answer.status, world.front.front.state) == (307, FrontState.AWAKE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.simulation.schedule import (
     SCOPES,
     Ask,
+    BadStarts,
     Cap,
     Interrupt,
     On,
@@ -18,6 +19,38 @@ from tests.simulation.schedule import (
 from tests.simulation.traces import LARGE, SMALL, ask
 
 FAILED = (
+    Schedule(  # a launch was cancelled while its call was on the way, and forgotten: its instance was on nobody's account
+        39595,
+        (
+            Scale(14.52508011584953, SMALL, 1),
+            Scale(18.94415722413881, SMALL, 0),
+            Ask(583.1229980965331, LARGE, 20.0, stream=False, manner="curl", patience_s=15.789224108505117),
+        ),
+        propagation_s=22.279377410959846,
+        task_start_s=27.877441655240627,
+        boot_s=5.966959031787271,
+        load_s=22.019773313033184,
+        janitor_at=8.088921741162052,
+        skew_s=0.5,
+        spot=True,
+        cap=Cap(SCOPES[0], 0.46884543873347356),
+    ),
+    Schedule(  # the tick of an order to sleep launched for a control plane that does not come up
+        62559,
+        (
+            BadStarts(0.0, "permission", seconds=154.44689792781634),
+            Ask(1.920098023921098, SMALL, 20.0, stream=True, manner="curl", patience_s=25.32873383299825),
+            Scale(226.92971939534135, SMALL, 0),
+            Ask(226.94827705181805, SMALL, 20.0, stream=False, manner="curl", patience_s=67.40230982269894),
+        ),
+        propagation_s=8.151822710816312,
+        task_start_s=23.53300228216318,
+        boot_s=12.032211890869267,
+        load_s=10.544271690077334,
+        janitor_at=90.16473284456285,
+        skew_s=2.0,
+        spot=True,
+    ),
     Schedule(  # a node reported what its engine had worked on a turn before: the older task's stream was not in it
         92327,
         (

@@ -209,8 +209,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "node that told of itself before its launch was heard of is nobody's",
         "control_plane.plan",
-        "return Claim(launch, own) if own else Abandon(launch)",
-        "return Abandon(launch)",
+        "            yield Claim(launch, own)\n",
+        "            yield Abandon(launch)\n",
         ("money",),
     ),
     Mutant(

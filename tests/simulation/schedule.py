@@ -139,7 +139,7 @@ class On:
     method: str
     nth: int
     delay_s: float
-    then: Ask | Scale | Retire | CrashTask | KillMachine | Outage
+    then: Ask | Scale | Retire | CrashTask | KillMachine | Outage | Interrupt
     at: float = 0.0
 
 

@@ -202,5 +202,5 @@ def varied(number: int) -> tuple[str, Schedule]:
     )
 
 
-def _of_spot(event: Event) -> bool:
+def _of_spot(event: object) -> bool:
     return isinstance(event, Interrupt) or getattr(event, "market", "") == "spot"

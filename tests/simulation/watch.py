@@ -37,17 +37,11 @@ from tests.simulation.ladders import Ladders
 from tests.simulation.machine import PIECES, ROLE, Machine
 from tests.simulation.money import Money
 from tests.simulation.people import Client
+from tests.simulation.reasons import Reasons
 from tests.simulation.schedule import (
     DISRUPTIONS,
-    CrashTask,
     Interrupt,
-    KillAgent,
-    KillMachine,
     Outage,
-    Retire,
-    Scale,
-    Scarcity,
-    Trouble,
 )
 from tests.simulation.settings import BOUND_S, IDLE_S, MAX_INSTANCES, SETTINGS
 from tests.simulation.timeline import EPOCH, Process, Timeline
@@ -74,19 +68,6 @@ ALONE_S = 600.0  # what a single guard may take longer
 FRONT_S = 240.0
 HEALTH_LAG_S = 15.0
 QUEUE_S = 180.0  # after a queue, another node may still be on its way
-REASONS: dict[str, tuple[type, ...]] = {
-    "no_gpu_capacity": (Scarcity,),
-    "launch_unanswered": (Trouble, Outage),
-    "start_cancelled": (Scale,),
-    "engine_lost": (KillMachine, KillAgent),
-    "node_lost": (KillMachine, KillAgent),
-    "node_silent": (KillMachine, KillAgent, Outage),
-    "node_never_spoke": (KillMachine, KillAgent, Outage),
-    "boot_too_slow": (KillMachine, KillAgent, Outage),
-    "start_timeout": (KillMachine, KillAgent, Outage, Trouble, CrashTask, Retire, Interrupt),
-    "aws_unavailable": (Trouble, Outage),
-    "restarting": (Retire,),
-}
 _ANSWER = re.compile(rb'"id":"c(\d+)"')
 SERVING = frozenset({NodeState.PENDING, NodeState.BOOTING, NodeState.READY})
 
@@ -114,7 +95,7 @@ class Watch:
         self.money = Money(world, self.say, self._torn)
         self.wakes = Wakes(world, self.say)
         self.ladders = Ladders(world, self.say)
-        self.excuses = Excuses(world, self)
+        self.excuses, self.reasons = Excuses(world, self), Reasons(world)
         self.demand_at: dict[str, float] = {}
         self.hand_overs: list[float] = []
         self.doubles = 0
@@ -312,7 +293,6 @@ class Watch:
 
     def told(self, client: Client, code: str) -> None:
         """A reason must be one that the schedule gives."""
-        causes = REASONS.get(code)
         if code == "model_starting" and (client.ask.wait_s is not None or self.crowd.turned_away(client)):
             return
         if code == "engine_lost" and self.overdue:
@@ -323,10 +303,7 @@ class Watch:
             if not self.wakes.excuses():
                 self.say("wake", f"{client.ask} was told {code}, and tasks start; tried {client.tried[-6:]}")
             return
-        if code == "no_gpu_capacity":
-            scarce = [event for event in self._world.schedule.all if isinstance(event, Scarcity)]
-            causes = causes if any(not event.market for event in scarce) else None
-        if causes is None or not any(isinstance(event, causes) for event in self._world.schedule.all):
+        if not self.reasons.given(client, code):
             self.say("wish", f"{client.ask} was refused with {code}; tried {client.tried[-6:]}")
 
     def broken(self, client: Client, answer: Answer, call: Call) -> None:

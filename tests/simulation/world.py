@@ -64,6 +64,7 @@ class World:
             propagation_s=schedule.propagation_s,
             deregisters=schedule.deregisters,
         )
+        self.history: list[tuple[float, events.Event]] = []  # what happened, and when
         self.over = False
         self.broken = False  # no task can be started any more
         self.launched = 0
@@ -179,6 +180,7 @@ class World:
     # -- events
 
     def _happen(self, event: events.Event) -> None:
+        self.history.append((self.timeline.now, event))
         match event:
             case events.Ask():
                 self.people.ask(event)

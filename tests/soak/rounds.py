@@ -17,6 +17,7 @@ from tests.soak.report import Report
 MODEL = "soak/model"
 ENDING = "ending"  # asleep, while a control plane still ends
 WAKE_S = 6.0  # from the first sign of a wake: most come into it
+IDLES_OUT = 0.25  # of all times that the model has to sleep; that takes longer than by hand
 AIMS: Mapping[str, float] = {"awake": 4.0, "falling-asleep": 3.0, "asleep": 0.8}
 """Where the last question of a round is aimed: at a moment within so many seconds of the beginning of a state. Once the
 model sleeps, the control plane is awake for three at least, then falling asleep for three; then its task ends."""
@@ -39,6 +40,11 @@ class Question:
     hops: list[int] = field(default_factory=list)
     answer: Answer = field(default_factory=Answer)
     took_s: float = 0.0
+
+    @property
+    def flawless(self) -> bool:
+        """Whole, and nothing on the way to it that only a retry made up for."""
+        return self.answer.whole and set(self.hops) <= {HTTPStatus.OK, HTTPStatus.TEMPORARY_REDIRECT}
 
     def __str__(self) -> str:
         kind, answer = "stream" if self.stream else "whole", self.answer
@@ -112,6 +118,10 @@ class Rounds:
         await asyncio.gather(*self._asked)
 
     async def _to_sleep(self) -> None:
+        """By hand, or because nobody asks."""
+        if self._rng.random() < IDLES_OUT:
+            self._story.tale.tell("the model is left to idle out")
+            return
         self.doing = "the model is put to sleep"
         await self._story.scale(MODEL, 0)
 
@@ -122,7 +132,7 @@ class Rounds:
     def _count(self) -> None:
         report, story = self._report, self._story
         questions = [task.result() for task in self._asked]
-        report.flaws += [self.flaw(str(question)) for question in questions if not _flawless(question)]
+        report.flaws += [self.flaw(str(question)) for question in questions if not question.flawless]
         report.rounds += 1
         report.cycles = story.told.count("the control plane is gone")
         report.asked += len(questions)
@@ -131,11 +141,6 @@ class Rounds:
         report.slowest_s = max(report.slowest_s, *(question.took_s for question in questions))
         memory = psutil.Process().memory_info().rss >> 20
         report.memory_mb = (report.memory_mb[0] or memory, memory)
-
-
-def _flawless(question: Question) -> bool:
-    """Whole, and no reply on the way to it that only a retry made up for."""
-    return question.answer.whole and set(question.hops) <= {HTTPStatus.OK, HTTPStatus.TEMPORARY_REDIRECT}
 
 
 def _aims(rng: random.Random) -> Iterator[str]:

@@ -71,6 +71,14 @@ async def test_what_does_not_happen_says_what_is_seen_instead() -> None:
         await until(lambda: False, "it sleeps", 0.0, seen=lambda: "It is awake.")
 
 
+@pytest.mark.parametrize("hops", [[307, 503, 200], [0, 200], [307, 502, 307, 200]])
+def test_what_only_a_retry_made_up_for_is_a_flaw(hops: list[int]) -> None:
+    question = Question(1, True, "asleep", 10.0, hops, Answer("Hello"))
+    assert question.answer.whole
+    assert not question.flawless
+    assert Question(1, True, "asleep", 10.0, [307, 307, 200], Answer("Hello")).flawless
+
+
 def test_a_flaw_comes_with_its_rounds_story() -> None:
     times = iter((10.0, 12.5))
     story: Any = SimpleNamespace(tale=Tale(clock=lambda: next(times)))

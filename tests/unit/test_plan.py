@@ -27,7 +27,7 @@ from control_plane.actions import (
 from control_plane.boots import Boot
 from control_plane.model import Model
 from control_plane.nodes import Cause, Node, NodeId
-from control_plane.plan import plan
+from control_plane.plan import LAUNCH_VISIBLE_S, plan
 from control_plane.policy import standing_failure
 from control_plane.ports import Launch, ModelRow
 from control_plane.world import World
@@ -367,10 +367,19 @@ def test_people_who_wait_keep_their_wish_alive() -> None:
 
 
 def test_an_old_or_unwanted_launch_is_abandoned() -> None:
-    launch = Launch("t", NAME, "group", "a", "on-demand", NOW - 1)
+    launch = Launch("t", NAME, "group", "a", "on-demand", NOW - LAUNCH_VISIBLE_S)
     assert actions(launches=[launch]) == [Abandon(launch)]
     old = replace(launch, at=NOW - 601)
     assert Abandon(old) in actions(launches=[old], wishes={NAME: wish()})
+
+
+def test_a_launch_that_was_cancelled_a_moment_ago_stays_to_say_whose_its_instance_is() -> None:
+    """Its call may be on the way: the instance that comes of it would be on nobody's account else."""
+    launch = Launch("t", NAME, "group", "a", "on-demand", NOW - 5, Cause("ann@example.com", "k1"))
+    for nobody in ({}, {NAME: wish(desired=0, hold_until=0.0)}):
+        assert actions(launches=[launch], wishes=nobody) == []
+        here = group(instance())
+        assert actions(groups=[here], launches=[launch], wishes=nobody) == [Adopt(here, instance(), launch.cause)]
 
 
 def test_a_node_that_told_of_itself_before_its_launch_was_heard_of_is_claimed_for_it() -> None:

@@ -15,8 +15,7 @@
   5. READY: note how long the start took, and forgive the failures before it once it has served for minutes; fail it
      when its engine does not answer; drain it when AWS takes it back, or may and another serves, when its lifetime ends
      soon and another serves, when its group takes it down, when its agent fell silent, when the model idled for its
-     idle timeout, was put to sleep by hand or is no longer configured, or when there are more than wanted (the youngest
-     goes first).
+     idle timeout, was put to sleep by hand or is not configured, or when more are there than wanted (youngest first).
   6. Whatever stays gets its lease renewed, and with it the time of its last use; nothing else keeps a node alive.
 
  Models, each by itself
@@ -26,19 +25,18 @@
   9. A wish that has its nodes is fulfilled; idle time is counted from here on.
   10. Wanted, and fewer nodes (counting those on their way, but not those that AWS wants back) than wanted: launch one,
       unless a budget forbids it: what is spent, what runs or was just begun until it has idled out, and this start must
-      fit below the limit. Wanted is the most of what a wish, warm hours and the load ask for (the same number that 5
-      drains to), and a replacement while a node that AWS wants back is at work, which idles out no sooner. Waiters, and
-      such work, keep their wish alive. Warm hours keep what runs, as long as the deployment's budget lasts.
+      fit below the limit. Wanted is the most of what a wish, warm hours and the load ask for (5 drains to it), and a
+      replacement while a node that AWS wants back is at work, which idles out no sooner. Waiters, and such work, keep
+      their wish alive. Warm hours keep what runs, as long as the deployment's budget lasts.
 
  Money
   Beyond the hard cap of the deployment everything drains; beyond that of a person, a key, or of starts on speculation
   what nobody else wants (4, 5: see caps.py).
 
  The cloud
- 11. An unsettled launch is repeated with its own token while its node is wanted and lacking, and no failure stands;
-     else it is abandoned: rule 12 finds its instance, however late. But where nobody took its place it stands for as
-     long as its call may still be on the way, to say on whose account that instance is. Where its node told of itself
-     before anybody heard that it was launched, and none is lacking, the launch says whose it is.
+ 11. An unsettled launch is repeated with its own token while its node is wanted and lacking, and no failure stands.
+     Else it says whose the node is that told of itself before its launch was heard of. It is abandoned once another
+     took its place, or once its instance would show: until then it says whose that is (12), which is found some time.
  12. A living instance of ours without a row is adopted, on the account of a launch there whose end nobody knows; one
      that died in its group is taken out of it; one that its group holds is released.
 """
@@ -128,9 +126,8 @@ class _Planner:
         for name in sorted(self._world.models):
             yield from self._model(name)
         yield from self._removed()
-        for launch in self._world.launches:
-            if launch.model not in self._world.launching:
-                yield from self._unsettled(launch)
+        for launch in (one for one in self._world.launches if one.model not in self._world.launching):
+            yield from self._unsettled(launch)
         for group in self._world.groups or ():
             yield from self._strangers(group)
 

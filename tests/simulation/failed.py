@@ -19,7 +19,7 @@ from tests.simulation.schedule import (
 from tests.simulation.traces import LARGE, SMALL, ask
 
 FAILED = (
-    Schedule(  # a launch was cancelled while its call was on the way, and forgotten: its instance was on nobody's account
+    Schedule(  # a launch was cancelled and forgotten while its call was on the way: its instance was nobody's
         39595,
         (
             Scale(14.52508011584953, SMALL, 1),

@@ -79,13 +79,8 @@ class World:
         self._processes: list[Process] = [self._aws]
         self.machines: dict[NodeId, Machine] = {}
         troubles = [event for event in schedule.events if isinstance(event, events.Trouble)]
-        self.reach = Reach(
-            rng=self.rng,
-            troubles=troubles,
-            background=self._aws,
-            told=self.watch.effect,
-            names=EFFECTS | self._races.keys(),
-        )
+        told, names = self.watch.effect, EFFECTS | self._races.keys()
+        self.reach = Reach(rng=self.rng, troubles=troubles, background=self._aws, told=told, names=names)
         self._make_stores()
         self.service = Service(
             self._aws, self.rng, self._task, schedule.task_start_s, self.watch.front_changed, self._stopping, self._fell

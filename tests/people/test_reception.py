@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from control_plane.app import ControlPlane
+from control_plane.app import LAST_EVENTS_S, LAST_FLUSH_S, ControlPlane
 from control_plane.errors import InvalidApiKey, Unavailable
 from tests.night.deployment import MODEL, Deployment
+from tests.stories.virtual import story
 
 
 async def task(deployment: Deployment) -> tuple[ControlPlane, dict[bytes, bytes]]:
@@ -46,6 +47,23 @@ async def test_at_a_tasks_end_keys_that_cannot_be_written_cost_no_event() -> Non
         await plane.authenticator.admit(good, "GET")
         await refused(plane)
         deployment.keys.broken.fail("used", Unavailable("throttled"), times=10)
+    assert len([event for event in deployment.events.kept if event.kind == "sign-in-refused"]) == 1
+
+
+@story
+async def test_at_a_tasks_end_an_epoch_that_cannot_be_let_go_of_costs_seconds_and_no_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """ECS leaves ten seconds; a table that says nothing may take longer."""
+    deployment = Deployment()
+    plane, _ = await task(deployment)
+    monkeypatch.setattr(deployment.fence, "release", lambda _: asyncio.Event().wait())
+    ended = 0.0
+    async with plane.running():
+        await asyncio.sleep(1)  # it takes the epoch
+        await refused(plane)
+        ended = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - ended <= LAST_FLUSH_S + LAST_EVENTS_S
     assert len([event for event in deployment.events.kept if event.kind == "sign-in-refused"]) == 1
 
 

@@ -2,10 +2,11 @@
 
 Each desk is a process of its own, with a real control plane, night watch, agents and load balancer. A round begins
 with everything asleep: one question wakes it, and another comes at a random moment of the wake. The model is put to
-sleep, and a third question is aimed at a phase: still awake, falling asleep, or asleep with a control plane that ends;
-then all has to be asleep again, with no instance left. A cycle is a control plane that came and went. Whoever asked
-must have a whole answer. The exit status is 1 for any flaw, and each is told with its round's story. Ctrl-C or SIGTERM
-ends it early, with a report of what was seen until then; what a desk saw before it broke off counts in any case.
+sleep, or left to idle out, and a third question is aimed at a phase: still awake, falling asleep, or asleep with a
+control plane that ends; then all has to be asleep again, with no instance left. A cycle is a control plane that came
+and went. Whoever asked must have a whole answer, and no reply on the way to it that only a retry made up for. The
+exit status is 1 for any flaw, and each is told with its round's story. Ctrl-C or SIGTERM ends it early, with a report
+of what was seen until then; what a desk saw before it broke off counts in any case.
 
 One desk in five keeps AWS's order to the end: a task is told to end when the whole deregistration delay is over. At the
 others it is as soon as nothing is open there, which is sooner.

@@ -138,11 +138,11 @@ class Waking:
         await self._looked(last)  # as above
         front = await self._seen(self._keeper.read, last)  # also where AWS let nobody look
         if not (front and front.failure):
-            await self._briefly(self._ticked, last)
+            await self._briefly(self._ticked, last - self._clock())
 
     async def tidy(self) -> None:
         """What was begun and is wanted no more goes now, and not in the janitor's next round. Wakes nobody."""
-        await self._briefly(self._tidied, self._clock() + self._pace.hold_s)
+        await self._briefly(self._tidied)
 
     async def check(self) -> None:
         """Raises StartFailed for a while after a wake that failed; Unavailable."""
@@ -212,11 +212,11 @@ class Waking:
         if failure := resting(front, self._clock()):
             raise StartFailed(failure)
 
-    async def _briefly(self, launched: Callable[[], Awaitable[bool]], last: float) -> None:
+    async def _briefly(self, launched: Callable[[], Awaitable[bool]], left_s: float = math.inf) -> None:
         """For somebody who is not to be held."""
         launching = self._launching(launched)
         launching.begin()
-        await launching.end(max(0.0, min(self._pace.launch_s, last - self._clock())))
+        await launching.end(max(0.0, min(self._pace.launch_s, left_s)))
 
     def _launching(self, launched: Callable[[], Awaitable[bool]]) -> _Launching:
         return _Launching(launched, clock=self._clock, again_s=self._pace.launch_again_s)

@@ -38,11 +38,7 @@ from tests.simulation.machine import PIECES, ROLE, Machine
 from tests.simulation.money import Money
 from tests.simulation.people import Client
 from tests.simulation.reasons import Reasons
-from tests.simulation.schedule import (
-    DISRUPTIONS,
-    Interrupt,
-    Outage,
-)
+from tests.simulation.schedule import DISRUPTIONS, Interrupt, Outage
 from tests.simulation.settings import BOUND_S, IDLE_S, MAX_INSTANCES, SETTINGS
 from tests.simulation.timeline import EPOCH, Process, Timeline
 from tests.simulation.wakes import Wakes
